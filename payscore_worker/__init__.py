@@ -1,0 +1,1 @@
+"""Settles ride-hailing trips through WeChat PayScore."""

@@ -1,0 +1,103 @@
+"""What the world is told of a change: read from the trip before and after it."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from payscore_worker.events import (
+    Announcement,
+    SettlementCancelled,
+    SettlementCompleted,
+    SettlementDeclined,
+    SettlementOpened,
+    SettlementOverdue,
+    SettlementPaid,
+    SettlementProblem,
+    SettlementStale,
+)
+from payscore_worker.trip import DeclineReason, Trip, TripState
+
+EnableJump = Callable[[Trip], dict[str, str]]
+"""Makes what the passenger's client needs to enable PayScore."""
+
+
+def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
+    """Tell every step that lies between the two, the earlier first: a trip may open, complete and be paid in one go."""
+    trip_id, out_order_no, state = after.trip_id, after.out_order_no, after.state.value
+    if before.opened_at is None and after.opened_at is not None and after.opening is not None:
+        yield SettlementOpened(
+            trip_id=trip_id,
+            out_order_no=out_order_no,
+            state=state,
+            order_id=after.order_id,
+            risk_amount_fen=after.opening.risk_amount_fen,
+        )
+    if before.completed_at is None and after.completed_at is not None:
+        yield SettlementCompleted(
+            trip_id=trip_id,
+            out_order_no=out_order_no,
+            state=state,
+            total_fen=_total_fen(after),
+            completed_at=after.completed_at,
+        )
+    if before.stale_since is None and after.stale_since is not None:
+        since = after.opened_at or after.noted_at
+        yield SettlementStale(
+            trip_id=trip_id,
+            out_order_no=out_order_no,
+            state=state,
+            since=since,
+            age_seconds=_age_seconds(since, after.stale_since),
+        )
+    if before.overdue_since is None and after.overdue_since is not None and after.completed_at is not None:
+        yield SettlementOverdue(
+            trip_id=trip_id,
+            out_order_no=out_order_no,
+            state=state,
+            since=after.completed_at,
+            age_seconds=_age_seconds(after.completed_at, after.overdue_since),
+        )
+    if before.problem is None and after.problem is not None:
+        yield SettlementProblem(
+            trip_id=trip_id,
+            out_order_no=out_order_no,
+            state=state,
+            code=after.problem.code,
+            message=after.problem.message,
+            request_id=after.problem.request_id,
+            step=after.problem.step,
+        )
+    if before.state is not after.state:
+        yield from _end(after, enable_jump)
+
+
+def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
+    trip_id, out_order_no, state = trip.trip_id, trip.out_order_no, trip.state.value
+    if trip.state is TripState.PAID and trip.payment is not None:
+        yield SettlementPaid(
+            trip_id=trip_id,
+            out_order_no=out_order_no,
+            state=state,
+            total_fen=_total_fen(trip),
+            paid_fen=trip.payment.paid_fen,
+            paid_at=trip.payment.paid_at,
+            transaction_id=trip.payment.transaction_id,
+        )
+    if trip.state is TripState.DECLINED and trip.declined is not None:
+        yield SettlementDeclined(
+            trip_id=trip_id,
+            out_order_no=out_order_no,
+            state=state,
+            reason=trip.declined.reason.value,
+            message=trip.declined.message,
+            **({"enable": enable_jump(trip)} if trip.declined.reason is DeclineReason.SERVICE_NOT_ENABLED else {}),
+        )
+    if trip.state is TripState.CANCELLED and trip.cancelled is not None:
+        yield SettlementCancelled(trip_id=trip_id, out_order_no=out_order_no, state=state, reason=trip.cancelled.reason)
+
+
+def _total_fen(trip: Trip) -> int:
+    return trip.ended.total_fen if trip.ended is not None else 0
+
+
+def _age_seconds(since: datetime, now: datetime) -> int:
+    return int((now - since).total_seconds())

@@ -1,0 +1,150 @@
+"""What can go wrong, and what follows from it.
+
+SettlementError
+  SchemaOutdated            the database is not at the schema that this code is written for
+  Retryable                 the message is fine; try it again later
+    WechatPayUnavailable    WeChat Pay did not process the call: not reached, or throttled
+      HeldBack              not even tried: WeChat Pay is out, or throttles us and enough calls wait
+    OutcomeUnknown          it may have happened: the same bytes again, or ask
+    StorageUnavailable      the database cannot be reached; what was asked of it may have happened
+    BrokerUnavailable       RabbitMQ cannot be reached, or did not confirm; what was published may have arrived
+    Unroutable              RabbitMQ has no queue for the message
+    TripBusy                another worker moved this trip at every turn
+  Rejected                  no retry will help; a person should look
+    MalformedMessage        the message does not say what its type promises
+    ConflictingFact         it contradicts what is already noted
+      TripArchived          the trip is over and archived, and this was never said of it
+    IllegalTransition       the trip is past the point where this could happen
+    WechatPayRejected       WeChat Pay refused; carries refusal, code, message, request id
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Refusal(StrEnum):
+    """Why WeChat Pay refused, by what follows from it (reference payscore-api F.1, F.2)."""
+
+    RISK_REFUSED = "risk_refused"
+    ARREARS = "arrears"
+    TOO_MANY_ORDERS = "too_many_orders"
+    MINOR_PROTECTED = "minor_protected"
+    AMOUNT_OVER_LIMIT = "amount_over_limit"
+    NOT_PERMITTED = "not_permitted"
+    """NO_AUTH: the passenger has not enabled the service, or our configuration is wrong. Ask which."""
+    ORDER_NOT_FOUND = "order_not_found"
+    WRONG_STATE = "wrong_state"
+    """The order is not where the call needs it. Ask where it is."""
+    REENTRY_MISMATCH = "reentry_mismatch"
+    """Sent before with other parameters. Ask, and compare."""
+    DEBIT_IN_FLIGHT = "debit_in_flight"
+    """WeChat Pay is collecting at this moment. Wait minutes, then ask."""
+    BAD_TIME = "bad_time"
+    """A service time was refused. The body may be rebuilt under B.10."""
+    INVALID_PARAMETER = "invalid_parameter"
+    MISCONFIGURED = "misconfigured"
+    UNCLEAR = "unclear"
+    """A code that no table knows. Ask first; park if it is still unclear."""
+
+
+class SettlementError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class SchemaOutdated(SettlementError):
+    """The database is not at the schema that this code is written for."""
+
+
+class Retryable(SettlementError):
+    """The message is fine; try it again later."""
+
+
+class Rejected(SettlementError):
+    """No retry will help; a person should look."""
+
+
+class WechatPayError(SettlementError):
+    """An answer of WeChat Pay, or the lack of one, as the journal and the logs need it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str = "",
+        request_id: str = "",
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.message: Final = message
+        self.status: Final = status
+        self.code: Final = code
+        self.request_id: Final = request_id
+        self.attempts: Final = attempts
+
+
+class WechatPayUnavailable(WechatPayError, Retryable):
+    """WeChat Pay did not process the call: it was not reached, or it throttled us."""
+
+
+class HeldBack(WechatPayUnavailable):
+    """The call was not even tried: WeChat Pay is out, or throttles us and enough calls wait for their turn."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, attempts=0)
+
+
+class OutcomeUnknown(WechatPayError, Retryable):
+    """The call may have been processed. Send the same bytes again, or ask; never assume (design 3.3)."""
+
+
+class WechatPayRejected(WechatPayError, Rejected):
+    """WeChat Pay refused the call."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        refusal: Refusal,
+        status: int,
+        code: str,
+        request_id: str = "",
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message, status=status, code=code, request_id=request_id, attempts=attempts)
+        self.refusal: Final = refusal
+
+    def __str__(self) -> str:
+        return f"WeChat Pay refused ({self.refusal}): {self.status} {self.code} {self.message}"
+
+
+class StorageUnavailable(Retryable):
+    """The database cannot be reached; what was asked of it may have happened."""
+
+
+class BrokerUnavailable(Retryable):
+    """RabbitMQ cannot be reached, or did not confirm; what was published may have arrived."""
+
+
+class Unroutable(Retryable):
+    """RabbitMQ has no queue for the message."""
+
+
+class TripBusy(Retryable):
+    """Another worker moved this trip at every turn."""
+
+
+class MalformedMessage(Rejected):
+    """The message does not say what its type promises; the text names the member."""
+
+
+class ConflictingFact(Rejected):
+    """It contradicts what is already noted."""
+
+
+class TripArchived(ConflictingFact):
+    """The trip is over and archived, and this was never said of it."""
+
+
+class IllegalTransition(Rejected):
+    """The trip is past the point where this could happen."""

@@ -1,0 +1,339 @@
+"""Messages in and out: bytes <-> typed, frozen values (contract 1 to 3)."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from payscore_worker.errors import MalformedMessage
+
+_T = TypeVar("_T")
+
+MAX_BODY_BYTES: Final = 256 * 1024
+"""A trip with a hundred fees is a tenth of this; more is not a trip."""
+
+MAX_FEN: Final = 100_000_000
+"""A million yuan: a fare above it is a slip of the pen."""
+
+CLOUD_EVENT: Final = "application/cloudevents+json"
+
+FIRST_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
+END_OF_TIME: Final = datetime(2100, 1, 1, tzinfo=UTC)
+"""A ride of another century is a slip of the pen, and near the ends of the calendar no time can be reckoned with."""
+
+# In Python `$` also matches before a line feed at the end. The look-ahead forbids it, and is harmless in JSON Schema.
+TripId = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=r"^[\x20-\x7e]+$(?!\n)", description="printable ASCII")
+]
+Fen = Annotated[int, Meta(ge=0, le=MAX_FEN, description="money in whole fen")]
+Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, from 2000 to 2099")]
+Storable = Annotated[
+    str, Meta(pattern=r"^[^\x00]*$", description="any characters but NUL, which PostgreSQL cannot keep")
+]
+Text = Annotated[Storable, Meta(max_length=500, description="shortened to what WeChat Pay shows")]
+Openid = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_-]{1,128}$(?!\n)", description="as WeChat gave it to the app")]
+
+
+# --- In: what the ride service says -----------------------------------------------------------------------------
+
+
+class EventIn(Struct, frozen=True, kw_only=True):
+    """Something that happened, as its publisher tells it."""
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Read the data of an event.
+
+        Raises:
+            MalformedMessage: names the member that is missing or wrong.
+
+        """
+        event = _decode(data, cls)
+        for member, value in msgspec.structs.asdict(event).items():
+            if isinstance(value, datetime) and not FIRST_MOMENT <= value < END_OF_TIME:
+                raise MalformedMessage(f"{member}: not between 2000 and 2099")
+        return event
+
+
+class TripStarted(EventIn, frozen=True, kw_only=True):
+    """A ride began."""
+
+    trip_id: TripId
+    openid: Openid
+    started_at: Moment
+    start_location: Text = ""
+    end_location: Text = ""
+    estimated_fare_fen: Fen | None = None
+    risk_amount_fen: Annotated[int, Meta(ge=1, le=MAX_FEN, description="money in whole fen")] | None = None
+    introduction: Text = ""
+    attach: Text = ""
+
+
+class FeeItem(Struct, frozen=True, kw_only=True):
+    """One item of the fare; the amount is that of the whole item."""
+
+    name: Annotated[Storable, Meta(min_length=1, max_length=500)]
+    amount_fen: Fen
+    description: Text = ""
+    count: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+class DiscountItem(Struct, frozen=True, kw_only=True):
+    """One deduction from the fare."""
+
+    name: Annotated[Storable, Meta(min_length=1, max_length=500)]
+    amount_fen: Fen
+    description: Text = ""
+
+
+class TripEnded(EventIn, frozen=True, kw_only=True):
+    """A ride ended, and this is its fare."""
+
+    trip_id: TripId
+    ended_at: Moment
+    end_location: Text = ""
+    fees: Annotated[tuple[FeeItem, ...], Meta(min_length=1, max_length=100)]
+    discounts: Annotated[tuple[DiscountItem, ...], Meta(max_length=100)] = ()
+    total_fen: Fen
+    start_location: Text = ""
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Read it, and check that the total is the sum (design 3.5)."""
+        ended = super().read(data)
+        owed = sum(fee.amount_fen for fee in ended.fees) - sum(item.amount_fen for item in ended.discounts)
+        if ended.total_fen != owed:
+            raise MalformedMessage(f"total_fen: {ended.total_fen} is not fees minus discounts, which is {owed}")
+        return ended
+
+
+class TripCancelled(EventIn, frozen=True, kw_only=True):
+    """A ride will not be charged."""
+
+    trip_id: TripId
+    cancelled_at: Moment
+    reason: Text
+
+
+# --- In: what WeChat Pay says, verified and decrypted by the webhook ----------------------------------------------
+
+
+class Notification(EventIn, frozen=True, kw_only=True):
+    """What a callback said: WeChat's own words, unchanged."""
+
+    resource: dict[str, Any]
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Read any JSON object."""
+        return cls(resource=_decode(data, dict[str, Any]))
+
+
+class OrderPaid(Notification, frozen=True, kw_only=True):
+    """WeChat Pay tells of the collection of an order."""
+
+
+class ServiceChanged(Notification, frozen=True, kw_only=True):
+    """A passenger opened or closed the PayScore service."""
+
+
+class CloudEvent(Struct, frozen=True, kw_only=True):
+    """A CloudEvents 1.0 envelope, structured mode."""
+
+    specversion: Annotated[str, Meta(pattern=r"^1\.0$(?!\n)")]
+    id: Annotated[Storable, Meta(min_length=1, max_length=255)]
+    source: Annotated[str, Meta(min_length=1)]
+    type: Annotated[str, Meta(min_length=1)]
+    time: Moment | UnsetType = UNSET
+    subject: str | UnsetType = UNSET
+    datacontenttype: str | UnsetType = UNSET
+    data: msgspec.Raw
+
+
+message_in_hand: Final[ContextVar[str]] = ContextVar("message_in_hand", default="")
+"""The id of the message that is being handled; it is noted beside the fact that it told."""
+
+
+class Received(Struct, frozen=True):
+    """An event with its identity."""
+
+    id: str
+    type: str
+    event: EventIn
+
+
+def read_event(
+    body: bytes, *, content_type: str | None, message_id: str | None, expected: Mapping[str, type[EventIn]]
+) -> Received:
+    """Read one message of a queue that carries the `expected` types.
+
+    A plain body is the data of the queue's one type; its id is the message id, or derived from type and body.
+
+    Raises:
+        MalformedMessage: names the member that is missing or wrong, or what else is.
+
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise MalformedMessage(f"body: {len(body)} bytes, more than the {MAX_BODY_BYTES} allowed")
+    if (content_type or "").partition(";")[0].strip().lower() == CLOUD_EVENT:
+        return _read_cloud_event(body, expected)
+    if message_id and "\0" in message_id:
+        raise MalformedMessage("message_id: holds a NUL, which PostgreSQL cannot keep")
+    type_, kind = next(iter(expected.items()))
+    identity = message_id or hashlib.sha256(type_.encode() + b"\n" + body).hexdigest()
+    return Received(identity, type_, kind.read(body))
+
+
+def _read_cloud_event(body: bytes, expected: Mapping[str, type[EventIn]]) -> Received:
+    envelope = _decode(body, CloudEvent)
+    if envelope.type not in expected:
+        raise MalformedMessage(f"type: {envelope.type!r} is none of {', '.join(expected)}")
+    try:
+        event = expected[envelope.type].read(bytes(envelope.data))
+    except MalformedMessage as error:
+        raise MalformedMessage(f"data.{error}") from error
+    return Received(envelope.id, envelope.type, event)
+
+
+def _decode(data: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise MalformedMessage(_member_first(str(error))) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedMessage(f"body: not JSON: {error}") from error
+
+
+def _member_first(complaint: str) -> str:
+    """Turn msgspec's "Expected `int`, got `float` - at `$.fees[0].amount_fen`" round: the member leads."""
+    what, at, path = complaint.partition(" - at `$")
+    if missing := _MISSING.match(what):
+        return f"{path.rstrip('`').lstrip('.')}.{missing[1]}: missing".lstrip(".")
+    return f"{path.rstrip('`').lstrip('.') if at else 'body'}: {what}"
+
+
+_MISSING: Final = re.compile(r"Object missing required field `(.+)`")
+
+
+# --- Out: what the settlement announces -----------------------------------------------------------------------------
+
+
+class Announcement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a trip; `state` is the trip's state after the change."""
+
+    TYPE: ClassVar[str]
+
+    trip_id: str
+    out_order_no: str
+    state: str
+
+
+class SettlementOpened(Announcement, frozen=True, kw_only=True):
+    """WeChat Pay accepted the order; the passenger rides."""
+
+    TYPE: ClassVar[str] = "settlement.opened"
+
+    order_id: str
+    risk_amount_fen: int
+
+
+class SettlementDeclined(Announcement, frozen=True, kw_only=True):
+    """PayScore will not serve this passenger or this trip; ask for the fare another way."""
+
+    TYPE: ClassVar[str] = "settlement.declined"
+
+    reason: str
+    message: str
+    enable: dict[str, str] | UnsetType = UNSET
+    """For `service_not_enabled`: what the client needs for the jump to the enable page."""
+
+
+class SettlementCompleted(Announcement, frozen=True, kw_only=True):
+    """WeChat Pay accepted the fare; it is not yet paid."""
+
+    TYPE: ClassVar[str] = "settlement.completed"
+
+    total_fen: int
+    completed_at: datetime
+
+
+class SettlementPaid(Announcement, frozen=True, kw_only=True):
+    """The money is in; `transaction_id` is empty where nothing was collected."""
+
+    TYPE: ClassVar[str] = "settlement.paid"
+
+    total_fen: int
+    paid_fen: int
+    paid_at: datetime
+    transaction_id: str
+
+
+class SettlementCancelled(Announcement, frozen=True, kw_only=True):
+    """The trip was cancelled; nothing is owed."""
+
+    TYPE: ClassVar[str] = "settlement.cancelled"
+
+    reason: str
+
+
+class SettlementProblem(Announcement, frozen=True, kw_only=True):
+    """A person must look; nothing moves until they have."""
+
+    TYPE: ClassVar[str] = "settlement.problem"
+
+    code: str
+    message: str
+    request_id: str
+    step: str
+
+
+class SettlementStale(Announcement, frozen=True, kw_only=True):
+    """The start or the end of the trip is missing for too long."""
+
+    TYPE: ClassVar[str] = "settlement.stale"
+
+    since: datetime
+    age_seconds: int
+
+
+class SettlementOverdue(Announcement, frozen=True, kw_only=True):
+    """The passenger has not paid for too long; WeChat Pay keeps trying."""
+
+    TYPE: ClassVar[str] = "settlement.overdue"
+
+    since: datetime
+    age_seconds: int
+
+
+ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
+    SettlementOpened,
+    SettlementDeclined,
+    SettlementCompleted,
+    SettlementPaid,
+    SettlementCancelled,
+    SettlementProblem,
+    SettlementStale,
+    SettlementOverdue,
+)
+
+
+def write_cloud_event(
+    *, id: str, source: str, type: str, time: datetime, data: Struct | msgspec.Raw, subject: str | None = None
+) -> bytes:
+    """Write a CloudEvents 1.0 envelope, structured mode."""
+    envelope = CloudEvent(
+        specversion="1.0",
+        id=id,
+        source=source,
+        type=type,
+        time=time,
+        subject=UNSET if subject is None else subject,
+        datacontenttype="application/json",
+        data=data if isinstance(data, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(data)),
+    )
+    return msgspec.json.encode(envelope)

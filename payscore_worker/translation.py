@@ -1,0 +1,113 @@
+"""The words of one side in those of the next: events, facts, orders, refusals."""
+
+from datetime import datetime
+
+from payscore_worker.errors import WechatPayRejected
+from payscore_worker.events import TripCancelled, TripEnded, TripStarted
+from payscore_worker.trip import Cancelled, Discount, Doubt, Ended, Fee, Opening, OrderPhase, OrderSeen, Started, Trip
+from payscore_worker.wechatpay import Completion, DiscountItem, FeeItem, NewOrder, Order
+
+
+def started_of(event: TripStarted) -> Started:
+    """Take the fact from the event."""
+    return Started(
+        openid=event.openid,
+        started_at=event.started_at,
+        start_location=event.start_location,
+        end_location=event.end_location,
+        estimated_fare_fen=event.estimated_fare_fen,
+        risk_amount_fen=event.risk_amount_fen,
+        introduction=event.introduction,
+        attach=event.attach,
+    )
+
+
+def ended_of(event: TripEnded) -> Ended:
+    """Take the fact from the event."""
+    return Ended(
+        ended_at=event.ended_at,
+        fees=tuple(
+            Fee(name=fee.name, amount_fen=fee.amount_fen, description=fee.description, count=fee.count)
+            for fee in event.fees
+        ),
+        discounts=tuple(
+            Discount(name=item.name, amount_fen=item.amount_fen, description=item.description)
+            for item in event.discounts
+        ),
+        total_fen=event.total_fen,
+        start_location=event.start_location,
+        end_location=event.end_location,
+    )
+
+
+def cancelled_of(event: TripCancelled) -> Cancelled:
+    """Take the fact from the event."""
+    return Cancelled(cancelled_at=event.cancelled_at, reason=event.reason)
+
+
+def new_order(trip: Trip, started: Started, opening: Opening, *, introduction: str) -> NewOrder:
+    """Ask for the trip's order."""
+    return NewOrder(
+        out_order_no=trip.out_order_no,
+        openid=started.openid,
+        introduction=started.introduction or introduction,
+        risk_amount_fen=opening.risk_amount_fen,
+        start_time=opening.start_time,
+        start_location=started.start_location,
+        end_location=started.end_location,
+        attach=started.attach,
+    )
+
+
+def completion(trip: Trip, started: Started, ended: Ended, *, end_time: datetime) -> Completion:
+    """Tell the trip's fare."""
+    return Completion(
+        out_order_no=trip.out_order_no,
+        fees=tuple(
+            FeeItem(name=fee.name, amount_fen=fee.amount_fen, description=fee.description, count=fee.count)
+            for fee in ended.fees
+        ),
+        discounts=tuple(
+            DiscountItem(name=item.name, amount_fen=item.amount_fen, description=item.description)
+            for item in ended.discounts
+        ),
+        total_fen=ended.total_fen,
+        end_time=end_time,
+        start_location=started.start_location,
+        end_location=ended.end_location,
+        planned_end_location=started.end_location,
+        finish_ticket=trip.finish_ticket or None,
+    )
+
+
+def cancel_reason(trip: Trip) -> str:
+    """Say why the order is cancelled; the passenger sees it."""
+    if trip.cancelled is not None:
+        return trip.cancelled.reason
+    return "车费超出可用额度，请用其他方式支付"
+
+
+def seen(order: Order) -> OrderSeen:
+    """Take what WeChat Pay shows."""
+    return OrderSeen(
+        phase=OrderPhase(order.phase.value),
+        order_id=order.order_id,
+        total_fen=order.total_fen,
+        paid_fen=order.paid_fen,
+        paid_at=order.paid_at,
+        transaction_id=order.transaction_id or "",
+        started_at=order.started_at,
+        finish_ticket=order.finish_ticket or "",
+    )
+
+
+def doubt(step: type, error: WechatPayRejected, *, uncertain: bool) -> Doubt:
+    """Take a refusal; `uncertain`: another attempt with the same bytes may have been accepted."""
+    return Doubt(
+        step=step.__name__,
+        refusal=error.refusal,
+        code=error.code,
+        message=error.message,
+        request_id=error.request_id,
+        uncertain=uncertain,
+    )

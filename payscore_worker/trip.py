@@ -1,0 +1,484 @@
+"""The trip, its facts, its states, and next_step: what a trip needs now, decided from its row alone."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, assert_never
+
+from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
+
+END_MARGIN: Final = timedelta(seconds=10)
+"""How far behind our clock the end sent to WeChat stays: theirs may be behind ours (reference payscore-api 0.9)."""
+
+SHORTEST_SERVICE: Final = timedelta(seconds=1)
+"""WeChat wants the end at least this long after the start (reference payscore-api A.5)."""
+
+MAX_OUT_ORDER_NO: Final = 32
+"""What WeChat allows (reference payscore-api A.2, B.3)."""
+
+IN_HAND: Final = timedelta(minutes=1)
+"""How long whoever moves a trip has it to itself; then the reconciler takes it up."""
+
+
+class TripState(StrEnum):
+    """Where a trip stands (design 2)."""
+
+    NOTED = "NOTED"
+    OPEN = "OPEN"
+    COMPLETED = "COMPLETED"
+    PAID = "PAID"
+    DECLINED = "DECLINED"
+    CANCELLED = "CANCELLED"
+
+
+TERMINAL: Final = frozenset({TripState.PAID, TripState.DECLINED, TripState.CANCELLED})
+
+
+class OrderPhase(StrEnum):
+    """Where WeChat says the order stands, the same for both API families."""
+
+    CREATED = "CREATED"
+    RUNNING = "RUNNING"
+    COLLECTING = "COLLECTING"
+    DONE = "DONE"
+    REVOKED = "REVOKED"
+    EXPIRED = "EXPIRED"
+    UNKNOWN = "UNKNOWN"
+
+
+class DeclineReason(StrEnum):
+    """Why PayScore will not serve this passenger or this trip (contract 2)."""
+
+    SERVICE_NOT_ENABLED = "service_not_enabled"
+    RISK_REFUSED = "risk_refused"
+    ARREARS = "arrears"
+    TOO_MANY_ORDERS = "too_many_orders"
+    MINOR_PROTECTED = "minor_protected"
+    AMOUNT_OVER_LIMIT = "amount_over_limit"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+# --- Facts: what the ride service and WeChat told us -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The ride began."""
+
+    openid: str = field(repr=False)
+    started_at: datetime
+    start_location: str = ""
+    end_location: str = ""
+    estimated_fare_fen: int | None = None
+    risk_amount_fen: int | None = None
+    introduction: str = ""
+    attach: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fee:
+    """One item of the fare, in fen; the amount is that of the whole item, not of one piece."""
+
+    name: str
+    amount_fen: int
+    description: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discount:
+    """One deduction from the fare, in fen."""
+
+    name: str
+    amount_fen: int
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The ride ended, and this is its fare."""
+
+    ended_at: datetime
+    fees: tuple[Fee, ...]
+    discounts: tuple[Discount, ...] = ()
+    total_fen: int
+    start_location: str = ""
+    end_location: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """The ride will not be charged."""
+
+    cancelled_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderSeen:
+    """The order as WeChat's signed word shows it."""
+
+    phase: OrderPhase
+    order_id: str = ""
+    total_fen: int | None = None
+    paid_fen: int | None = None
+    paid_at: datetime | None = None
+    transaction_id: str = ""
+    started_at: datetime | None = None
+    finish_ticket: str = field(default="", repr=False)
+
+
+# --- What became of them ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """The order we asked for. Noted before the create is first sent, so it may exist at WeChat from here on."""
+
+    risk_amount_fen: int
+    start_time: datetime | None
+    """None: WeChat takes the moment of acceptance (OnAccept)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """The money came in."""
+
+    paid_fen: int
+    paid_at: datetime
+    transaction_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined:
+    """PayScore will not serve; on an OPEN trip: decided, and the order is still to be cancelled."""
+
+    reason: DeclineReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """WeChat refused a call in a way that says nothing final; where the order stands is to be asked."""
+
+    step: str
+    refusal: Refusal
+    code: str
+    message: str
+    request_id: str
+    uncertain: bool
+    """An attempt with the same bytes has an unknown outcome; they stay binding (reference payscore-api B.10)."""
+    ask_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A person must look; nothing moves until it is cleared."""
+
+    code: str
+    message: str
+    request_id: str
+    step: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """One trip: the facts noted so far and how far its settlement has come."""
+
+    trip_id: str
+    out_order_no: str
+    state: TripState = TripState.NOTED
+    noted_at: datetime
+
+    started: Started | None = None
+    ended: Ended | None = None
+    cancelled: Cancelled | None = None
+
+    opening: Opening | None = None
+    order_id: str = ""
+    opened_at: datetime | None = None
+    end_time: datetime | None = None
+    """The end in the complete body; set before its first send, so the amount may stand at WeChat from here on."""
+    completed_at: datetime | None = None
+    payment: Payment | None = None
+    declined: Declined | None = None
+
+    doubt: Doubt | None = None
+    refusals: int = 0
+    bodies: int = 0
+    """How many request bodies were built for this trip; the next one is a new generation in the journal."""
+    problem: Problem | None = None
+    polls: int = 0
+    asked_at: datetime | None = None
+    stale_since: datetime | None = None
+    overdue_since: datetime | None = None
+    version: int = 0
+
+    service_enabled: bool = False
+    """Known for this run only: asked again rather than stored."""
+    finish_ticket: str = field(default="", repr=False)
+    """Known for this run only: stored within the body it is sent in."""
+
+
+def out_order_no_for(trip_id: str, prefix: str = "") -> str:
+    """Make the order number from the trip id alone, so that no crash can open a second order (design 3.2)."""
+    if _FITS_WECHAT.fullmatch(prefix + trip_id):
+        return prefix + trip_id
+    return prefix + hashlib.sha256(trip_id.encode()).hexdigest()[: MAX_OUT_ORDER_NO - len(prefix)]
+
+
+_FITS_WECHAT: Final = re.compile(rf"[0-9A-Za-z_-]{{1,{MAX_OUT_ORDER_NO}}}")
+
+
+# --- Facts are noted: each returns the next trip, the same one when nothing is new, or raises ---------------------
+
+
+def note_started(trip: Trip, fact: Started) -> Trip:
+    """Note the start.
+
+    Raises:
+        ConflictingFact: another start is noted already.
+
+    """
+    if trip.started == fact:
+        return trip
+    if trip.started is not None:
+        raise ConflictingFact(f"trip.started says otherwise than before in {_differences(trip.started, fact)}")
+    return replace(trip, started=fact)
+
+
+def note_ended(trip: Trip, fact: Ended) -> Trip:
+    """Note the end and the fare.
+
+    Raises:
+        ConflictingFact: another end is noted already, or the trip was cancelled.
+
+    """
+    if trip.ended == fact:
+        return trip
+    if trip.ended is not None:
+        raise ConflictingFact(f"trip.ended says otherwise than before in {_differences(trip.ended, fact)}")
+    if trip.cancelled is not None:
+        raise ConflictingFact("trip.ended for a trip that was cancelled")
+    return replace(trip, ended=fact)
+
+
+def note_cancelled(trip: Trip, fact: Cancelled) -> Trip:
+    """Note the cancellation; with no order asked for yet, that ends the trip.
+
+    Raises:
+        ConflictingFact: another cancellation is noted already.
+        IllegalTransition: the trip has ended; its fare is owed.
+
+    """
+    if trip.cancelled == fact:
+        return trip
+    if trip.cancelled is not None:
+        raise ConflictingFact(f"trip.cancelled says otherwise than before in {_differences(trip.cancelled, fact)}")
+    if trip.ended is not None:
+        raise IllegalTransition("trip.cancelled after the trip ended; its fare is owed")
+    noted = replace(trip, cancelled=fact)
+    if noted.state is TripState.NOTED and noted.opening is None:
+        return replace(noted, state=TripState.CANCELLED)
+    return noted
+
+
+def _differences(noted: object, told: object) -> str:
+    names: tuple[str, ...] = noted.__dataclass_fields__.keys()  # type: ignore[attr-defined]
+    return ", ".join(name for name in names if getattr(noted, name) != getattr(told, name))
+
+
+# --- What a trip needs now ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the API family and the settings decide for every trip."""
+
+    needs_finish_ticket: bool
+    capped_by_risk_amount: bool
+    """The total may not exceed the risk amount (reference payscore-api 0.8: legacy)."""
+    risk_amount_fen: int
+    """For a trip that names none."""
+    poll_delays: tuple[timedelta, ...]
+    stale_after: timedelta
+    overdue_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do; look again at this time, or only when a fact comes."""
+
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskServiceState:
+    """Ask whether the passenger has enabled PayScore."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """Create the order."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskOrder:
+    """Ask WeChat where the order stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteOrder:
+    """Complete the order with the fare."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """Cancel the order: the trip was cancelled, or its fare is not for PayScore."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """Give the trip up without a call."""
+
+    reason: DeclineReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SayStale:
+    """Announce that the other half of the trip is missing for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class SayOverdue:
+    """Announce that the money is out for too long."""
+
+
+Step = Rest | AskServiceState | OpenOrder | AskOrder | CompleteOrder | CancelOrder | Decline | SayStale | SayOverdue
+
+
+def next_step(trip: Trip, now: datetime, rules: Rules) -> Step:
+    """What this trip needs now, decided from its row alone."""
+    if trip.problem is not None:
+        return Rest()
+    if trip.doubt is not None:
+        return _resolve_doubt(trip.doubt, now)
+    match trip.state:
+        case TripState.NOTED:
+            return _next_when_noted(trip, now, rules)
+        case TripState.OPEN:
+            return _next_when_open(trip, now, rules)
+        case TripState.COMPLETED:
+            return _next_when_completed(trip, now, rules)
+        case TripState.PAID | TripState.DECLINED | TripState.CANCELLED:
+            return Rest()
+        case _:
+            assert_never(trip.state)
+
+
+def due_at(trip: Trip, now: datetime, rules: Rules) -> datetime | None:
+    """When the reconciler must look at this trip: in time for its next step, or if whoever has it in hand fails."""
+    step = next_step(trip, now, rules)
+    return step.until if isinstance(step, Rest) else now + IN_HAND
+
+
+def _resolve_doubt(doubt: Doubt, now: datetime) -> Step:
+    if doubt.ask_after is not None and now < doubt.ask_after:
+        return Rest(doubt.ask_after)
+    if doubt.refusal is Refusal.NOT_PERMITTED:
+        return AskServiceState()  # NO_AUTH names no cause: the passenger's choice, or our configuration
+    return AskOrder()
+
+
+def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
+    if trip.started is None:
+        return _wait_for_the_other_half(trip, trip.noted_at, now, rules)
+    if trip.opening is not None:
+        return OpenOrder()  # it may stand at WeChat already; the same bytes tell
+    if over_limit(trip, rules):
+        return Decline(DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount")
+    if not trip.service_enabled:
+        return AskServiceState()
+    return OpenOrder()
+
+
+def _next_when_open(trip: Trip, now: datetime, rules: Rules) -> Step:
+    if trip.cancelled is not None or trip.declined is not None:
+        return CancelOrder()
+    if trip.ended is None:
+        return _wait_for_the_other_half(trip, trip.opened_at or trip.noted_at, now, rules)
+    if trip.end_time is not None:
+        return CompleteOrder()
+    if over_limit(trip, rules):
+        return CancelOrder()
+    earliest = earliest_completion(trip)
+    if now < earliest:
+        return Rest(earliest)
+    if rules.needs_finish_ticket and not trip.finish_ticket:
+        return AskOrder()
+    return CompleteOrder()
+
+
+def _next_when_completed(trip: Trip, now: datetime, rules: Rules) -> Step:
+    if trip.completed_at is None:
+        raise IllegalTransition("a COMPLETED trip without the time of its completion")
+    overdue_at = trip.completed_at + rules.overdue_after
+    if trip.overdue_since is None and now >= overdue_at:
+        return SayOverdue()
+    delay = rules.poll_delays[min(trip.polls, len(rules.poll_delays) - 1)]
+    poll_at = (trip.asked_at or trip.completed_at) + delay
+    if now >= poll_at:
+        return AskOrder()
+    return Rest(poll_at if trip.overdue_since is not None else min(poll_at, overdue_at))
+
+
+def _wait_for_the_other_half(trip: Trip, since: datetime, now: datetime, rules: Rules) -> Step:
+    if trip.stale_since is not None:
+        return Rest()
+    stale_at = since + rules.stale_after
+    return SayStale() if now >= stale_at else Rest(stale_at)
+
+
+def risk_amount_fen(trip: Trip, rules: Rules) -> int:
+    """The risk amount of the order: as asked for, as the trip names it, or the setting's."""
+    if trip.opening is not None:
+        return trip.opening.risk_amount_fen
+    if trip.started is not None and trip.started.risk_amount_fen is not None:
+        return trip.started.risk_amount_fen
+    return rules.risk_amount_fen
+
+
+def over_limit(trip: Trip, rules: Rules) -> bool:
+    """Tell whether the fare is above what the order may take."""
+    if not rules.capped_by_risk_amount or trip.ended is None:
+        return False
+    return trip.ended.total_fen > risk_amount_fen(trip, rules)
+
+
+def earliest_completion(trip: Trip) -> datetime:
+    """From when on the order can be completed: its end must lie after its start and behind WeChat's clock."""
+    return service_start(trip) + SHORTEST_SERVICE + END_MARGIN
+
+
+def end_time_for(trip: Trip, now: datetime) -> datetime:
+    """Choose the end sent to WeChat: the trip's own where WeChat can accept it, else the latest it can accept."""
+    if trip.ended is None:
+        raise IllegalTransition("the end of a trip that has not ended")
+    latest = now - END_MARGIN
+    if trip.ended.ended_at < service_start(trip) + SHORTEST_SERVICE:
+        return latest  # the order was opened after the ride had ended
+    return min(trip.ended.ended_at, latest)
+
+
+def service_start(trip: Trip) -> datetime:
+    """When the service began for WeChat: the start we sent, or its acceptance."""
+    if trip.opening is not None and trip.opening.start_time is not None:
+        return trip.opening.start_time
+    if trip.opened_at is None:
+        raise IllegalTransition("an order that was never opened has no start")
+    return trip.opened_at
