@@ -1,0 +1,150 @@
+"""What the two PayScore API families share."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from payscore_worker.errors import MalformedMessage, Rejected
+from payscore_worker.wechatpay.client import WechatPayClient
+from payscore_worker.wechatpay.orders import read_order
+from payscore_worker.wechatpay.port import Answer, Call, CallKind, Completion, NewOrder, Order, ServiceChange
+from payscore_worker.wechatpay.service import read_change, read_enabled
+from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
+from payscore_worker.wechatpay.texts import REASON_CHARS, cap
+
+_OUT_ORDER_NO: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
+"""WeChat Pay takes `|` and `*` too, but would have them escaped in the signed path (reference payscore-api E.1)."""
+
+_OPENID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
+
+
+class Family(ABC):
+    """A PayScore API family. Everything but the bodies of create and complete is the same."""
+
+    family: ClassVar[str]
+    needs_finish_ticket: ClassVar[bool]
+    orders_path: ClassVar[str]
+
+    def __init__(self, client: WechatPayClient) -> None:
+        self._client = client
+        self._merchant = client.merchant
+
+    def create(self, order: NewOrder) -> Call:
+        """Ask for an order that needs no confirmation by the passenger."""
+        _check_out_order_no(order.out_order_no)
+        _check_openid(order.openid)
+        if order.risk_amount_fen <= 0:
+            raise MalformedMessage("risk_amount_fen: must be above 0")
+        return Call(CallKind.CREATE, "POST", self.orders_path, _encode(self._new_order(order)))
+
+    def complete(self, completion: Completion) -> Call:
+        """Tell the fare. The bytes of the first complete stay binding (reference payscore-api B.10)."""
+        _check_out_order_no(completion.out_order_no)
+        _check_sum(completion)
+        path = f"{self.orders_path}/{completion.out_order_no}/complete"
+        return Call(CallKind.COMPLETE, "POST", path, _encode(self._completion(completion)))
+
+    def cancel(self, *, out_order_no: str, reason: str) -> Call:
+        """Give the order up, before it is completed (reference payscore-api A.6, B.7)."""
+        _check_out_order_no(out_order_no)
+        body = self._ids() | {"reason": cap(reason, REASON_CHARS) or "行程取消"}
+        return Call(CallKind.CANCEL, "POST", f"{self.orders_path}/{out_order_no}/cancel", _encode(body))
+
+    async def send(self, call: Call) -> Answer:
+        return await self._client.send(call)
+
+    async def query(self, out_order_no: str) -> tuple[Order, Answer]:
+        _check_out_order_no(out_order_no)
+        merchant = self._merchant
+        query = {"service_id": merchant.service_id, "appid": merchant.appid, "out_order_no": out_order_no}
+        answer = await self.send(Call(CallKind.QUERY, "GET", f"{self.orders_path}?{urlencode(query)}"))
+        return self.read_order(answer.data), answer
+
+    async def service_enabled(self, openid: str) -> tuple[bool, Answer]:
+        """Ask by the one call that both families have (reference payscore-api A.1)."""
+        _check_openid(openid)
+        query = self._ids() | {"openid": openid}
+        path = f"/v3/payscore/user-service-state?{urlencode(query)}"
+        answer = await self.send(Call(CallKind.USER_SERVICE_STATE, "GET", path))
+        return read_enabled(answer.data), answer
+
+    def read_order(self, data: Mapping[str, Any]) -> Order:
+        return read_order(data)
+
+    def read_created(self, data: Mapping[str, Any]) -> Order:
+        return read_order(data)
+
+    def is_ours(self, order: Order | ServiceChange) -> bool:
+        merchant = self._merchant
+        ours = (merchant.mchid, merchant.appid, merchant.service_id)
+        return (order.mchid, order.appid, order.service_id) == ours
+
+    def read_service_change(self, data: Mapping[str, Any]) -> ServiceChange:
+        change = read_change(data)
+        if not self.is_ours(change):
+            raise Rejected("the notification names another mchid, appid or service_id")
+        return change
+
+    @abstractmethod
+    def total_cap_fen(self, risk_amount_fen: int) -> int | None:
+        """Say how much a completion may ask for; None where only WeChat Pay knows."""
+
+    def enable_jump(self, out_request_no: str) -> dict[str, str]:
+        """Make the signed form of C.3, or name the service where there is no APIv2 key to sign with."""
+        merchant = self._merchant
+        parameters = {"mch_id": merchant.mchid, "service_id": merchant.service_id}
+        if merchant.apiv2_key is not None:
+            parameters |= {
+                "out_request_no": out_request_no,
+                "timestamp": str(int(self._client.clock().timestamp())),
+                "nonce_str": make_nonce(),
+                "sign_type": "HMAC-SHA256",
+            }
+            parameters["sign"] = jump_sign(parameters, merchant.apiv2_key)
+        return {"business_type": "wxpayScoreEnable"} | parameters
+
+    @abstractmethod
+    def _new_order(self, order: NewOrder) -> dict[str, Any]:
+        """Lay out the body of create."""
+
+    @abstractmethod
+    def _completion(self, completion: Completion) -> dict[str, Any]:
+        """Lay out the body of complete."""
+
+    def _ids(self) -> dict[str, Any]:
+        """Every call on an order names both; without, WeChat Pay answers NO_AUTH (reference payscore-api H-1)."""
+        return {"appid": self._merchant.appid, "service_id": self._merchant.service_id}
+
+
+def stated(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is empty: WeChat Pay takes no null, and an empty text says nothing (payscore-api E.1)."""
+    return {name: value for name, value in members.items() if value not in (None, "", [], {})}
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    """Write compact JSON in UTF-8, members in the order of the layout."""
+    return msgspec.json.encode(body)
+
+
+def _check_out_order_no(out_order_no: str) -> None:
+    if not _OUT_ORDER_NO.fullmatch(out_order_no):
+        raise MalformedMessage("out_order_no: 1 to 32 letters, digits, _ or - are expected")
+
+
+def _check_openid(openid: str) -> None:
+    if not _OPENID.fullmatch(openid):
+        raise MalformedMessage("openid: 1 to 128 letters, digits, _ or - are expected")
+
+
+def _check_sum(completion: Completion) -> None:
+    """Refuse a total that is not what its items add up to (reference payscore-api section 0, rule 8)."""
+    fees_fen = [fee.amount_fen for fee in completion.fees]
+    discounts_fen = [discount.amount_fen for discount in completion.discounts]
+    if min([completion.total_fen, *fees_fen, *discounts_fen]) < 0:
+        raise MalformedMessage("total_fen: an amount is negative")
+    if completion.total_fen != sum(fees_fen) - sum(discounts_fen):
+        raise MalformedMessage("total_fen: is not the sum of fees less discounts")

@@ -1,0 +1,189 @@
+"""The port: what can be asked of PayScore, and what it tells, the same for both API families."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class CallKind(StrEnum):
+    """The calls we make, by the names that journal, logs and metrics use."""
+
+    USER_SERVICE_STATE = "user_service_state"
+    CREATE = "create"
+    QUERY = "query"
+    COMPLETE = "complete"
+    CANCEL = "cancel"
+    CERTIFICATES = "certificates"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, to the byte: keep it before it is sent, send it again as it was (reference payscore-api B.10)."""
+
+    kind: CallKind
+    method: str
+    path: str = field(repr=False)
+    """Path and query as sent and signed. A query may name the passenger: keep it out of logs."""
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What WeChat Pay said, signed and verified."""
+
+    status: int
+    request_id: str
+    attempts: int
+    """How many times the bytes were sent until this answer came."""
+    data: dict[str, Any] = field(repr=False)
+    date: str = ""
+    """The Date header: WeChat Pay's clock, unsigned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeeItem:
+    name: str
+    amount_fen: int
+    description: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscountItem:
+    name: str
+    amount_fen: int
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    out_order_no: str
+    openid: str = field(repr=False)
+    introduction: str
+    risk_amount_fen: int
+    start_time: datetime | None = None
+    """None: the moment at which WeChat Pay accepts the order (`OnAccept`)."""
+    start_location: str = ""
+    end_location: str = ""
+    """Where the trip is planned to end; empty when unknown."""
+    attach: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    out_order_no: str
+    fees: tuple[FeeItem, ...]
+    discounts: tuple[DiscountItem, ...] = ()
+    total_fen: int
+    end_time: datetime
+    start_location: str = ""
+    """As it was given when the order was made."""
+    end_location: str = ""
+    """Where the trip really ended."""
+    planned_end_location: str = ""
+    """As it was given when the order was made."""
+    finish_ticket: str | None = field(default=None, repr=False)
+
+
+class Phase(StrEnum):
+    """Where an order stands (reference payscore-api A.4, B.5)."""
+
+    CREATED = "CREATED"
+    """Waiting for the passenger's confirmation; for an order without confirmation, a failed create."""
+    RUNNING = "RUNNING"
+    COLLECTING = "COLLECTING"
+    """Completed; the money is not in."""
+    DONE = "DONE"
+    """Over. Paid to the extent of `paid_fen`."""
+    REVOKED = "REVOKED"
+    EXPIRED = "EXPIRED"
+    UNKNOWN = "UNKNOWN"
+    """Not said, or said in words that no table knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order as WeChat Pay shows it. Texts are empty, and amounts None, where it says nothing."""
+
+    mchid: str
+    appid: str
+    service_id: str
+    out_order_no: str
+    order_id: str
+    phase: Phase
+    total_fen: int | None
+    paid_fen: int | None
+    transaction_id: str | None
+    paid_at: datetime | None
+    started_at: datetime | None
+    finish_ticket: str | None = field(repr=False)
+    paid_through: str
+    """`NEWTON`, `MCH`, `MchChannelPayType`…: an open list, to show and not to decide by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceChange:
+    """A passenger opened or closed the service."""
+
+    mchid: str
+    appid: str
+    service_id: str
+    openid: str = field(repr=False)
+    enabled: bool
+    changed_at: datetime | None
+
+
+class PayScore(Protocol):
+    """One PayScore API family. Building a call is apart from sending it, so that its bytes can be kept in between.
+
+    Sending raises WechatPayUnavailable, OutcomeUnknown or WechatPayRejected. A refusal with `attempts` above 1 leaves
+    the earlier attempts unknown: ask before taking it for final.
+    """
+
+    @property
+    def family(self) -> str: ...
+
+    @property
+    def needs_finish_ticket(self) -> bool: ...
+
+    def create(self, order: NewOrder) -> Call: ...
+
+    def complete(self, completion: Completion) -> Call: ...
+
+    def cancel(self, *, out_order_no: str, reason: str) -> Call: ...
+
+    async def send(self, call: Call) -> Answer: ...
+
+    async def query(self, out_order_no: str) -> tuple[Order, Answer]:
+        """Ask where the order stands; an unknown one is refused with Refusal.ORDER_NOT_FOUND."""
+        ...
+
+    async def service_enabled(self, openid: str) -> tuple[bool, Answer]:
+        """Ask whether the passenger has enabled the service."""
+        ...
+
+    def read_order(self, data: Mapping[str, Any]) -> Order:
+        """Read an answer or a decrypted notification, of either family."""
+        ...
+
+    def read_created(self, data: Mapping[str, Any]) -> Order:
+        """Read the answer to create, which in one family does not say where the order stands."""
+        ...
+
+    def is_ours(self, order: Order) -> bool:
+        """Tell whether the order names our merchant, our app and our service."""
+        ...
+
+    def read_service_change(self, data: Mapping[str, Any]) -> ServiceChange:
+        """Read a decrypted notification that a passenger opened or closed the service; Rejected when not ours."""
+        ...
+
+    def total_cap_fen(self, risk_amount_fen: int) -> int | None:
+        """Say how much a completion may ask for; None where only WeChat Pay knows."""
+        ...
+
+    def enable_jump(self, out_request_no: str) -> dict[str, str]:
+        """Make what the passenger's client needs to open the page that enables the service."""
+        ...

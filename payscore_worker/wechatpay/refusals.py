@@ -1,0 +1,128 @@
+"""What an answer that is not a success means: the tables of reference payscore-api F.1 and F.2, as code.
+
+The HTTP class decides first, then the sub-code, then a code that has one meaning, then the text, then a code that has
+many. An unknown 4xx is UNCLEAR: ask first, and park what stays unclear.
+"""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final, TypeAlias
+
+from payscore_worker.errors import OutcomeUnknown, Refusal, WechatPayUnavailable
+
+Verdict: TypeAlias = Refusal | type[WechatPayUnavailable] | type[OutcomeUnknown]
+"""Refused; or not processed, so send it later; or perhaps processed, so send the same bytes or ask."""
+
+BY_SUB_CODE: Final[Mapping[str, Verdict]] = {
+    "271317510": Refusal.ORDER_NOT_FOUND,  # 查询单据不存在
+    "271316574": Refusal.WRONG_STATE,  # 支付分扣款失败: WeChat Pay keeps trying; ask
+    "271302262": Refusal.WRONG_STATE,  # 当前订单状态不合法
+    "271302332": Refusal.WRONG_STATE,
+    "271302333": Refusal.WRONG_STATE,
+    "268435464": Refusal.INVALID_PARAMETER,  # 参数超出取值范围
+    "271316657": Refusal.WRONG_STATE,  # 仅服务订单支付状态为待支付时，才可使用此能力
+    "271316598": Refusal.REENTRY_MISMATCH,  # 订单重入参数校验失败
+    "271302144": Refusal.MISCONFIGURED,  # mch_id 不存在
+    "271302149": Refusal.MISCONFIGURED,  # mch_id 和 appid 未绑定
+    "268435472": WechatPayUnavailable,  # 请求过于频繁
+    "271300099": Refusal.RISK_REFUSED,  # 综合评估未通过
+    "271299627": Refusal.ARREARS,  # 存在待处理的超时未支付订单
+    "268503786": Refusal.MISCONFIGURED,  # 当前无权限进行此操作
+    "271316592": Refusal.WRONG_STATE,  # 当前订单状态不满足撤销条件
+    "270924332": Refusal.MISCONFIGURED,  # Authorization 不合法
+    "271316754": Refusal.DEBIT_IN_FLIGHT,  # 单据正在扣款中，请稍后重试
+    "271316656": Refusal.AMOUNT_OVER_LIMIT,  # 总金额超过此服务的服务风险金额
+    "271316637": Refusal.BAD_TIME,  # 真实结束时间小于预计开始时间
+    "268560785": Refusal.MINOR_PROTECTED,  # teen mode
+}
+
+BY_CODE: Final[Mapping[str, Verdict]] = {
+    "INVALID_ORDER_STATE": Refusal.WRONG_STATE,
+    "ORDER_CANCELED": Refusal.WRONG_STATE,
+    "ORDER_DONE": Refusal.WRONG_STATE,
+    "SIGN_ERROR": Refusal.MISCONFIGURED,
+    "NO_AUTH": Refusal.NOT_PERMITTED,
+    "ORDER_NOT_EXIST": Refusal.ORDER_NOT_FOUND,
+    "FREQUENCY_LIMITED": WechatPayUnavailable,
+    "RATELIMIT_EXCEEDED": WechatPayUnavailable,
+    "RATELIMIT_EXCEED": WechatPayUnavailable,
+    "RATE_LIMITED": WechatPayUnavailable,
+    "SYSTEM_ERROR": OutcomeUnknown,
+}
+"""Codes with one meaning."""
+
+BY_TEXT: Final[tuple[tuple[str, Verdict], ...]] = (
+    ("综合评估未通过", Refusal.RISK_REFUSED),
+    ("超时未支付订单", Refusal.ARREARS),
+    ("进行中的订单", Refusal.TOO_MANY_ORDERS),  # wording unconfirmed: the reference gives no text (B.3)
+    ("青少年", Refusal.MINOR_PROTECTED),  # wording unconfirmed
+    ("未成年", Refusal.MINOR_PROTECTED),  # wording unconfirmed
+    ("订单重入参数校验失败", Refusal.REENTRY_MISMATCH),
+    ("正在扣款中", Refusal.DEBIT_IN_FLIGHT),
+    ("收款结果不明", Refusal.DEBIT_IN_FLIGHT),
+    ("超过此服务的服务风险金额", Refusal.AMOUNT_OVER_LIMIT),
+    ("真实结束时间小于预计开始时间", Refusal.BAD_TIME),
+    ("实际结束时间不能晚于", Refusal.BAD_TIME),
+    ("结束时间必填", Refusal.INVALID_PARAMETER),
+    ("总金额计算非法", Refusal.INVALID_PARAMETER),
+    ("参数超出取值范围", Refusal.INVALID_PARAMETER),
+    ("状态不合法", Refusal.WRONG_STATE),
+    ("状态不满足", Refusal.WRONG_STATE),
+    ("支付状态为待支付时", Refusal.WRONG_STATE),
+    ("扣款失败", Refusal.WRONG_STATE),
+    ("单据不存在", Refusal.ORDER_NOT_FOUND),
+    ("逐步开放中", Refusal.MISCONFIGURED),  # not launched: only listed test users (B.3)
+    ("无权限", Refusal.MISCONFIGURED),
+    ("mch_id不存在", Refusal.MISCONFIGURED),
+    ("未绑定", Refusal.MISCONFIGURED),
+    ("Authorization不合法", Refusal.MISCONFIGURED),
+    ("Wechatpay-Serial错误", Refusal.MISCONFIGURED),
+    ("平台证书已过期", Refusal.MISCONFIGURED),
+    ("请求过于频繁", WechatPayUnavailable),
+    ("稍后重试", OutcomeUnknown),  # the general advice comes last: more telling texts carry it too
+    ("稍后再试", OutcomeUnknown),
+)
+"""Parts of the texts under codes with many meanings, without spaces; the first that fits decides."""
+
+BY_VAGUE_CODE: Final[Mapping[str, Verdict]] = {
+    "PARAM_ERROR": Refusal.INVALID_PARAMETER,
+    "INVALID_REQUEST": Refusal.UNCLEAR,
+}
+"""Codes with many meanings, when neither sub-code nor text says more."""
+
+
+def classify(*, status: int, code: str, message: str, request_id: str) -> Verdict:
+    """Decide what follows from an answer that is not a success."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return WechatPayUnavailable
+    if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return OutcomeUnknown
+    code = _spelling(code)
+    return (
+        BY_SUB_CODE.get(request_id.rpartition("-")[2])
+        or _BY_SPELLING.get(code)
+        or _by_text(message)
+        or _BY_VAGUE_SPELLING.get(code)
+        or Refusal.UNCLEAR
+    )
+
+
+def code_label(code: str) -> str:
+    """Name the code as metrics may: the tables' own spelling, `other` for one that no table knows."""
+    return _SPELLINGS.get(_spelling(code), "other") if code else ""
+
+
+def _by_text(message: str) -> Verdict | None:
+    message = re.sub(r"\s", "", message)
+    return next((verdict for part, verdict in BY_TEXT if part in message), None)
+
+
+def _spelling(code: str) -> str:
+    """Make one spelling of `ORDER_NOT_ EXIST` and `ORDER_NOT_EXIST`, of `SYSTEMERROR` and `SYSTEM_ERROR`."""
+    return re.sub(r"[\s_]", "", code).upper()
+
+
+_BY_SPELLING: Final = {_spelling(code): verdict for code, verdict in BY_CODE.items()}
+_SPELLINGS: Final = {_spelling(code): code for code in (*BY_CODE, *BY_VAGUE_CODE)}
+_BY_VAGUE_SPELLING: Final = {_spelling(code): verdict for code, verdict in BY_VAGUE_CODE.items()}
