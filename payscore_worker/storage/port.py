@@ -1,0 +1,153 @@
+"""What the settlement asks of a database; PostgreSQL and SQLite each answer it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, Protocol
+
+from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.trip import Trip
+
+SCHEMA_REVISION: Final = "0003"
+"""The migration that this code is written for."""
+
+
+class CallOutcome(StrEnum):
+    """How a journaled call stands."""
+
+    PREPARED = "prepared"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One WeChat Pay call of a trip, as the journal keeps it.
+
+    Writing it again under the same kind and generation adds its attempts and takes its answer; the bytes stay.
+    """
+
+    kind: str
+    generation: int
+    method: str
+    path: str
+    body: bytes = field(repr=False)
+    outcome: CallOutcome
+    at: datetime
+    attempts: int = 0
+    status: int | None = None
+    code: str = ""
+    request_id: str = ""
+    uncertain: bool = False
+    """Some attempt has an unknown outcome."""
+
+
+class Direction(StrEnum):
+    """Which way an event went."""
+
+    IN = "in"
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """One event of a trip: noted (in), or to be announced by the relay (out)."""
+
+    event_id: str
+    direction: Direction
+    type: str
+    at: datetime
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """An announcement that waits to be published."""
+
+    id: int
+    event_id: str
+    trip_id: str
+    type: str
+    body: bytes = field(repr=False)
+    attempts: int
+    """How often the broker had nobody to give it to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceNote:
+    """What WeChat last said of a passenger's PayScore service."""
+
+    enabled: bool
+    as_of: datetime
+
+
+class Storage(Protocol):
+    """Short transactions, each one round trip where the database allows it.
+
+    Every method raises StorageUnavailable where the database cannot be reached.
+    """
+
+    async def load(self, trip_id: str) -> Trip | None:
+        """Load a trip by its id."""
+
+    async def load_by_out_order_no(self, out_order_no: str) -> Trip | None:
+        """Load a trip by the number WeChat knows it under."""
+
+    async def archived(self, trip_id: str) -> ArchivedTrip | None:
+        """Load what is remembered of an archived trip."""
+
+    async def archived_by_out_order_no(self, out_order_no: str) -> ArchivedTrip | None:
+        """Load what is remembered of an archived trip by the number WeChat knows it under."""
+
+    async def save(
+        self,
+        trip: Trip,
+        *,
+        due_at: datetime | None,
+        now: datetime,
+        calls: Sequence[CallRecord] = (),
+        events: Sequence[EventRecord] = (),
+    ) -> bool:
+        """Write a trip with its calls and events in one transaction, if nobody wrote it since it was loaded.
+
+        A new trip is not written where one of its id or number is archived. Returns whether it was written; the stored
+        version is then `trip.version + 1`.
+        """
+
+    async def journal(self, trip: Trip, call: CallRecord) -> None:
+        """Write a call of a trip that does not move."""
+
+    async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
+        """Load the newest generation of a journaled call."""
+
+    async def service_of(self, openid: str) -> ServiceNote | None:
+        """Load what is known of a passenger's PayScore service."""
+
+    async def note_service(self, openid: str, note: ServiceNote) -> None:
+        """Note a passenger's PayScore service, unless something newer is known."""
+
+    async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
+        """Take trips that are due for this caller alone; each repeated claim of one trip doubles the lease."""
+
+    async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
+        """Set when a trip is due, if nobody wrote it since it was loaded."""
+
+    async def claim_outbox(self, *, now: datetime, lease: timedelta, limit: int) -> list[OutboxRow]:
+        """Take announcements for this caller alone, the oldest first."""
+
+    async def mark_published(self, ids: Sequence[int], *, now: datetime) -> None:
+        """Note that the broker has confirmed these announcements."""
+
+    async def postpone_outbox(self, ids: Sequence[int], *, until: datetime) -> None:
+        """Try these announcements again later: the broker had nobody to give them to."""
+
+    async def schema_revision(self) -> str | None:
+        """Read the revision that the schema is at; None where there is none."""
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""

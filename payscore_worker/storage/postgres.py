@@ -1,0 +1,291 @@
+"""PostgreSQL by asyncpg: every transaction of the hot path is one statement (ADR 3)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Final, Self, TypeAlias, cast
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from payscore_worker.errors import StorageUnavailable
+from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.port import CallOutcome, CallRecord, EventRecord, OutboxRow, ServiceNote
+from payscore_worker.storage.rows import TRIP_COLUMNS, trip_from_row, trip_row
+from payscore_worker.storage.statements import (
+    ARCHIVED,
+    ARCHIVED_BY_ORDER,
+    INSERT_TRIP,
+    LAST_CALL,
+    NOTE_SERVICE,
+    RESCHEDULE,
+    SCHEMA_REVISION,
+    SELECT_TRIP,
+    SELECT_TRIP_BY_ORDER,
+    SERVICE_OF,
+    TAKE_THE_ANSWER,
+    UPDATE_TRIP,
+)
+from payscore_worker.trip import Trip
+
+MAX_CONNECTIONS: Final = 16
+"""Statements take well under a millisecond; more connections would only queue inside PostgreSQL."""
+
+COMMAND_TIMEOUT_SECONDS: Final = 10.0
+"""No statement of ours needs a tenth of it; a database that takes longer is treated as gone."""
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+
+class PostgresStorage:
+    """The storage port on PostgreSQL."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, dsn: str) -> Self:
+        """Connect; what the query of the DSN says (search_path and the like) goes to the server."""
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=MAX_CONNECTIONS,
+                command_timeout=COMMAND_TIMEOUT_SECONDS,
+                timeout=COMMAND_TIMEOUT_SECONDS,
+                server_settings={"application_name": "payscore-worker"},
+                reset=_nothing_to_reset,
+            )
+        except _UNAVAILABLE as error:
+            raise StorageUnavailable(f"PostgreSQL: {error!r}") from error
+        return cls(pool)
+
+    async def load(self, trip_id: str) -> Trip | None:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(SELECT_TRIP, trip_id)
+        return None if row is None else trip_from_row(row)
+
+    async def load_by_out_order_no(self, out_order_no: str) -> Trip | None:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(SELECT_TRIP_BY_ORDER, out_order_no)
+        return None if row is None else trip_from_row(row)
+
+    async def archived(self, trip_id: str) -> ArchivedTrip | None:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(ARCHIVED, trip_id)
+        return None if row is None else ArchivedTrip.read(row)
+
+    async def archived_by_out_order_no(self, out_order_no: str) -> ArchivedTrip | None:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(ARCHIVED_BY_ORDER, out_order_no)
+        return None if row is None else ArchivedTrip.read(row)
+
+    async def save(
+        self,
+        trip: Trip,
+        *,
+        due_at: datetime | None,
+        now: datetime,
+        calls: Sequence[CallRecord] = (),
+        events: Sequence[EventRecord] = (),
+    ) -> bool:
+        statement = _save_statement(new=trip.version == 0, calls=bool(calls), events=bool(events))
+        arguments = [*trip_row(trip, due_at=due_at, now=now)]
+        if calls:
+            arguments += _call_columns(calls)
+        if events:
+            arguments += _event_columns(events)
+        async with self._connection() as connection:
+            return bool(await connection.fetchval(statement, *arguments))
+
+    async def journal(self, trip: Trip, call: CallRecord) -> None:
+        async with self._connection() as connection:
+            await connection.execute(_JOURNAL, trip.trip_id, *_call_columns([call]))
+
+    async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(LAST_CALL, trip_id, kind)
+        if row is None:
+            return None
+        return CallRecord(**{**row, "outcome": CallOutcome(row["outcome"])})
+
+    async def service_of(self, openid: str) -> ServiceNote | None:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(SERVICE_OF, openid)
+        return None if row is None else ServiceNote(enabled=row["service_enabled"], as_of=row["as_of"])
+
+    async def note_service(self, openid: str, note: ServiceNote) -> None:
+        async with self._connection() as connection:
+            await connection.execute(NOTE_SERVICE, openid, note.enabled, note.as_of)
+
+    async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
+        async with self._connection() as connection:
+            rows = await connection.fetch(_CLAIM_DUE, now, lease, limit)
+        return [trip_from_row(row) for row in rows]
+
+    async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
+        async with self._connection() as connection:
+            await connection.execute(RESCHEDULE, due_at, trip.trip_id, trip.version)
+
+    async def claim_outbox(self, *, now: datetime, lease: timedelta, limit: int) -> list[OutboxRow]:
+        async with self._connection() as connection:
+            rows = await connection.fetch(_CLAIM_OUTBOX, now, lease, limit)
+        return sorted((OutboxRow(**row) for row in rows), key=lambda row: row.id)
+
+    async def mark_published(self, ids: Sequence[int], *, now: datetime) -> None:
+        async with self._connection() as connection:
+            await connection.execute(_MARK_PUBLISHED, list(ids), now)
+
+    async def postpone_outbox(self, ids: Sequence[int], *, until: datetime) -> None:
+        async with self._connection() as connection:
+            await connection.execute(_POSTPONE_OUTBOX, list(ids), until)
+
+    async def schema_revision(self) -> str | None:
+        try:
+            async with self._connection() as connection:
+                return cast("str | None", await connection.fetchval(SCHEMA_REVISION))
+        except asyncpg.UndefinedTableError:
+            return None
+
+    async def ping(self) -> None:
+        async with self._connection() as connection:
+            await connection.fetchval("SELECT 1")
+
+    async def aclose(self) -> None:
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.acquire(timeout=COMMAND_TIMEOUT_SECONDS) as connection:
+                try:
+                    yield connection
+                except _SPOILT:
+                    connection.terminate()
+                    raise
+        except _UNAVAILABLE as error:
+            raise StorageUnavailable(f"PostgreSQL: {error!r}") from error
+
+
+async def _nothing_to_reset(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Spare the round trip that resets a connection: we change nothing of a session."""
+
+
+_SPOILT: Final = (asyncpg.InternalClientError, asyncpg.exceptions.ReadOnlySQLTransactionError)
+"""What no connection recovers from: asyncpg has lost track of it (PostgreSQL ended it between two statements), or it
+leads to a server that has become a standby, and would go on doing so."""
+
+_UNAVAILABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.TransactionRollbackError,
+    *_SPOILT,
+)
+"""The database is away, closing, full, or gave our statement up: the same later."""
+
+_CALL_COLUMNS: Final = {
+    "kind": "text",
+    "generation": "int",
+    "method": "text",
+    "path": "text",
+    "body": "bytea",
+    "attempts": "int",
+    "status": "int",
+    "code": "text",
+    "request_id": "text",
+    "outcome": "text",
+    "uncertain": "bool",
+    "at": "timestamptz",
+}
+
+_EVENT_COLUMNS: Final = {
+    "event_id": "text",
+    "direction": "text",
+    "type": "text",
+    "at": "timestamptz",
+    "body": "bytea",
+}
+
+
+def _call_columns(calls: Sequence[CallRecord]) -> list[list[object]]:
+    return [[getattr(call, name) for call in calls] for name in _CALL_COLUMNS]
+
+
+def _event_columns(events: Sequence[EventRecord]) -> list[list[object]]:
+    return [[getattr(event, name) for event in events] for name in _EVENT_COLUMNS]
+
+
+@cache
+def _save_statement(*, new: bool, calls: bool, events: bool) -> str:
+    """Build the one statement that writes a trip under its version guard, and with it its calls and events."""
+    parts = [f"saved AS ({INSERT_TRIP if new else UPDATE_TRIP} RETURNING trip_id)"]
+    first = len(TRIP_COLUMNS) + 1
+    if calls:
+        parts.append(f"calls AS ({_UPSERT_CALLS.format(arrays=_arrays(_CALL_COLUMNS, first))})")
+        first += len(_CALL_COLUMNS)
+    if events:
+        parts.append(f"events AS ({_INSERT_EVENTS.format(arrays=_arrays(_EVENT_COLUMNS, first))})")
+    return f"WITH {', '.join(parts)} SELECT count(*) FROM saved"
+
+
+def _arrays(columns: dict[str, str], first: int) -> str:
+    return ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(columns.values(), first))
+
+
+_UPSERT_CALLS: Final = f"""
+    INSERT INTO wechatpay_call AS stored (trip_id, kind, generation, method, path, body, attempts, status, code,
+        request_id, outcome, uncertain, prepared_at, answered_at)
+    SELECT saved.trip_id, c.kind, c.generation, c.method, c.path, c.body, c.attempts, c.status, c.code,
+        c.request_id, c.outcome, c.uncertain, c.at, CASE WHEN c.attempts > 0 THEN c.at END
+    FROM saved, unnest({{arrays}}) AS c (kind, generation, method, path, body, attempts, status, code, request_id,
+        outcome, uncertain, at)
+    {TAKE_THE_ANSWER}
+"""
+
+_JOURNAL: Final = f"""
+    WITH saved AS (SELECT $1::text AS trip_id) {_UPSERT_CALLS.format(arrays=_arrays(_CALL_COLUMNS, 2))}
+"""
+
+_INSERT_EVENTS: Final = """
+    INSERT INTO trip_event (trip_id, event_id, direction, type, at, body, pending, attempts)
+    SELECT saved.trip_id, e.event_id, e.direction, e.type, e.at, e.body, e.direction = 'out', 0
+    FROM saved, unnest({arrays}) AS e (event_id, direction, type, at, body)
+"""
+
+_CLAIM_DUE: Final = f"""
+    UPDATE trip SET claims = claims + 1, claimed_until = $1::timestamptz + $2::interval * power(2, least(claims, 6))
+    WHERE trip_id IN (
+        SELECT trip_id FROM trip
+        WHERE due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= $1)
+        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING {", ".join(TRIP_COLUMNS)}
+"""
+
+_CLAIM_OUTBOX: Final = """
+    UPDATE trip_event SET claimed_until = $1::timestamptz + $2::interval
+    WHERE id IN (
+        SELECT id FROM trip_event
+        WHERE pending AND (claimed_until IS NULL OR claimed_until <= $1)
+        ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, event_id, trip_id, type, body, attempts
+"""
+
+_MARK_PUBLISHED: Final = """
+    UPDATE trip_event SET pending = false, claimed_until = NULL, published_at = $2 WHERE id = ANY($1::bigint[])
+"""
+
+_POSTPONE_OUTBOX: Final = """
+    UPDATE trip_event SET claimed_until = $2, attempts = attempts + 1 WHERE id = ANY($1::bigint[])
+"""

@@ -1,0 +1,167 @@
+"""What people ask about trips: rare reads, the same on both databases, by SQLAlchemy Core."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from payscore_worker.storage.tables import archived_trip, trip, trip_event, wechatpay_call
+from payscore_worker.trip import TERMINAL
+
+MAX_ROWS: Final = 1000
+"""More is a query for the database's own tools."""
+
+STUCK_AFTER: Final = timedelta(minutes=5)
+"""A trip is due for longer than this only if no reconciler gets it anywhere."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TripFilter:
+    """Which trips to list."""
+
+    state: str | None = None
+    with_problem: bool = False
+    stuck: bool = False
+    limit: int = 100
+
+
+MAX_NAMED: Final = 20
+"""Trips that a finding names; more would not help whoever reads it."""
+
+ANNOUNCED_WITHIN: Final = timedelta(minutes=5)
+"""An announcement that waits longer has no relay, or no broker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Every trip is in exactly one of these; `noted` is counted from the facts that came in."""
+
+    noted: int
+    settled: int
+    declined: int
+    cancelled: int
+    waiting: int
+    with_problem: int
+
+
+class Reports:
+    """Answers questions about what is stored."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def trips(self, wanted: TripFilter, now: datetime) -> list[Row]:
+        """List trips, the newest first."""
+        statement = select(trip).order_by(trip.c.noted_at.desc()).limit(min(wanted.limit, MAX_ROWS))
+        if wanted.state is not None:
+            statement = statement.where(trip.c.state == wanted.state)
+        if wanted.with_problem:
+            statement = statement.where(trip.c.problem.is_not(None))
+        if wanted.stuck:
+            unfinished = trip.c.state.not_in([state.value for state in TERMINAL])
+            statement = statement.where(unfinished, or_(trip.c.problem.is_not(None), trip.c.due_at < now - STUCK_AFTER))
+        return await self._all(statement)
+
+    async def trip(self, trip_id: str) -> Row | None:
+        """Find a trip by its id, or by the number WeChat knows it under."""
+        rows = await self._all(select(trip).where(or_(trip.c.trip_id == trip_id, trip.c.out_order_no == trip_id)))
+        return rows[0] if rows else None
+
+    async def archived(self, trip_id: str) -> Row | None:
+        """Find what is remembered of an archived trip, by its id or by the number WeChat knows it under."""
+        meant = or_(archived_trip.c.trip_id == trip_id, archived_trip.c.out_order_no == trip_id)
+        rows = await self._all(select(archived_trip).where(meant))
+        return rows[0] if rows else None
+
+    async def calls(self, trip_id: str) -> list[Row]:
+        """List the WeChat Pay calls of a trip, in the order in which they were prepared."""
+        return await self._all(
+            select(wechatpay_call)
+            .where(wechatpay_call.c.trip_id == trip_id)
+            .order_by(wechatpay_call.c.prepared_at, wechatpay_call.c.generation)
+        )
+
+    async def events(self, trip_id: str) -> list[Row]:
+        """List what was noted and announced of a trip, in order."""
+        return await self._all(select(trip_event).where(trip_event.c.trip_id == trip_id).order_by(trip_event.c.id))
+
+    async def all_trips(self) -> list[Row]:
+        """List every trip: for judges of a demo or a test, not for a city."""
+        return await self._all(select(trip))
+
+    async def wechatpay_attempts(self) -> int:
+        """Count the attempts of every journaled call."""
+        rows = await self._all(select(func.coalesce(func.sum(wechatpay_call.c.attempts), 0).label("attempts")))
+        return int(rows[0]["attempts"])
+
+    async def trips_by_state(self) -> dict[str, int]:
+        """Count the trips in each state."""
+        rows = await self._all(select(trip.c.state, func.count().label("trips")).group_by(trip.c.state))
+        return {row["state"]: row["trips"] for row in rows}
+
+    async def books(self) -> Books:
+        """Count what was noted, and what became of it."""
+        heard = select(func.count(trip_event.c.trip_id.distinct())).where(trip_event.c.direction == "in")
+        calm = trip.c.problem.is_(None)
+        over = {"settled": "PAID", "declined": "DECLINED", "cancelled": "CANCELLED"}
+        columns = {entry: func.count().filter(trip.c.state == state, calm) for entry, state in over.items()}
+        columns["waiting"] = func.count().filter(trip.c.state.not_in(over.values()), calm)
+        columns["with_problem"] = func.count().filter(trip.c.problem.is_not(None))
+        # One statement, for one moment: between two, trips would come in.
+        (row,) = await self._all(
+            select(heard.scalar_subquery().label("noted"), *(count.label(entry) for entry, count in columns.items()))
+        )
+        return Books(**row)
+
+    async def contradictions(self, now: datetime) -> dict[str, list[str]]:
+        """Find trips whose row, journal and events do not fit together; one more than MAX_NAMED of each at most."""
+        over = trip.c.state.in_([state.value for state in TERMINAL])
+        checks: dict[str, Any] = {
+            "paid is what was owed": and_(trip.c.state == "PAID", trip.c.paid_fen != trip.c.total_fen),
+            "paid trips were completed by us": and_(trip.c.state == "PAID", ~_has_call("complete")),
+            "paid trips are announced as paid": and_(trip.c.state == "PAID", ~_has_announced("settlement.paid")),
+            "declined trips are announced": and_(trip.c.state == "DECLINED", ~_has_announced("settlement.declined")),
+            "cancelled trips are announced": and_(trip.c.state == "CANCELLED", ~_has_announced("settlement.cancelled")),
+            "problems are announced": and_(trip.c.problem.is_not(None), ~_has_announced("settlement.problem")),
+            "open orders were asked for": and_(trip.c.state.in_(["OPEN", "COMPLETED"]), ~_has_call("create")),
+            "trips that are over are not due": and_(over, trip.c.due_at.is_not(None)),
+            "somebody will look at every unfinished trip": and_(
+                ~over, trip.c.due_at.is_(None), trip.c.problem.is_(None), trip.c.stale_since.is_(None)
+            ),
+            "due trips are taken up": and_(~over, trip.c.due_at < now - STUCK_AFTER, trip.c.problem.is_(None)),
+        }
+        found = {check: await self._trip_ids(select(trip.c.trip_id).where(wrong)) for check, wrong in checks.items()}
+        late = and_(trip_event.c.pending, trip_event.c.at < now - ANNOUNCED_WITHIN)
+        found["announcements are published"] = await self._trip_ids(select(trip_event.c.trip_id).where(late).distinct())
+        return found
+
+    async def _trip_ids(self, statement: Select[Any]) -> list[str]:
+        return [row["trip_id"] for row in await self._all(statement.limit(MAX_NAMED + 1))]
+
+    async def sample(self, count: int) -> list[Row]:
+        """Draw trips at random."""
+        return await self._all(select(trip).order_by(func.random()).limit(count))
+
+    async def pending_announcements(self) -> int:
+        """Count what waits in the outbox."""
+        rows = await self._all(select(func.count().label("rows")).where(trip_event.c.pending))
+        return int(rows[0]["rows"])
+
+    async def _all(self, statement: Select[Any]) -> list[Row]:
+        async with self._engine.connect() as connection:
+            return [row._mapping for row in await connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public face of a row
+
+
+def _has_call(kind: str) -> ColumnElement[bool]:
+    return exists().where(wechatpay_call.c.trip_id == trip.c.trip_id, wechatpay_call.c.kind == kind)
+
+
+def _has_announced(type_: str) -> ColumnElement[bool]:
+    return exists().where(
+        trip_event.c.trip_id == trip.c.trip_id, trip_event.c.direction == "out", trip_event.c.type == type_
+    )

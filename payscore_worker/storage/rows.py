@@ -1,0 +1,164 @@
+"""Rows <-> trips: one column for each thing that is asked for by SQL, JSON for what is only read back."""
+
+from datetime import datetime
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+
+from payscore_worker.trip import (
+    Cancelled,
+    Declined,
+    DeclineReason,
+    Doubt,
+    Ended,
+    Opening,
+    Payment,
+    Problem,
+    Started,
+    Trip,
+    TripState,
+)
+
+_T = TypeVar("_T")
+
+
+class Row(Protocol):
+    """A row of either driver."""
+
+    def __getitem__(self, name: str, /) -> Any: ...  # noqa: ANN401 - a column has the type that its table gives it
+
+
+TRIP_COLUMNS: Final = (
+    "trip_id",
+    "out_order_no",
+    "state",
+    "noted_at",
+    "openid",
+    "started",
+    "ended",
+    "cancelled",
+    "risk_amount_fen",
+    "start_time",
+    "order_id",
+    "opened_at",
+    "end_time",
+    "total_fen",
+    "completed_at",
+    "paid_fen",
+    "paid_at",
+    "transaction_id",
+    "declined_reason",
+    "declined_message",
+    "doubt",
+    "refusals",
+    "bodies",
+    "problem",
+    "polls",
+    "asked_at",
+    "stale_since",
+    "overdue_since",
+    "due_at",
+    "version",
+    "updated_at",
+)
+"""In the order of `trip_row`."""
+
+
+def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any, ...]:
+    """Write a trip as the values of TRIP_COLUMNS, under its next version."""
+    return (
+        trip.trip_id,
+        trip.out_order_no,
+        trip.state.value,
+        trip.noted_at,
+        trip.started.openid if trip.started else None,
+        _json(trip.started),
+        _json(trip.ended),
+        _json(trip.cancelled),
+        trip.opening.risk_amount_fen if trip.opening else None,
+        trip.opening.start_time if trip.opening else None,
+        trip.order_id,
+        trip.opened_at,
+        trip.end_time,
+        trip.ended.total_fen if trip.ended else None,
+        trip.completed_at,
+        trip.payment.paid_fen if trip.payment else None,
+        trip.payment.paid_at if trip.payment else None,
+        trip.payment.transaction_id if trip.payment else None,
+        trip.declined.reason.value if trip.declined else None,
+        trip.declined.message if trip.declined else None,
+        _json(trip.doubt),
+        trip.refusals,
+        trip.bodies,
+        _json(trip.problem),
+        trip.polls,
+        trip.asked_at,
+        trip.stale_since,
+        trip.overdue_since,
+        due_at,
+        trip.version + 1,
+        now,
+    )
+
+
+def trip_from_row(row: Row) -> Trip:
+    """Read a trip back; instants must be datetimes already."""
+    return Trip(
+        trip_id=row["trip_id"],
+        out_order_no=row["out_order_no"],
+        state=TripState(row["state"]),
+        noted_at=row["noted_at"],
+        started=_from_json(row["started"], _started),
+        ended=_from_json(row["ended"], _ended),
+        cancelled=_from_json(row["cancelled"], _cancelled),
+        opening=_opening(row),
+        order_id=row["order_id"],
+        opened_at=row["opened_at"],
+        end_time=row["end_time"],
+        completed_at=row["completed_at"],
+        payment=_payment(row),
+        declined=_declined(row),
+        doubt=_from_json(row["doubt"], _doubt),
+        refusals=row["refusals"],
+        bodies=row["bodies"],
+        problem=_from_json(row["problem"], _problem),
+        polls=row["polls"],
+        asked_at=row["asked_at"],
+        stale_since=row["stale_since"],
+        overdue_since=row["overdue_since"],
+        version=row["version"],
+    )
+
+
+def _opening(row: Row) -> Opening | None:
+    if row["risk_amount_fen"] is None:
+        return None
+    return Opening(risk_amount_fen=row["risk_amount_fen"], start_time=row["start_time"])
+
+
+def _payment(row: Row) -> Payment | None:
+    if row["paid_at"] is None:
+        return None
+    return Payment(paid_fen=row["paid_fen"], paid_at=row["paid_at"], transaction_id=row["transaction_id"])
+
+
+def _declined(row: Row) -> Declined | None:
+    if row["declined_reason"] is None:
+        return None
+    return Declined(reason=DeclineReason(row["declined_reason"]), message=row["declined_message"])
+
+
+def _json(value: object | None) -> str | None:
+    return None if value is None else _encoder.encode(value).decode()
+
+
+def _from_json(text: str | None, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+    return None if text is None else decoder.decode(text)
+
+
+_encoder: Final = msgspec.json.Encoder()
+_started: Final = msgspec.json.Decoder(Started)
+_ended: Final = msgspec.json.Decoder(Ended)
+_cancelled: Final = msgspec.json.Decoder(Cancelled)
+_doubt: Final = msgspec.json.Decoder(Doubt)
+_problem: Final = msgspec.json.Decoder(Problem)

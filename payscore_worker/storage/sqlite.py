@@ -1,0 +1,342 @@
+"""SQLite in a thread of its own: all that is waiting shares one transaction, and so one fsync."""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from payscore_worker.errors import StorageUnavailable
+from payscore_worker.storage import statements, tables
+from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.port import CallOutcome, CallRecord, EventRecord, OutboxRow, ServiceNote
+from payscore_worker.storage.rows import TRIP_COLUMNS, trip_from_row, trip_row
+from payscore_worker.storage.statements import for_sqlite
+from payscore_worker.storage.tables import moment_from_text, moment_to_text
+from payscore_worker.trip import Trip
+
+BUSY_SECONDS: Final = 10.0
+"""How long to wait for another process's transaction; ours take milliseconds."""
+
+MAX_BATCH: Final = 128
+"""Jobs that share one transaction; a prefetch of every queue fits."""
+
+MAX_LEASE_DOUBLINGS: Final = 6
+"""A trip that keeps failing is taken up at least every 64 leases."""
+
+_T = TypeVar("_T")
+Job = Callable[[sqlite3.Connection], _T]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """A job and where its result is awaited."""
+
+    job: Job[Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class SqliteStorage:
+    """The storage port on SQLite."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="sqlite", daemon=True)
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open the file; an empty one, if there is none."""
+        storage = cls(path)
+        storage._thread.start()
+        await storage.ping()
+        return storage
+
+    async def load(self, trip_id: str) -> Trip | None:
+        return await self._do(lambda db: _fetch_trip(db, _SELECT_TRIP, trip_id))
+
+    async def load_by_out_order_no(self, out_order_no: str) -> Trip | None:
+        return await self._do(lambda db: _fetch_trip(db, _SELECT_TRIP_BY_ORDER, out_order_no))
+
+    async def archived(self, trip_id: str) -> ArchivedTrip | None:
+        return await self._do(lambda db: _fetch_archived(db, _ARCHIVED, trip_id))
+
+    async def archived_by_out_order_no(self, out_order_no: str) -> ArchivedTrip | None:
+        return await self._do(lambda db: _fetch_archived(db, _ARCHIVED_BY_ORDER, out_order_no))
+
+    async def save(
+        self,
+        trip: Trip,
+        *,
+        due_at: datetime | None,
+        now: datetime,
+        calls: Sequence[CallRecord] = (),
+        events: Sequence[EventRecord] = (),
+    ) -> bool:
+        row = _texts(trip_row(trip, due_at=due_at, now=now))
+
+        def job(db: sqlite3.Connection) -> bool:
+            if not db.execute(_INSERT_TRIP if trip.version == 0 else _UPDATE_TRIP, row).rowcount:
+                return False
+            db.executemany(_UPSERT_CALL, [_call_row(trip, call) for call in calls])
+            db.executemany(_INSERT_EVENT, [_event_row(trip, event) for event in events])
+            return True
+
+        return await self._do(job)
+
+    async def journal(self, trip: Trip, call: CallRecord) -> None:
+        await self._do(lambda db: db.execute(_UPSERT_CALL, _call_row(trip, call)).rowcount)
+
+    async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
+        row = await self._do(lambda db: db.execute(_LAST_CALL, (trip_id, kind)).fetchone())
+        if row is None:
+            return None
+        return CallRecord(
+            **{
+                **row,
+                "outcome": CallOutcome(row["outcome"]),
+                "uncertain": bool(row["uncertain"]),
+                "at": moment_from_text(row["at"]),
+            }
+        )
+
+    async def service_of(self, openid: str) -> ServiceNote | None:
+        row = await self._do(lambda db: db.execute(_SERVICE_OF, (openid,)).fetchone())
+        if row is None:
+            return None
+        return ServiceNote(enabled=bool(row["service_enabled"]), as_of=moment_from_text(row["as_of"]))
+
+    async def note_service(self, openid: str, note: ServiceNote) -> None:
+        await self._do(lambda db: db.execute(_NOTE_SERVICE, _texts((openid, note.enabled, note.as_of))).rowcount)
+
+    async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
+        def job(db: sqlite3.Connection) -> list[Trip]:
+            rows = db.execute(_DUE, (moment_to_text(now), limit)).fetchall()
+            for row in rows:
+                until = now + lease * 2 ** min(row["claims"], MAX_LEASE_DOUBLINGS)
+                db.execute(_CLAIM, (moment_to_text(until), row["trip_id"]))
+            return [_trip(row) for row in rows]
+
+        return await self._do(job)
+
+    async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
+        await self._do(lambda db: db.execute(_RESCHEDULE, _texts((due_at, trip.trip_id, trip.version))).rowcount)
+
+    async def claim_outbox(self, *, now: datetime, lease: timedelta, limit: int) -> list[OutboxRow]:
+        def job(db: sqlite3.Connection) -> list[OutboxRow]:
+            rows = db.execute(_CLAIM_OUTBOX, (moment_to_text(now), moment_to_text(now + lease), limit)).fetchall()
+            return sorted((OutboxRow(**row) for row in rows), key=lambda row: row.id)
+
+        return await self._do(job)
+
+    async def mark_published(self, ids: Sequence[int], *, now: datetime) -> None:
+        rows = [(moment_to_text(now), id) for id in ids]
+        await self._do(lambda db: db.executemany(_MARK_PUBLISHED, rows).rowcount)
+
+    async def postpone_outbox(self, ids: Sequence[int], *, until: datetime) -> None:
+        rows = [(moment_to_text(until), id) for id in ids]
+        await self._do(lambda db: db.executemany(_POSTPONE_OUTBOX, rows).rowcount)
+
+    async def schema_revision(self) -> str | None:
+        def job(db: sqlite3.Connection) -> str | None:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone() is None:
+                return None
+            row = db.execute(statements.SCHEMA_REVISION).fetchone()
+            return None if row is None else str(row["version_num"])
+
+        return await self._do(job)
+
+    async def ping(self) -> None:
+        await self._do(lambda db: db.execute("SELECT 1").fetchone())
+
+    async def aclose(self) -> None:
+        self._tickets.put(None)
+        await asyncio.to_thread(self._thread.join, BUSY_SECONDS)
+
+    async def _do(self, job: Job[_T]) -> _T:
+        if not self._thread.is_alive():
+            raise StorageUnavailable(f"SQLite: {self._path} is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_T] = loop.create_future()
+        self._tickets.put(_Ticket(job, loop, future))
+        return await future
+
+    def _work(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while batch := self._next_batch():
+            try:
+                connection = connection or _connect(self._path)
+                _run_batch(connection, batch)
+            except sqlite3.Error as error:
+                _fail(batch, StorageUnavailable(f"SQLite: {self._path}: {error}"))
+        if connection is not None:
+            connection.close()
+
+    def _next_batch(self) -> list[_Ticket]:
+        """Wait for a job, then take what else is waiting; empty when it is time to stop."""
+        ticket = self._tickets.get()
+        batch: list[_Ticket] = []
+        while ticket is not None:
+            batch.append(ticket)
+            if len(batch) == MAX_BATCH:
+                return batch
+            try:
+                ticket = self._tickets.get_nowait()
+            except queue.Empty:
+                return batch
+        if batch:
+            self._tickets.put(None)  # finish these first, then stop
+        return batch
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = _row_as_dict
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a commit must outlive the power
+    return connection
+
+
+def _run_batch(connection: sqlite3.Connection, batch: Sequence[_Ticket]) -> None:
+    """Run the jobs in one transaction; nobody hears of a result before it is committed."""
+    done: list[tuple[_Ticket, Any, Exception | None]] = []
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for ticket in batch:
+            connection.execute("SAVEPOINT job")
+            try:
+                done.append((ticket, ticket.job(connection), None))
+            except sqlite3.IntegrityError as error:
+                connection.execute("ROLLBACK TO job")
+                done.append((ticket, None, error))
+            connection.execute("RELEASE job")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    for loop in {ticket.loop for ticket in batch}:
+        loop.call_soon_threadsafe(_resolve, [entry for entry in done if entry[0].loop is loop])
+
+
+def _resolve(done: Sequence[tuple[_Ticket, Any, Exception | None]]) -> None:
+    for ticket, result, error in done:
+        if ticket.future.cancelled():
+            continue
+        if error is None:
+            ticket.future.set_result(result)
+        else:
+            ticket.future.set_exception(error)
+
+
+def _fail(batch: Sequence[_Ticket], error: StorageUnavailable) -> None:
+    for ticket in batch:
+        ticket.loop.call_soon_threadsafe(_resolve, [(ticket, None, error)])
+
+
+def _row_as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return dict(zip((column[0] for column in cursor.description), row, strict=True))
+
+
+def _fetch_trip(db: sqlite3.Connection, statement: str, key: str) -> Trip | None:
+    row = db.execute(statement, (key,)).fetchone()
+    return None if row is None else _trip(row)
+
+
+def _fetch_archived(db: sqlite3.Connection, statement: str, key: str) -> ArchivedTrip | None:
+    row = db.execute(statement, (key,)).fetchone()
+    if row is None:
+        return None
+    moments = {name: _moment(row[name]) for name in ("noted_at", "paid_at", "archived_at")}
+    return ArchivedTrip.read({**row, **moments})
+
+
+def _trip(row: dict[str, Any]) -> Trip:
+    return trip_from_row({name: _moment(row[name]) if name in _MOMENTS else row[name] for name in TRIP_COLUMNS})
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else moment_from_text(text)
+
+
+def _texts(values: Sequence[Any]) -> list[Any]:
+    return [moment_to_text(value) if isinstance(value, datetime) else value for value in values]
+
+
+def _call_row(trip: Trip, call: CallRecord) -> list[Any]:
+    answered_at = call.at if call.attempts else None
+    return _texts(
+        (
+            trip.trip_id,
+            call.kind,
+            call.generation,
+            call.method,
+            call.path,
+            call.body,
+            call.attempts,
+            call.status,
+            call.code,
+            call.request_id,
+            call.outcome.value,
+            call.uncertain,
+            call.at,
+            answered_at,
+        )
+    )
+
+
+def _event_row(trip: Trip, event: EventRecord) -> list[Any]:
+    pending = event.direction == "out"
+    return _texts((trip.trip_id, event.event_id, event.direction.value, event.type, event.at, event.body, pending))
+
+
+_MOMENTS: Final = frozenset(column.name for column in tables.trip.columns if isinstance(column.type, tables.Moment))
+
+_SELECT_TRIP: Final = for_sqlite(statements.SELECT_TRIP)
+_SELECT_TRIP_BY_ORDER: Final = for_sqlite(statements.SELECT_TRIP_BY_ORDER)
+_ARCHIVED: Final = for_sqlite(statements.ARCHIVED)
+_ARCHIVED_BY_ORDER: Final = for_sqlite(statements.ARCHIVED_BY_ORDER)
+_INSERT_TRIP: Final = for_sqlite(statements.INSERT_TRIP)
+_UPDATE_TRIP: Final = for_sqlite(statements.UPDATE_TRIP)
+_RESCHEDULE: Final = for_sqlite(statements.RESCHEDULE)
+_LAST_CALL: Final = for_sqlite(statements.LAST_CALL)
+_SERVICE_OF: Final = for_sqlite(statements.SERVICE_OF)
+_NOTE_SERVICE: Final = for_sqlite(statements.NOTE_SERVICE)
+
+_UPSERT_CALL: Final = f"""
+    INSERT INTO wechatpay_call AS stored (trip_id, kind, generation, method, path, body, attempts, status, code,
+        request_id, outcome, uncertain, prepared_at, answered_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    {statements.TAKE_THE_ANSWER}
+"""
+
+_INSERT_EVENT: Final = """
+    INSERT INTO trip_event (trip_id, event_id, direction, type, at, body, pending, attempts)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 0)
+"""
+
+_DUE: Final = f"""
+    SELECT {", ".join(TRIP_COLUMNS)}, claims FROM trip
+    WHERE due_at <= ?1 AND (claimed_until IS NULL OR claimed_until <= ?1) ORDER BY due_at LIMIT ?2
+"""
+
+_CLAIM: Final = "UPDATE trip SET claims = claims + 1, claimed_until = ? WHERE trip_id = ?"
+
+_CLAIM_OUTBOX: Final = """
+    UPDATE trip_event SET claimed_until = ?2
+    WHERE id IN (
+        SELECT id FROM trip_event WHERE pending AND (claimed_until IS NULL OR claimed_until <= ?1) ORDER BY id LIMIT ?3
+    )
+    RETURNING id, event_id, trip_id, type, body, attempts
+"""
+
+_POSTPONE_OUTBOX: Final = "UPDATE trip_event SET claimed_until = ?, attempts = attempts + 1 WHERE id = ?"
+
+_MARK_PUBLISHED: Final = """
+    UPDATE trip_event SET pending = false, claimed_until = NULL, published_at = ? WHERE id = ?
+"""

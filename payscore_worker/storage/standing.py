@@ -1,0 +1,110 @@
+"""How things stand, for whoever watches: counted now and then over what is unfinished, not over a city's history."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Executable, RowMapping, and_, func, not_, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from payscore_worker.storage.tables import trip, trip_event
+from payscore_worker.trip import TERMINAL, TripState
+
+UNFINISHED: Final = tuple(state.value for state in TripState if state not in TERMINAL)
+
+SINCE: Final = {"NOTED": trip.c.noted_at, "OPEN": trip.c.opened_at, "COMPLETED": trip.c.completed_at}
+"""When a trip came to the state it is in."""
+
+CALL_OUT: Final = {
+    "create": and_(trip.c.state == "NOTED", trip.c.risk_amount_fen.is_not(None)),
+    "complete": and_(trip.c.state == "OPEN", trip.c.end_time.is_not(None)),
+}
+"""The bytes of a call are stored, and no answer is: it may be on its way, or lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Some:
+    """How many there are, and how old the oldest is; zero without any."""
+
+    count: int
+    oldest: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is unfinished."""
+
+    states: Mapping[str, Some]
+    with_problem: Some
+    stale: int
+    overdue: int
+    due_lag: timedelta
+    calls_out: Mapping[str, Some]
+    outstanding_fen: int
+    outbox: Some
+
+
+async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> Standing:
+    """Count what is unfinished, in one connection; PostgreSQL gives up by itself after the limit."""
+    async with engine.connect() as connection:
+        await _limit(connection, limit)
+        trips = await _one(connection, _trips())
+        due = await _one(connection, _due(now))
+        outbox = await _one(connection, _outbox())
+
+    def some(name: str, row: RowMapping) -> Some:
+        return Some(count=row[f"{name}_count"], oldest=_age(row[f"{name}_since"], now))
+
+    return Standing(
+        states={state: some(state, trips) for state in SINCE},
+        with_problem=some("problem", trips),
+        stale=trips["stale"],
+        overdue=trips["overdue"],
+        due_lag=_age(due["since"], now),
+        calls_out={call: some(call, trips) for call in CALL_OUT},
+        outstanding_fen=int(trips["outstanding_fen"]),
+        outbox=some("outbox", outbox),
+    )
+
+
+def _trips() -> Executable:
+    calm = trip.c.problem.is_(None)
+    columns: list[Any] = [
+        func.count().filter(not_(calm)).label("problem_count"),
+        func.min(trip.c.updated_at).filter(not_(calm)).label("problem_since"),
+        func.count().filter(trip.c.stale_since.is_not(None)).label("stale"),
+        func.count().filter(trip.c.overdue_since.is_not(None)).label("overdue"),
+        func.coalesce(func.sum(trip.c.total_fen).filter(trip.c.state == "COMPLETED"), 0).label("outstanding_fen"),
+    ]
+    for state, since in SINCE.items():
+        columns.append(func.count().filter(trip.c.state == state).label(f"{state}_count"))
+        columns.append(func.min(since).filter(trip.c.state == state).label(f"{state}_since"))
+    for call, out in CALL_OUT.items():
+        columns.append(func.count().filter(out, calm).label(f"{call}_count"))
+        columns.append(func.min(trip.c.updated_at).filter(out, calm).label(f"{call}_since"))
+    return select(*columns).where(trip.c.state.in_(UNFINISHED))
+
+
+def _due(now: datetime) -> Executable:
+    free = or_(trip.c.claimed_until.is_(None), trip.c.claimed_until < now)
+    return select(func.min(trip.c.due_at).label("since")).where(trip.c.due_at < now, free)
+
+
+def _outbox() -> Executable:
+    return select(func.count().label("outbox_count"), func.min(trip_event.c.at).label("outbox_since")).where(
+        trip_event.c.pending
+    )
+
+
+async def _limit(connection: AsyncConnection, limit: timedelta) -> None:
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text(f"SET LOCAL statement_timeout = {limit // timedelta(milliseconds=1)}"))
+
+
+async def _one(connection: AsyncConnection, statement: Executable) -> RowMapping:
+    return (await connection.execute(statement)).mappings().one()
+
+
+def _age(since: datetime | None, now: datetime) -> timedelta:
+    return timedelta() if since is None else max(now - since, timedelta())
