@@ -1,0 +1,295 @@
+"""The story of one trip, in time order: what was heard, what was asked of WeChat Pay, what changed, what was told."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from payscore_worker.logs import short_openid
+from payscore_worker.storage import Direction
+from payscore_worker.storage.reports import Reports, Row
+from payscore_worker.trip import TERMINAL, TripState
+
+NOTIFICATIONS: Final = "payscore."
+"""What the types of WeChat Pay's notifications begin with; those of the ride service begin with `trip.`."""
+
+TOLD_OF: Final[Mapping[TripState, str]] = {
+    TripState.OPEN: "settlement.opened",
+    TripState.COMPLETED: "settlement.completed",
+    TripState.PAID: "settlement.paid",
+    TripState.DECLINED: "settlement.declined",
+    TripState.CANCELLED: "settlement.cancelled",
+}
+"""The announcement that is written in the same transaction as the change to a state, by our clock.
+
+The row's own times are in part WeChat Pay's, to the second.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """An event of the ride service was noted. How often the broker delivered it, nobody keeps."""
+
+    KIND: ClassVar = "heard"
+    at: datetime
+    type: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notified:
+    """A notification of WeChat Pay was noted; it was verified before."""
+
+    KIND: ClassVar = "notified"
+    at: datetime
+    type: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """A call to WeChat Pay; several attempts with the same bytes are one call."""
+
+    KIND: ClassVar = "called"
+    at: datetime
+    """Its bytes were stored then, before they were first sent; of a question: when it was answered."""
+    call: str
+    generation: int
+    outcome: str
+    attempts: int
+    status: int | None
+    code: str
+    request_id: str
+    uncertain: bool
+    """The outcome of some attempt is unknown."""
+    answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The trip came to a state."""
+
+    KIND: ClassVar = "moved"
+    at: datetime
+    state: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubled:
+    """The trip began to need attention, and does still."""
+
+    KIND: ClassVar = "troubled"
+    at: datetime
+    what: str
+    """`problem`, `stale` or `overdue`."""
+    code: str
+    why: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """We wrote an announcement; the relay publishes it."""
+
+    KIND: ClassVar = "announced"
+    at: datetime
+    type: str
+    id: str
+    published_at: datetime | None
+    unroutable: int
+    """How often the broker had nobody to give it to."""
+
+
+Happening = Heard | Notified | Called | Moved | Troubled | Announced
+
+_RANK: Final = {kind: rank for rank, kind in enumerate((Heard, Notified, Called, Moved, Troubled, Announced))}
+"""Of what bears the same time, the cause goes before the effect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One line of the fare, in fen; a discount is negative."""
+
+    name: str
+    amount_fen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """One trip: where it stands, and how it came there. No ticket, no body, no whole openid."""
+
+    trip_id: str
+    out_order_no: str
+    state: str
+    openid: str | None
+    """Shortened."""
+    order_id: str | None
+    transaction_id: str | None
+    total_fen: int | None
+    paid_fen: int | None
+    fare: Sequence[Item] = ()
+    noted_at: datetime
+    due_at: datetime | None
+    """When the reconciler looks at it again."""
+    doubt: str | None
+    """A refusal that says nothing final, and is being looked into."""
+    archive: str | None
+    """The file that an archived trip is in; then little else is known here."""
+    happenings: Sequence[Happening]
+
+    def document(self) -> dict[str, Any]:
+        """Write it as a document for scripts; `kind` tells the happenings apart."""
+        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "happenings"}
+        happenings = [{"kind": one.KIND, **_members(one)} for one in self.happenings]
+        document: dict[str, Any] = msgspec.to_builtins(told | {"happenings": happenings})
+        return document
+
+
+async def explain(reports: Reports, name: str) -> Story | None:
+    """Tell the story of a trip, found by its id or its out_order_no; None where nobody knows it."""
+    row = await reports.trip(name)
+    if row is None:
+        archived = await reports.archived(name)
+        return None if archived is None else _archived(archived)
+    events, calls = await reports.events(row["trip_id"]), await reports.calls(row["trip_id"])
+    happenings = [*_told(events), *map(_called, calls), *_moves(row, events), *_troubles(row)]
+    return Story(
+        trip_id=row["trip_id"],
+        out_order_no=row["out_order_no"],
+        state=row["state"],
+        openid=short_openid(row["openid"]) if row["openid"] else None,
+        order_id=row["order_id"] or None,
+        transaction_id=row["transaction_id"] or None,
+        total_fen=row["total_fen"],
+        paid_fen=row["paid_fen"],
+        fare=tuple(_fare(row)),
+        noted_at=row["noted_at"],
+        due_at=row["due_at"],
+        doubt=_doubt(row),
+        archive=None,
+        happenings=sorted(happenings, key=lambda one: (one.at, _RANK[type(one)])),
+    )
+
+
+def _told(events: Sequence[Row]) -> Iterator[Happening]:
+    for event in events:
+        at, type_, id_ = event["at"], event["type"], event["event_id"]
+        if event["direction"] == Direction.OUT.value:
+            published_at, attempts = event["published_at"], event["attempts"]
+            yield Announced(at=at, type=type_, id=id_, published_at=published_at, unroutable=attempts)
+        elif type_.startswith(NOTIFICATIONS):
+            yield Notified(at=at, type=type_, id=id_)
+        else:
+            yield Heard(at=at, type=type_, id=id_)
+
+
+def _called(call: Row) -> Called:
+    return Called(
+        at=call["prepared_at"],
+        call=call["kind"],
+        generation=call["generation"],
+        outcome=call["outcome"],
+        attempts=call["attempts"],
+        status=call["status"],
+        code=call["code"],
+        request_id=call["request_id"],
+        uncertain=call["uncertain"],
+        answered_at=call["answered_at"],
+    )
+
+
+def _moves(row: Row, events: Sequence[Row]) -> Iterator[Moved]:
+    told: dict[str, datetime] = {event["type"]: event["at"] for event in events}
+    yield Moved(at=row["noted_at"], state=TripState.NOTED.value, why="")
+    for state, column in ((TripState.OPEN, "opened_at"), (TripState.COMPLETED, "completed_at")):
+        if row[column] is not None:
+            yield Moved(at=told.get(TOLD_OF[state]) or row[column], state=state.value, why="")
+    state = TripState(row["state"])
+    if state in TERMINAL:
+        reason, message = row["declined_reason"] or "", row["declined_message"] or ""
+        why = ": ".join(filter(None, (reason, message)))
+        yield Moved(at=told.get(TOLD_OF[state]) or row["updated_at"], state=state.value, why=why)
+
+
+def _troubles(row: Row) -> Iterator[Troubled]:
+    for what in ("stale", "overdue"):
+        since = row[f"{what}_since"]
+        if since is not None:
+            yield Troubled(at=since, what=what, code="", why="", request_id="")
+    if row["problem"] is not None:
+        problem = msgspec.json.decode(row["problem"], type=_Problem)
+        yield Troubled(
+            at=problem.since, what="problem", code=problem.code, why=problem.message, request_id=problem.request_id
+        )
+
+
+def _fare(row: Row) -> Iterator[Item]:
+    if row["ended"] is None:
+        return
+    ended = msgspec.json.decode(row["ended"], type=_Ended)
+    for fee in ended.fees:
+        yield Item(name=fee.name, amount_fen=fee.amount_fen)
+    for discount in ended.discounts:
+        yield Item(name=discount.name, amount_fen=-discount.amount_fen)
+
+
+def _doubt(row: Row) -> str | None:
+    if row["doubt"] is None:
+        return None
+    doubt = msgspec.json.decode(row["doubt"], type=_Doubt)
+    return f"{doubt.step}: {doubt.code} {doubt.message}".strip()
+
+
+def _archived(row: Row) -> Story:
+    state, at = row["state"], row["archived_at"]
+    return Story(
+        trip_id=row["trip_id"],
+        out_order_no=row["out_order_no"],
+        state=state,
+        openid=None,
+        order_id=None,
+        transaction_id=row["transaction_id"] or None,
+        total_fen=None,
+        paid_fen=row["paid_fen"],
+        noted_at=row["noted_at"],
+        due_at=None,
+        doubt=None,
+        archive=row["archive"],
+        happenings=[
+            Moved(at=row["noted_at"], state=TripState.NOTED.value, why=""),
+            Moved(at=row["paid_at"] or at, state=state, why=""),
+        ],
+    )
+
+
+def _members(happening: Happening) -> dict[str, Any]:
+    return {name: getattr(happening, name) for name in happening.__dataclass_fields__}
+
+
+# --- What is read of the row's JSON ---
+
+
+class _Problem(msgspec.Struct):
+    code: str
+    message: str
+    request_id: str
+    since: datetime
+
+
+class _Doubt(msgspec.Struct):
+    step: str
+    code: str
+    message: str
+
+
+class _Line(msgspec.Struct):
+    name: str
+    amount_fen: int
+
+
+class _Ended(msgspec.Struct):
+    fees: list[_Line]
+    discounts: list[_Line] = msgspec.field(default_factory=list)

@@ -1,0 +1,262 @@
+"""Every metric there is, as one table; docs/metrics.md is made from it.
+
+Each role shows those it knows something of: a webhook that said `payscore_consuming 0` would wake somebody up. What
+many processes see alike (rows of one database, messages of one broker) is a gauge to be taken with max(), never summed.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Final, TypeVar
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+from prometheus_client.metrics import MetricWrapperBase
+
+UNKNOWN: Final = float("nan")
+"""What a gauge says until something is known; no comparison with it holds, so it alarms nobody."""
+
+ALIKE: Final = " Read from the database now and then, and the same in every worker: take max(), do not sum."
+SEEN: Final = " Read from RabbitMQ now and then, and the same in every worker: take max(), do not sum."
+
+CALL_BUCKETS: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 10, 30)
+HANDLING_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+NOTIFICATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 4.5)
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+def _counter(name: str, help_: str, *labels: str) -> Counter:
+    return Counter(name, help_, labels, registry=None)
+
+
+def _gauge(name: str, help_: str, *labels: str) -> Gauge:
+    gauge = Gauge(name, help_, labels, registry=None)
+    if not labels:
+        gauge.set(UNKNOWN)
+    return gauge
+
+
+def _histogram(name: str, help_: str, *labels: str, buckets: Iterable[float]) -> Histogram:
+    return Histogram(name, help_, labels, registry=None, buckets=tuple(buckets))
+
+
+# --- Every process of ours ---
+
+BUILD = _gauge("payscore_build_info", "Always 1; which version runs, in which role.", "version", "role")
+LOOP_LAG = _histogram(
+    "payscore_event_loop_lag_seconds",
+    "How late the event loop wakes a task up that asked for a moment; all that runs in the process waits as long.",
+    buckets=LAG_BUCKETS,
+)
+
+# --- Calls to WeChat Pay ---
+
+CALLS = _histogram(
+    "payscore_wechatpay_call_duration_seconds",
+    "Calls to WeChat Pay with their quick tries: which call, its outcome (accepted, why it was refused, unavailable: "
+    "not processed, unknown: perhaps processed), and WeChat Pay's code (empty without one, other if it is new).",
+    *("call", "outcome", "code"),
+    buckets=CALL_BUCKETS,
+)
+SENDS = _counter("payscore_wechatpay_sends_total", "Requests sent to WeChat Pay, each quick try one.", "call")
+PACE_GAP = _gauge(
+    "payscore_wechatpay_pace_gap_seconds",
+    "The gap that this process keeps between two calls because WeChat Pay throttles it; 0 while it does not.",
+)
+CERTIFICATE_EXPIRY = _gauge(
+    "payscore_platform_certificate_expiry_timestamp_seconds",
+    "When the first of the platform certificates in use expires; NaN where WeChat Pay's public key is used instead.",
+)
+
+# --- The worker: messages ---
+
+HANDLING = _histogram(
+    "payscore_message_handling_duration_seconds",
+    "Messages handled, to the ack: how long that took, and what became of them.",
+    *("queue", "outcome"),
+    buckets=HANDLING_BUCKETS,
+)
+RETRIES = _counter("payscore_message_retries_total", "Messages put on a rung of the retry ladder.", "queue", "rung")
+DEAD_LETTERS = _counter(
+    "payscore_message_dead_letters_total",
+    "Messages that this worker put into a dead-letter queue, by the class of the error.",
+    *("queue", "reason"),
+)
+IN_HAND = _gauge("payscore_messages_in_hand", "Messages that this worker has taken and not yet answered.")
+CONSUMING = _gauge("payscore_consuming", "1 while this worker consumes, or would but for an open breaker; 0 if not.")
+SILENT = _gauge(
+    "payscore_consuming_unconfirmed_seconds",
+    "For how long this worker has not been able to confirm that it consumes although RabbitMQ answers; at 60 it ends.",
+)
+PAUSED = _gauge(
+    "payscore_queue_paused", "1 while this worker leaves the queue alone because WeChat Pay is out.", "queue"
+)
+
+# --- The worker: queues, as RabbitMQ shows them ---
+
+QUEUE_READY = _gauge("payscore_queue_ready_messages", f"Messages that wait in the queue.{SEEN}", "queue")
+QUEUE_DEAD = _gauge(
+    "payscore_queue_dead_messages",
+    f"Messages in the queue's dead-letter queue, for a person to look at.{SEEN}",
+    "queue",
+)
+QUEUE_CONSUMERS = _gauge("payscore_queue_consumers", f"Consumers of the queue, of all workers.{SEEN}", "queue")
+QUEUE_NOT_EMPTY = _gauge(
+    "payscore_queue_not_empty_seconds",
+    "For how long messages have waited in the queue at every look; none has waited longer since this worker watches."
+    f"{SEEN}",
+    "queue",
+)
+
+# --- The worker: trips ---
+
+EVENTS_NOTED = _counter("payscore_events_noted_total", "Facts noted on trips that said something new.", "type")
+STATES_REACHED = _counter("payscore_trips_reached_total", "Trips that came to this state.", "state")
+COMPLETED_FEN = _counter("payscore_completed_fen_total", "Money that WeChat Pay accepted to collect, in fen.")
+PAID_FEN = _counter("payscore_paid_fen_total", "Money that WeChat Pay says is paid, in fen.")
+PAID_BY = _counter(
+    "payscore_trips_paid_total",
+    "Trips that became PAID by how we learnt of it: a callback, or a question of our own because none had come.",
+    "by",
+)
+PROBLEMS = _counter("payscore_trips_stopped_total", "Trips that stopped for a person to look, by code.", "code")
+TAKEN_UP = _counter(
+    "payscore_trips_taken_up_total",
+    "Due trips that the reconciler took up: done, waits (something is out of reach), stuck (refused), error (a bug).",
+    "outcome",
+)
+ANNOUNCEMENTS = _counter("payscore_announcements_total", "Announcements written to the outbox.", "type")
+PUBLISHED = _counter("payscore_announcements_published_total", "Announcements that RabbitMQ has confirmed.", "type")
+UNROUTED = _counter(
+    "payscore_announcements_unrouted_total", "Announcements given up because no queue took them for an hour.", "type"
+)
+
+# --- The worker: the breaker ---
+
+BREAKER_OPEN = _gauge(
+    "payscore_breaker_open", "1 while this worker holds calls to WeChat Pay back, for this reason.", "reason"
+)
+BREAKER_OPENED = _counter("payscore_breaker_opened_total", "How often the breaker opened, by reason.", "reason")
+
+# --- The worker: what the database holds ---
+
+TRIPS = _gauge("payscore_trips", f"Trips in each state; those that are over are counted less often.{ALIKE}", "state")
+TRIPS_AGE = _gauge(
+    "payscore_trips_oldest_age_seconds", f"How long the oldest trip is in this state; 0 without one.{ALIKE}", "state"
+)
+PROBLEM_TRIPS = _gauge("payscore_trips_with_problem", f"Trips that stand still until a person has looked.{ALIKE}")
+PROBLEM_AGE = _gauge(
+    "payscore_trips_with_problem_oldest_age_seconds",
+    f"How long the one that stands still longest has not moved; 0 without one.{ALIKE}",
+)
+TRIPS_LATE = _gauge(
+    "payscore_trips_late",
+    f"Trips whose other half is missing for too long (stale), or whose money is (overdue).{ALIKE}",
+    "what",
+)
+TRIPS_DUE_LAG = _gauge(
+    "payscore_trips_due_lag_seconds", f"For how long the first due trip has not been taken up; 0 without one.{ALIKE}"
+)
+UNANSWERED = _gauge(
+    "payscore_calls_unanswered",
+    f"Trips with a create or complete that may be on its way: prepared, and no answer noted.{ALIKE}",
+    "call",
+)
+UNANSWERED_AGE = _gauge(
+    "payscore_calls_unanswered_oldest_age_seconds",
+    f"How long the oldest of them has been so; 0 without one.{ALIKE}",
+    "call",
+)
+OUTSTANDING_FEN = _gauge(
+    "payscore_outstanding_fen", f"Money of COMPLETED trips, accepted and not yet in, in fen.{ALIKE}"
+)
+OUTBOX_ROWS = _gauge("payscore_outbox_rows", f"Announcements that wait to be published.{ALIKE}")
+OUTBOX_AGE = _gauge("payscore_outbox_oldest_age_seconds", f"How long the oldest of them waits; 0 without one.{ALIKE}")
+BOOKS = _gauge(
+    "payscore_books_trips",
+    f"The books: every noted trip is settled, declined, cancelled, waiting or with_problem.{ALIKE}",
+    "entry",
+)
+IMBALANCE = _gauge(
+    "payscore_books_imbalance_trips", f"Noted trips less those of the other entries; anything but 0 is a loss.{ALIKE}"
+)
+LOOK_AGE = _gauge(
+    "payscore_look_age_seconds",
+    "How old what this worker last read is: of unfinished trips (trips), of all trips (books), of RabbitMQ (queues).",
+    "look",
+)
+
+# --- The webhook ---
+
+NOTIFICATIONS = _counter(
+    "payscore_notifications_total",
+    "Notifications by event type (none where it was refused, other if no queue of ours takes it) and verdict: "
+    "published, or the class of the error for which it was refused.",
+    *("type", "verdict"),
+)
+NOTIFICATION_SECONDS = _histogram(
+    "payscore_notification_duration_seconds",
+    "How long a notification took from its first byte to our answer; WeChat Pay gives up after 5 s.",
+    buckets=NOTIFICATION_BUCKETS,
+)
+
+EVERY_ROLE: Final = (BUILD, LOOP_LAG)
+CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY)
+MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, SILENT, PAUSED)
+QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
+TRIPS_MOVED: Final = (
+    *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, PROBLEMS, TAKEN_UP),
+    *(ANNOUNCEMENTS, PUBLISHED, UNROUTED),
+)
+BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)
+DATABASE: Final = (
+    *(TRIPS, TRIPS_AGE, PROBLEM_TRIPS, PROBLEM_AGE, TRIPS_LATE, TRIPS_DUE_LAG, UNANSWERED, UNANSWERED_AGE),
+    *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, BOOKS, IMBALANCE, LOOK_AGE),
+)
+CALLBACKS: Final = (NOTIFICATIONS, NOTIFICATION_SECONDS)
+
+Group = tuple[MetricWrapperBase, ...]
+
+WORKER: Final[Group] = (*EVERY_ROLE, *CALLING, *MESSAGES, *QUEUES, *TRIPS_MOVED, *BREAKER, *DATABASE)
+WEBHOOK: Final[Group] = (*EVERY_ROLE, *CALLING, *CALLBACKS)
+SIMULATOR: Final[Group] = (BUILD,)
+
+TABLE: Final[Mapping[str, Group]] = {
+    "Every role": EVERY_ROLE,
+    "Calls to WeChat Pay (worker and webhook)": CALLING,
+    "Messages (worker)": MESSAGES,
+    "Queues (worker)": QUEUES,
+    "Trips on the move (worker)": TRIPS_MOVED,
+    "Circuit breaker (worker)": BREAKER,
+    "What the database holds (worker)": DATABASE,
+    "Notifications (webhook)": CALLBACKS,
+}
+
+
+def registry(group: Group) -> CollectorRegistry:
+    """Make the registry of a role: its own metrics, and what Python and the system tell of the process."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    made = CollectorRegistry()
+    for collector in (*group, PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        made.register(collector)
+    return made
+
+
+@cache
+def of(metric: M, *labels: str) -> M:
+    """Find the child of a metric, once: the hot path must not pay for the look-up. Labels are bounded, so this is."""
+    return metric.labels(*labels)
+
+
+def read(gauge: Gauge, value: Callable[[], float], *labels: str) -> None:
+    """Have a gauge read whenever it is asked for, which costs nothing until then."""
+    (gauge.labels(*labels) if labels else gauge).set_function(value)

@@ -1,0 +1,243 @@
+"""What would come of a dead letter if it were replayed: judged by its trip's row and by what WeChat Pay says now."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, assert_never
+
+from payscore_worker import outcomes
+from payscore_worker.errors import (
+    ConflictingFact,
+    IllegalTransition,
+    Refusal,
+    Rejected,
+    Retryable,
+    SettlementError,
+    WechatPayRejected,
+)
+from payscore_worker.events import (
+    EventIn,
+    Notification,
+    OrderPaid,
+    ServiceChanged,
+    TripCancelled,
+    TripEnded,
+    TripStarted,
+    read_event,
+)
+from payscore_worker.messaging.deadletters import DeadLetter, Decision
+from payscore_worker.storage import Storage
+from payscore_worker.translation import cancelled_of, ended_of, seen, started_of
+from payscore_worker.trip import TERMINAL, Trip, note_cancelled, note_ended, note_started, out_order_no_for
+from payscore_worker.wechatpay import Order, PayScore, Phase
+
+ASK_SECONDS: Final = 20.0
+"""A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""
+
+Queues = Mapping[str, Mapping[str, type[EventIn]]]
+"""The event types that each queue carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What WeChat Pay says of an order: the order, or that there is none, or why it could not be asked."""
+
+    order: Order | None = None
+    unknown: str = ""
+
+    @property
+    def text(self) -> str:
+        """Say it in a line."""
+        if self.unknown:
+            return f"could not be asked: {self.unknown}"
+        if self.order is None:
+            return "no such order"
+        return f"{self.order.phase}, paid {self.order.paid_fen} of {self.order.total_fen} fen"
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """A dead letter beside what is known of its trip, and what follows."""
+
+    trip: Trip | None
+    word: Word | None
+    """None where nothing is to be asked: the letter is about no order, or cannot be read."""
+    decision: Decision
+
+
+class Judge:
+    """Judges dead letters one by one; changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        payscore: PayScore | str,
+        queues: Queues,
+        out_order_no_prefix: str,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._storage = storage
+        self._payscore = payscore
+        """Or why there is none."""
+        self._queues = queues
+        self._prefix = out_order_no_prefix
+        self._clock = clock
+        self._silent = ""
+        """Why WeChat Pay is asked no more."""
+
+    async def decide(self, letter: DeadLetter) -> Decision:
+        """Decide whether a letter may go back.
+
+        Raises:
+            StorageUnavailable: the database cannot be asked; nothing should go back then.
+
+        """
+        return (await self.prospect(letter, ask_always=False)).decision
+
+    async def prospect(self, letter: DeadLetter, *, ask_always: bool = True) -> Prospect:
+        """Look at everything that bears on a letter; `ask_always`: WeChat Pay too where its word would not matter.
+
+        Raises:
+            StorageUnavailable: the database cannot be asked.
+
+        """
+        trip = await self._trip(letter.trip_id) if letter.trip_id else None
+        word = None
+        try:
+            event = self._read(letter)
+            if ask_always or self._matters(event, trip):
+                word = await self._ask(letter, trip)
+            decision = self._decide(event, trip, word)
+        except (ConflictingFact, IllegalTransition) as error:
+            decision = Decision(allowed=False, why=str(error))
+        except Rejected as error:
+            if ask_always:
+                word = await self._ask(letter, trip)
+            decision = Decision(allowed=True, why=f"will be dead-lettered again: {error}")
+        return Prospect(trip, word, decision)
+
+    # --- What is known ---
+
+    def _read(self, letter: DeadLetter) -> EventIn:
+        expected = self._queues[letter.queue]
+        message_id = letter.message_id or None
+        return read_event(letter.body, content_type=letter.content_type, message_id=message_id, expected=expected).event
+
+    async def _trip(self, name: str) -> Trip | None:
+        return await self._storage.load(name) or await self._storage.load_by_out_order_no(name)
+
+    @staticmethod
+    def _matters(event: EventIn, trip: Trip | None) -> bool:
+        """Tell whether WeChat Pay's word could speak against it: a trip that is over is moved by no event."""
+        return not isinstance(event, Notification) and (trip is None or trip.state not in TERMINAL)
+
+    async def _ask(self, letter: DeadLetter, trip: Trip | None) -> Word | None:
+        if not letter.trip_id:
+            return None
+        if self._silent or isinstance(self._payscore, str):
+            return Word(unknown=self._silent or str(self._payscore))
+        out_order_no = out_order_no_for(letter.trip_id, self._prefix) if trip is None else trip.out_order_no
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                order, _ = await self._payscore.query(out_order_no)
+        except WechatPayRejected as error:
+            return Word() if error.refusal is Refusal.ORDER_NOT_FOUND else Word(unknown=str(error))
+        except TimeoutError:
+            return self._give_up_asking(f"no answer within {ASK_SECONDS:.0f} seconds")
+        except Retryable as error:
+            return self._give_up_asking(str(error))
+        except SettlementError as error:
+            return Word(unknown=str(error))
+        return Word(order)
+
+    def _give_up_asking(self, why: str) -> Word:
+        """Ask no more: the next question would take as long, and there may be hundreds."""
+        self._silent = why
+        return Word(unknown=why)
+
+    # --- What follows ---
+
+    def _decide(self, event: EventIn, trip: Trip | None, word: Word | None) -> Decision:
+        match event:
+            case TripStarted() | TripEnded() | TripCancelled():
+                return self._about_a_fact(event, trip or self._new(event.trip_id), word)
+            case OrderPaid():
+                return self._about_a_payment(event, trip)
+            case ServiceChanged():
+                return Decision(allowed=True, why="counts unless something newer is known of the passenger")
+            case _:
+                raise TypeError(f"no rule for {type(event).__name__}")
+
+    def _new(self, trip_id: str) -> Trip:
+        return Trip(
+            trip_id=trip_id, out_order_no=out_order_no_for(trip_id, self._prefix), version=0, noted_at=self._clock()
+        )
+
+    def _about_a_fact(self, event: TripStarted | TripEnded | TripCancelled, trip: Trip, word: Word | None) -> Decision:
+        """Note the fact, as the handler would, and let WeChat Pay's word meet what comes of it."""
+        noted = _noted(event, trip)
+        if trip.state in TERMINAL:
+            if noted == trip:
+                return Decision(allowed=True, why=f"changes nothing: it is noted, and the trip is {trip.state}")
+            return Decision(allowed=False, why=f"the trip is {trip.state} without it, and stays so")
+        if word is None or word.unknown:
+            return Decision(allowed=True, why=_outlook(noted, trip, word))
+        if word.order is not None and word.order.phase is not Phase.UNKNOWN:
+            self._meet(noted, word.order)
+        return Decision(allowed=True, why=_outlook(noted, trip, word))
+
+    def _meet(self, trip: Trip, order: Order) -> None:
+        """Let the trip see the order.
+
+        Raises:
+            ConflictingFact: a person would have to look at what comes of it.
+
+        """
+        if not self._is_ours(order) or order.out_order_no != trip.out_order_no:
+            raise ConflictingFact("WeChat Pay answers with another order than ours")
+        if trip.problem is not None:
+            return  # somebody looks at it already, and nothing moves before
+        after = outcomes.see(trip, seen(order), self._clock())
+        if after.problem is not None:
+            raise ConflictingFact(f"{after.problem.message} (WeChat Pay: {Word(order).text})")
+
+    def _about_a_payment(self, event: OrderPaid, trip: Trip | None) -> Decision:
+        if isinstance(self._payscore, str):
+            return Decision(allowed=True, why=f"not judged: {self._payscore}")
+        order = self._payscore.read_order(event.resource)
+        if not self._is_ours(order):
+            raise Rejected("the notification names another mchid, appid or service_id")
+        if trip is None:
+            raise Rejected(f"no trip has the out_order_no {order.out_order_no!r}")
+        if order.phase is Phase.UNKNOWN:
+            return Decision(allowed=True, why="changes nothing: it does not say where the order stands")
+        after = outcomes.see(trip, seen(order), self._clock())
+        if after == trip:
+            return Decision(allowed=True, why=f"changes nothing: the trip is {trip.state}")
+        if after.problem is not None and trip.problem is None:
+            raise ConflictingFact(after.problem.message)
+        return Decision(allowed=True, why=f"takes the trip from {trip.state} to {after.state}")
+
+    def _is_ours(self, order: Order) -> bool:
+        return not isinstance(self._payscore, str) and self._payscore.is_ours(order)
+
+
+def _noted(event: TripStarted | TripEnded | TripCancelled, trip: Trip) -> Trip:
+    match event:
+        case TripStarted():
+            return note_started(trip, started_of(event))
+        case TripEnded():
+            return note_ended(trip, ended_of(event))
+        case TripCancelled():
+            return note_cancelled(trip, cancelled_of(event))
+        case _:
+            assert_never(event)
+
+
+def _outlook(noted: Trip, trip: Trip, word: Word | None) -> str:
+    what = "noted already; takes the trip up again" if noted == trip else f"is noted; the trip is {trip.state}"
+    if trip.problem is not None:
+        what = f"is noted; the trip stands still until its problem {trip.problem.code} is cleared"
+    return what if word is None else f"{what}; WeChat Pay: {word.text}"
