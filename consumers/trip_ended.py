@@ -1,0 +1,9 @@
+"""A trip has ended: note its fare, then settle it as far as it will go."""
+
+from payscore_worker.events import TripEnded
+from payscore_worker.settlement import Settlement
+
+
+async def handle(event: TripEnded, settlement: Settlement) -> None:
+    await settlement.note_ended(event)
+    await settlement.advance(event.trip_id)

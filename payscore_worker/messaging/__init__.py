@@ -1,0 +1,1 @@
+"""RabbitMQ: topology, publishing, consuming, the retry policy, the relay, dead letters."""

@@ -1,0 +1,289 @@
+"""Consuming: one channel a queue, each message in a task of our own, acked last."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+
+from payscore_worker.messaging.handling import HOLD_SECONDS, Handling, Held, Subscription
+from payscore_worker.messaging.hearing import DEAF_AFTER_SECONDS, Hearing
+from payscore_worker.messaging.link import (
+    BROKEN,
+    SET_UP_TIMEOUT_SECONDS,
+    Session,
+    keep_linked,
+    race,
+    scratch_channel,
+)
+from payscore_worker.messaging.publisher import Publisher
+from payscore_worker.messaging.topology import Topology
+
+CHECK_TIMEOUT_SECONDS: Final = 10.0
+"""A passive declaration is one round trip."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long we wait for what; tests have less of it."""
+
+    check_every_seconds: float = 10.0
+    """How often we see whether we still consume."""
+    deaf_after_seconds: float = DEAF_AFTER_SECONDS
+    hold_seconds: float = HOLD_SECONDS
+
+
+class Breaker(Protocol):
+    """A circuit breaker, as far as consuming goes: open while WeChat Pay is out."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether WeChat Pay is out."""
+
+    async def opened(self) -> None:
+        """Wait until WeChat Pay is out."""
+
+    async def closed(self) -> None:
+        """Wait until it is back."""
+
+
+class Unbroken:
+    """The breaker of a worker that nothing is out for."""
+
+    is_open = False
+
+    async def opened(self) -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+    async def closed(self) -> None:
+        """Wait for nothing."""
+
+
+UNBROKEN: Final = Unbroken()
+
+
+class _Tap:
+    """A queue of a session, from which we take while it is open."""
+
+    def __init__(
+        self,
+        session: Session,
+        queue: AbstractQueue,
+        take: Callable[[AbstractIncomingMessage], Awaitable[None]],
+        *,
+        pauses: bool,
+    ) -> None:
+        self._session = session
+        self._queue = queue
+        self._take = take
+        self._tag: str | None = None
+        self.pauses = pauses
+
+    @property
+    def is_open(self) -> bool:
+        return self._tag is not None
+
+    async def open(self) -> None:
+        if self._tag is None:
+            self._tag = await self._session.consume(self._queue, self._take)
+
+    async def close(self) -> None:
+        if self._tag is not None:
+            tag, self._tag = self._tag, None
+            await self._session.cease(self._queue, tag)
+
+    async def check(self, channel: AbstractChannel) -> None:
+        """Ask the broker whether the queue stands and has consumers, and ourselves whether we are among them."""
+        declared = await channel.declare_queue(self._queue.name, passive=True)
+        if self._tag is None:
+            return
+        if not declared.declaration_result.consumer_count or not self._session.is_consuming(self._tag):
+            raise ConnectionError(f"{self._queue.name} has no consumer of ours")
+
+
+class Consumers:
+    """Consumes every subscription on one connection; run() until stop()."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        name: str,
+        topology: Topology,
+        subscriptions: Sequence[Subscription],
+        publisher: Publisher,
+        prefetch: int,
+        breaker: Breaker = UNBROKEN,
+        patience: Patience = Patience(),
+    ) -> None:
+        self._url = url
+        self._name = name
+        self._topology = topology
+        self._prefetch = prefetch
+        self._breaker = breaker
+        self._patience = patience
+        self._stopping, self._stopped = asyncio.Event(), asyncio.Event()
+        self._turning = asyncio.Lock()
+        self._pausing = frozenset(one.queue for one in subscriptions if one.calls_wechatpay)
+        self._handlings = {
+            one.queue: Handling(
+                one,
+                publisher=publisher,
+                topology=topology,
+                stopping=self._stopping,
+                hold_seconds=patience.hold_seconds,
+            )
+            for one in subscriptions
+        }
+        self._places = {queue: asyncio.Semaphore(prefetch) for queue in self._handlings}
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._not_begun: dict[Held, asyncio.Task[None]] = {}
+        self.hearing = Hearing(deaf_after_seconds=patience.deaf_after_seconds)
+
+    async def run(self) -> None:
+        """Consume until stop().
+
+        Raises:
+            Deaf: the broker answers, and yet we do not consume.
+            TopologyRefused: RabbitMQ will not have our exchanges and queues.
+
+        """
+        linked = keep_linked(self._url, self._name, self._work, on_absent=self.hearing.absent)
+        try:
+            await race(linked, self._watch(), self._stopped.wait())
+        finally:
+            for task in self._in_hand:
+                task.cancel()
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        """Take no more messages, finish those in hand within the grace, leave the rest to the broker."""
+        self._stopping.set()
+        try:
+            unfinished: set[asyncio.Task[None]] = set()
+            if self._in_hand:
+                _, unfinished = await asyncio.wait(self._in_hand, timeout=grace_seconds)
+            for task in unfinished:
+                task.cancel()
+            log.info("consumers_stopped", unfinished=len(unfinished))
+        finally:
+            self._stopped.set()
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages we have taken and not yet answered."""
+        return len(self._in_hand)
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """The queues that are left alone while WeChat Pay is out."""
+        return self._pausing if self._breaker.is_open else frozenset()
+
+    async def _work(self, session: Session) -> None:
+        self.hearing.present()
+        if not self._stopping.is_set():
+            try:
+                await self._consume_until_stopping(session)
+            finally:
+                for task in self._not_begun.values():  # RabbitMQ delivers these again
+                    task.cancel()
+        await self._stopped.wait()  # what is in hand is acked on these channels
+
+    async def _consume_until_stopping(self, session: Session) -> None:
+        """Consume, checking all the while that we do."""
+        async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS):
+            taps = await self._set_up(session)
+        self.hearing.is_consuming = True
+        try:
+            await race(self._stopping.wait(), self._keep_checking(session, taps), self._keep_turning(taps))
+        finally:
+            self.hearing.is_consuming = False
+        with suppress(*BROKEN):  # the end of the connection says it as well
+            await self._turn(taps, to_open=False)
+
+    async def _set_up(self, session: Session) -> list[_Tap]:
+        await self._topology.declare_on(session.connection)
+        taps = [await self._tap(session, queue) for queue in self._handlings]
+        await self._turn([tap for tap in taps if not self._is_paused(tap)], to_open=True)
+        return taps
+
+    async def _tap(self, session: Session, queue: str) -> _Tap:
+        channel = await session.channel(publisher_confirms=False)
+        await channel.set_qos(prefetch_count=self._prefetch)
+        ours = await channel.get_queue(self._topology.name(queue), ensure=False)
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            held = Held(message, session)
+            task = asyncio.create_task(self._take(queue, held))  # ours: it outlives the channel
+            self._in_hand.add(task)
+            self._not_begun[held] = task
+            task.add_done_callback(lambda _: self._let_fall(held, task))
+
+        return _Tap(session, ours, take, pauses=queue in self._pausing)
+
+    # --- Pauses ---
+
+    async def _keep_turning(self, taps: Sequence[_Tap]) -> None:
+        """Leave the queues that call for WeChat Pay alone while it is out: their messages wait where operators look."""
+        pausing = [tap for tap in taps if tap.pauses]
+        while True:
+            await self._breaker.closed()
+            await self._turn(pausing, to_open=True)
+            await self._breaker.opened()
+            await self._turn(pausing, to_open=False)
+            log.warning("consuming_paused", queues=len(pausing))
+
+    def _is_paused(self, tap: _Tap) -> bool:
+        return tap.pauses and self._breaker.is_open
+
+    async def _turn(self, taps: Sequence[_Tap], *, to_open: bool) -> None:
+        async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS), self._turning:
+            for tap in taps:
+                await (tap.open() if to_open else tap.close())
+
+    async def _take(self, queue: str, held: Held) -> None:
+        """Handle a message once there is a place for it, if it is still ours by then.
+
+        After a reconnection there can be twice as many as RabbitMQ was asked for: those whose channel is gone are in
+        hand still, and come again.
+        """
+        async with self._places[queue]:
+            self._not_begun.pop(held, None)
+            if self._stopping.is_set() or not held.session.is_whole:
+                return
+            try:
+                await self._handlings[queue].handle(held)
+            except Exception:
+                log.exception("message_left")
+                held.session.break_up("a message was left without an answer")
+
+    def _let_fall(self, held: Held, task: asyncio.Task[None]) -> None:
+        self._in_hand.discard(task)
+        self._not_begun.pop(held, None)
+
+    # --- Self-check ---
+
+    async def _keep_checking(self, session: Session, taps: Sequence[_Tap]) -> None:
+        while True:
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), self._turning:
+                await _check(session, taps)
+                if all(tap.is_open or self._is_paused(tap) for tap in taps):
+                    self.hearing.heard()
+            await asyncio.sleep(self._patience.check_every_seconds)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._patience.check_every_seconds)
+            if not self._stopping.is_set():
+                self.hearing.check()
+
+
+async def _check(session: Session, taps: Sequence[_Tap]) -> None:
+    async with scratch_channel(session.connection) as channel:
+        for tap in taps:
+            await tap.check(channel)

@@ -1,0 +1,53 @@
+"""Whether we hear: a consumer that has gone deaf looks alive from outside, and nobody would miss it."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+DEAF_AFTER_SECONDS: Final = 60.0
+"""A consumer that cannot hear for this long although the broker answers ends the process; a supervisor restarts it."""
+
+
+class Deaf(RuntimeError):
+    """The broker answers, and yet we do not consume."""
+
+
+class Hearing:
+    """Whether we consume, and for how long we have not although we could."""
+
+    def __init__(
+        self, *, deaf_after_seconds: float = DEAF_AFTER_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._deaf_after_seconds = deaf_after_seconds
+        self._clock = clock
+        self._silent_since = clock()
+        self._is_alone = False
+        self.is_consuming = False
+
+    def heard(self) -> None:
+        """Note that every queue stands and we are among its consumers."""
+        self._silent_since = self._clock()
+
+    def absent(self) -> None:
+        """Note that there is no broker to hear: its absence is not our deafness."""
+        self._is_alone = True
+
+    def present(self) -> None:
+        """Note that there is one; the time that it was away does not count."""
+        if self._is_alone:
+            self._silent_since, self._is_alone = self._clock(), False
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long we have not consumed although we could; 0 while there is no broker."""
+        return 0.0 if self._is_alone else self._clock() - self._silent_since
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether we have not consumed for too long although we could."""
+        return self.silent_seconds > self._deaf_after_seconds
+
+    def check(self) -> None:
+        """Raise Deaf if we are."""
+        if self.is_deaf:
+            raise Deaf(f"not consuming for {self._deaf_after_seconds:.0f} seconds although RabbitMQ answers")

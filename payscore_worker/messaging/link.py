@@ -1,0 +1,249 @@
+"""A connection to RabbitMQ that is made anew, whole, whenever anything of it breaks.
+
+aio-pika's robust connections restore themselves piece by piece and can end up open and deaf (ADR 4); we start over.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelInvalidStateError,
+    ConnectionClosed,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
+from yarl import URL
+
+from payscore_worker.messaging.connection import CLOSE_TIMEOUT_SECONDS, Connection
+
+CEASE_TIMEOUT_SECONDS: Final = 10.0
+"""Cancelling a consumer is one round trip."""
+
+HEARTBEAT_SECONDS: Final = 20
+"""A peer that froze is noticed within (20 + 1) * 3 seconds; the default of 60 would take three minutes."""
+
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+"""A broker on the same network answers in milliseconds."""
+
+SET_UP_TIMEOUT_SECONDS: Final = 30.0
+"""Declaring two dozen queues on a busy quorum cluster."""
+
+FIRST_PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 5.0
+"""A restarted broker is found within these seconds, and not hammered before."""
+
+SOUND_AFTER_SECONDS: Final = 30.0
+"""A link that held this long was sound: its loss is news, and the first new attempt is made soon."""
+
+BROKEN: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, asyncio.InvalidStateError)
+"""What aio-pika raises when the connection, the channel or the broker is gone."""
+
+REFUSED: Final = (ConnectionClosed, AuthenticationError, ProbableAuthenticationError, InvalidFrameError)
+"""What aiormq raises where RabbitMQ is there, and will not have us; the last, where it does not know the vhost."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class LinkBroken(ConnectionError):
+    """The connection, or a part of it that we need, is gone."""
+
+
+Work = Callable[["Session"], Coroutine[Any, Any, None]]
+
+
+async def keep_linked(url: str, name: str, work: Work, *, on_absent: Callable[[], None] = lambda: None) -> None:
+    """Connect and do the work; do both again whenever the link breaks. Returns when the work returns."""
+    pauses = _pauses()
+    while True:
+        began = time.monotonic()
+        try:
+            async with await _connect_or_tell(url, name, on_absent) as connection:
+                return await Session(connection).hold(work)
+        except BROKEN as error:
+            log.warning("broker_link_lost", link=name, error=repr(error))
+        if time.monotonic() - began > SOUND_AFTER_SECONDS:
+            pauses = _pauses()
+        await asyncio.sleep(next(pauses))
+
+
+async def _connect_or_tell(url: str, name: str, on_absent: Callable[[], None]) -> AbstractConnection:
+    try:
+        return await connect(url, name)
+    except BROKEN as error:
+        if not isinstance(error, REFUSED):
+            on_absent()
+        raise
+
+
+def _pauses() -> Iterator[float]:
+    """Wait longer each time, up to a limit, and a little differently in each worker, lest they all come at once."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        yield pause * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+class Session:
+    """One connection for as long as it is whole."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.connection = connection
+        self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._tags: set[str] = set()
+        connection.close_callbacks.add(self._on_close)
+
+    async def hold(self, work: Work) -> None:
+        """Do the work for as long as the session is whole.
+
+        Raises:
+            LinkBroken: it broke first, and the work was ended.
+
+        """
+        with translated():
+            await race(work(self), self.broken())
+
+    async def channel(self, **options: Any) -> AbstractChannel:  # noqa: ANN401 - passed on to aio-pika
+        """Open a channel whose end ends the session."""
+        channel = await _open_channel(self.connection, self._on_close, **options)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(self._on_consumer_cancel)
+        return channel
+
+    async def consume(self, queue: AbstractQueue, take: Callable[[AbstractIncomingMessage], Awaitable[None]]) -> str:
+        """Consume a queue of this session; returns the consumer's tag."""
+        tag = await queue.consume(take)
+        self._tags.add(tag)
+        return tag
+
+    async def cease(self, queue: AbstractQueue, tag: str) -> None:
+        """Ask RabbitMQ for no more of a queue; what it has sent is still ours to answer."""
+        self._tags.discard(tag)
+        await queue.cancel(tag, timeout=CEASE_TIMEOUT_SECONDS)
+
+    async def unblocked(self) -> None:
+        """Wait while RabbitMQ has an alarm: it reads nothing then, and what is sent all the same arrives too late."""
+        if self.connection.transport is not None:
+            await self.connection.transport.ready()
+
+    async def is_blocked(self) -> bool:
+        """Tell whether RabbitMQ has an alarm."""
+        try:
+            async with asyncio.timeout(0):
+                await self.unblocked()
+        except TimeoutError:
+            return True
+        return False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it has broken yet."""
+        return not self._broken.done()
+
+    def is_consuming(self, tag: str) -> bool:
+        """Whether the session is whole and has this consumer."""
+        return self.is_whole and tag in self._tags
+
+    def break_up(self, reason: str) -> None:
+        """End the session: something is wrong that RabbitMQ does not tell of."""
+        if not self._broken.done():
+            self._broken.set_result(reason)
+
+    async def broken(self) -> None:
+        """Wait for the end of the session.
+
+        Raises:
+            LinkBroken: always, with the reason.
+
+        """
+        raise LinkBroken(await asyncio.shield(self._broken))
+
+    def _on_close(self, _sender: object, error: BaseException | None) -> None:
+        self.break_up(repr(error) if error is not None else "closed")
+
+    def _on_consumer_cancel(self, _frame: object) -> None:
+        self.break_up("RabbitMQ cancelled a consumer: its queue was deleted or has moved")
+
+
+@asynccontextmanager
+async def scratch_channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    """Open a channel for questions that may cost it: some of RabbitMQ's answers close the channel they come on."""
+    channel = await _open_channel(connection, publisher_confirms=False)
+    with translated():
+        try:
+            yield channel
+        finally:
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await channel.close()
+
+
+async def _open_channel(
+    connection: AbstractConnection,
+    *on_close: Callable[[AbstractChannel | None, BaseException | None], None],
+    **options: Any,  # noqa: ANN401 - passed on to aio-pika
+) -> AbstractChannel:
+    try:
+        with translated():
+            channel = connection.channel(**options)
+            for callback in on_close:  # before it opens: it may close at once
+                channel.close_callbacks.add(callback)
+            await channel
+    except RuntimeError as error:  # all that aiormq says of a connection that has just closed
+        raise LinkBroken(str(error)) from error
+    return channel
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise LinkBroken where aiormq raises a CancelledError that nobody asked for.
+
+    A connection that its heartbeat finds frozen rejects in that way whatever waits on it; a task that let it pass would
+    end as if it had been told to, and nobody would miss it.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        raise LinkBroken("the connection froze") from error
+
+
+def is_cancelled() -> bool:
+    """Whether somebody asked the current task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def race(*works: Coroutine[Any, Any, object]) -> None:
+    """Do all of these until the first ends, then end the others; raises what the first raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        first, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if task in first:
+            task.result()
+
+
+async def connect(url: str, name: str) -> AbstractConnection:
+    """Connect once, under a name that operators see in the broker's list of connections."""
+    address = URL(url)
+    if "heartbeat" not in address.query:
+        address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
+    connection = Connection(address, client_properties={"connection_name": name})
+    try:
+        await connection.connect(timeout=CONNECT_TIMEOUT_SECONDS)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection

@@ -1,0 +1,154 @@
+"""Publishing: persistent, confirmed, and mandatory unless said otherwise; on a connection of its own."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aio_pika import DeliveryMode, Exchange, Message
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import DeliveryError, PublishError
+
+from payscore_worker.errors import BrokerUnavailable, Unroutable
+from payscore_worker.messaging.link import BROKEN, SET_UP_TIMEOUT_SECONDS, Session, keep_linked, translated
+from payscore_worker.messaging.topology import Topology
+
+PUBLISH_TIMEOUT_SECONDS: Final = 10.0
+"""A confirm takes a millisecond; a broker that needs seconds has an alarm or is gone."""
+
+DOUBT_AFTER_SECONDS: Final = 10.0
+"""A link on which nothing was confirmed for this long may lead nowhere; its heartbeat tells a minute later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message to publish."""
+
+    exchange: str
+    routing_key: str
+    body: bytes = field(repr=False)
+    message_id: str
+    content_type: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    mandatory: bool = True
+
+
+@dataclass(slots=True)
+class _Link:
+    """What there is while the link stands."""
+
+    session: Session
+    channel: AbstractChannel
+    heard_at: float
+    """When RabbitMQ last answered on it, by the clock of the event loop."""
+
+
+class Publisher:
+    """Publishes on one channel; run() keeps it open, and the exchanges and queues declared."""
+
+    def __init__(
+        self, url: str, *, name: str, topology: Topology, timeout_seconds: float = PUBLISH_TIMEOUT_SECONDS
+    ) -> None:
+        self._url = url
+        self._name = name
+        self._topology = topology
+        self._timeout_seconds = timeout_seconds
+        self._open: asyncio.Event = asyncio.Event()
+        self._link: _Link | None = None
+        self._in_flight: dict[str, asyncio.Event] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the channel is open."""
+        return self._open.is_set()
+
+    async def ready(self) -> None:
+        """Wait until the channel is open."""
+        await self._open.wait()
+
+    async def run(self) -> None:
+        """Keep the channel open until cancelled.
+
+        Raises:
+            TopologyRefused: RabbitMQ will not have our exchanges and queues.
+
+        """
+        await keep_linked(self._url, self._name, self._work)
+
+    async def publish(self, outgoing: Outgoing) -> None:
+        """Publish and wait for the confirm.
+
+        Raises:
+            Unroutable: no queue takes it, and it is mandatory.
+            BrokerUnavailable: not confirmed in time; it may arrive all the same.
+
+        """
+        try:
+            with translated():
+                async with asyncio.timeout(self._timeout_seconds):
+                    await self._open.wait()
+                    await self._publish_alone(outgoing)
+        except PublishError as error:
+            self._mend(outgoing)
+            raise Unroutable(f"no queue takes {outgoing.routing_key!r} of {outgoing.exchange!r}") from error
+        except (DeliveryError, *BROKEN) as error:
+            if isinstance(error, TimeoutError):
+                await self._doubt()
+            raise BrokerUnavailable(f"not confirmed: {error!r}") from error
+
+    async def _publish_alone(self, outgoing: Outgoing) -> None:
+        """Publish with no other message of this id in flight: a return names its message by the id alone."""
+        while (other := self._in_flight.get(outgoing.message_id)) is not None:
+            await other.wait()
+        done = self._in_flight[outgoing.message_id] = asyncio.Event()
+        try:
+            await self._send(outgoing)
+        finally:
+            del self._in_flight[outgoing.message_id]
+            done.set()
+
+    async def _send(self, outgoing: Outgoing) -> None:
+        link = self._link
+        if link is None:
+            raise ConnectionError("the channel has closed")
+        await link.session.unblocked()
+        exchange = Exchange(link.channel, outgoing.exchange)
+        await exchange.publish(_message(outgoing), outgoing.routing_key, mandatory=outgoing.mandatory)
+        link.heard_at = asyncio.get_running_loop().time()
+
+    async def _doubt(self) -> None:
+        """Make the link anew if it has been silent for too long, unless an alarm explains that."""
+        link = self._link
+        if link is None or await link.session.is_blocked():
+            return
+        if asyncio.get_running_loop().time() - link.heard_at >= DOUBT_AFTER_SECONDS:
+            link.session.break_up("a confirm did not come")
+
+    def _mend(self, outgoing: Outgoing) -> None:
+        """Declare the table anew if one of our queues should have taken this: somebody has deleted or unbound it."""
+        if self._link is not None and self._topology.takes(outgoing.exchange, outgoing.routing_key):
+            self._link.session.break_up(f"no queue takes {outgoing.routing_key!r}, and one of ours should")
+
+    async def _work(self, session: Session) -> None:
+        async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS):
+            await self._topology.declare_on(session.connection)
+            channel = await session.channel(publisher_confirms=True, on_return_raises=True)
+        self._link = _Link(session, channel, heard_at=asyncio.get_running_loop().time())
+        self._open.set()
+        try:
+            await session.broken()
+        finally:
+            self._open.clear()
+            self._link = None
+
+
+def _message(outgoing: Outgoing) -> Message:
+    return Message(
+        outgoing.body,
+        headers=dict(outgoing.headers),
+        content_type=outgoing.content_type,
+        message_id=outgoing.message_id,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        **outgoing.properties,
+    )
