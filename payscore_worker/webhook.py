@@ -1,0 +1,146 @@
+"""Notification in, event out, 200 (design 6): verified on its raw bytes, decrypted, published, confirmed. No state."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from payscore_worker import metrics
+from payscore_worker.errors import BrokerUnavailable, Unroutable
+from payscore_worker.events import CLOUD_EVENT, write_cloud_event
+from payscore_worker.messaging.publisher import Outgoing, Publisher
+from payscore_worker.messaging.topology import NOTIFICATIONS, QUEUES, Topology
+from payscore_worker.wechatpay import (
+    BadSignature,
+    Notification,
+    NotificationError,
+    Notifications,
+    StaleTimestamp,
+    UnknownSerial,
+)
+
+PATH: Final = "/notify/payscore"
+
+MAX_BODY_BYTES: Final = 64 * 1024
+"""Twenty times the largest notification (contract 5)."""
+
+ANSWER_SECONDS: Final = 4.5
+"""WeChat Pay gives up after five seconds (reference payscore-api D.4): all of receiving, verifying and publishing."""
+
+PUBLISH_SECONDS: Final = 4.0
+"""How long a confirm may take, so that our answer still reaches WeChat Pay within its five seconds."""
+
+SOURCE: Final = "wechatpay"
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Webhook:
+    """Receives WeChat Pay's callbacks and republishes them."""
+
+    def __init__(
+        self,
+        *,
+        notifications: Notifications,
+        publisher: Publisher,
+        topology: Topology,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self._notifications = notifications
+        self._publisher = publisher
+        self._topology = topology
+        self._answer_seconds = answer_seconds
+
+    def routes(self) -> list[Route]:
+        """Name the one route there is."""
+        return [Route(PATH, self.receive, methods=["POST"])]
+
+    async def receive(self, request: Request) -> Response:
+        """Take one callback; anything but 200 makes WeChat Pay send it again."""
+        with metrics.NOTIFICATION_SECONDS.time():
+            return await self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            notification = await self._take(request)
+        except (NotificationError, BodyRefused) as error:
+            return _refuse(error, _status_of(error), str(error))
+        except (BrokerUnavailable, Unroutable, TimeoutError) as error:
+            return _refuse(error, HTTPStatus.SERVICE_UNAVAILABLE, "cannot be published now; send it again")
+        except Exception as error:
+            log.exception("notification_surprised_us")
+            return _refuse(error, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; send it again")
+        metrics.of(metrics.NOTIFICATIONS, _type_label(notification.event_type), "published").inc()
+        log.info("notification_published", notification_id=notification.id, event_type=notification.event_type)
+        return JSONResponse({"code": "SUCCESS", "message": "成功"})
+
+    async def _take(self, request: Request) -> Notification:
+        """Read, verify, decrypt and publish, all within the time that WeChat Pay waits."""
+        deadline = asyncio.get_running_loop().time() + self._answer_seconds
+        body = await _read_body(request, deadline)
+        async with asyncio.timeout_at(deadline):
+            notification = await self._notifications.open(request.headers, body)
+            await self._publish(notification)
+        return notification
+
+    async def _publish(self, notification: Notification) -> None:
+        """Publish it; one that no queue of ours takes is for whoever listens, if anybody does."""
+        exchange, routing_key = self._topology.name(NOTIFICATIONS), notification.event_type.lower()
+        event = write_cloud_event(
+            id=notification.id,
+            source=SOURCE,
+            type=routing_key,
+            time=notification.create_time,
+            data=msgspec.Raw(notification.resource),
+        )
+        await self._publisher.publish(
+            Outgoing(
+                exchange=exchange,
+                routing_key=routing_key,
+                body=event,
+                message_id=notification.id,
+                content_type=CLOUD_EVENT,
+                mandatory=self._topology.takes(exchange, routing_key),
+            )
+        )
+
+
+class BodyRefused(Exception):
+    """The body is too large, or does not come."""
+
+
+async def _read_body(request: Request, deadline: float) -> bytes:
+    """Read the raw bytes, never more than the cap, never for longer than WeChat Pay would take."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout_at(deadline):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise BodyRefused(f"more than {MAX_BODY_BYTES} bytes")
+    except (TimeoutError, ClientDisconnect) as error:
+        raise BodyRefused("the body did not come") from error
+    return bytes(body)
+
+
+def _type_label(event_type: str) -> str:
+    """Name the type as metrics may: as we subscribe to it, or `other`."""
+    known = {key for binding in QUEUES.values() if binding.exchange == NOTIFICATIONS for key in binding.routing_keys}
+    return event_type.lower() if event_type.lower() in known else "other"
+
+
+def _status_of(error: Exception) -> HTTPStatus:
+    if isinstance(error, BadSignature | StaleTimestamp | UnknownSerial):
+        return HTTPStatus.UNAUTHORIZED
+    return HTTPStatus.BAD_REQUEST
+
+
+def _refuse(error: Exception, status: HTTPStatus, message: str) -> Response:
+    metrics.of(metrics.NOTIFICATIONS, "none", type(error).__name__).inc()
+    log.warning("notification_refused", status=status.value, reason=str(error), error=type(error).__name__)
+    return JSONResponse({"code": "FAIL", "message": message}, status_code=status)
