@@ -1,0 +1,29 @@
+"""WeChat Pay to develop against: stateful, strict, signing, and misbehaving on request."""
+
+from payscore_worker.simulator.app import create_app
+from payscore_worker.simulator.calls import CallKind
+from payscore_worker.simulator.config import SimulatorConfig
+from payscore_worker.simulator.environment import environment, render_environment
+from payscore_worker.simulator.faults import Fault, FaultKind
+from payscore_worker.simulator.keys import SimulatorKeys
+from payscore_worker.simulator.ledger import Ledger, LedgerEntry
+from payscore_worker.simulator.passengers import Behaviour, Passenger
+from payscore_worker.simulator.serving import uvicorn_config
+from payscore_worker.simulator.simulator import Simulator
+
+__all__ = [
+    "Behaviour",
+    "CallKind",
+    "Fault",
+    "FaultKind",
+    "Ledger",
+    "LedgerEntry",
+    "Passenger",
+    "Simulator",
+    "SimulatorConfig",
+    "SimulatorKeys",
+    "create_app",
+    "environment",
+    "render_environment",
+    "uvicorn_config",
+]

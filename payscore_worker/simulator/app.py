@@ -1,0 +1,95 @@
+"""The HTTP face: WeChat Pay for merchants under /v3, and the simulator's own admin API under /admin."""
+
+import asyncio
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from payscore_worker.simulator.admin import admin_routes
+from payscore_worker.simulator.calls import Call, CallKind, Reply
+from payscore_worker.simulator.dropping import DroppedResponse
+from payscore_worker.simulator.simulator import Simulator
+
+MAX_BODY_BYTES: Final = 1_048_576
+"""Far above what any call needs; more is not read."""
+
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def create_app(simulator: Simulator) -> Starlette:
+    """The caller enters the simulator; the app itself starts nothing."""
+    routes = [
+        _route(simulator, "GET", "/v3/certificates", CallKind.CERTIFICATES),
+        _route(simulator, "GET", "/v3/payscore/user-service-state", CallKind.USER_SERVICE_STATE),
+        *_family_routes(simulator, "/v3/payscore/payafter-orders", "payafter"),
+        *_family_routes(simulator, "/v3/payscore/serviceorder", "serviceorder"),
+        _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/modify", CallKind.MODIFY, "serviceorder"),
+        *admin_routes(simulator),
+        Route("/healthz", _alive),
+        Route("/readyz", _alive),
+        Route("/{path:path}", _no_such_path, methods=list(METHODS)),
+    ]
+    return Starlette(routes=routes)
+
+
+def _family_routes(simulator: Simulator, base: str, family: str) -> list[Route]:
+    return [
+        _route(simulator, "POST", base, CallKind.CREATE, family),
+        _route(simulator, "GET", base, CallKind.QUERY, family),
+        *(
+            _route(simulator, "POST", f"{base}/{{out_order_no}}/{kind}", kind, family)
+            for kind in (CallKind.COMPLETE, CallKind.CANCEL, CallKind.SYNC)
+        ),
+    ]
+
+
+def _route(simulator: Simulator, method: str, path: str, kind: CallKind, family: str = "") -> Route:
+    async def endpoint(request: Request) -> Response:
+        reply = simulator.answer(await _read_call(request, kind, family))
+        if reply.delay_seconds:
+            await asyncio.sleep(reply.delay_seconds)
+        return _response(reply)
+
+    return Route(path, endpoint, methods=[method])
+
+
+async def _read_call(request: Request, kind: CallKind, family: str) -> Call:
+    query = request.scope["query_string"].decode("latin-1")
+    path = request.scope["raw_path"].decode("latin-1")
+    return Call(
+        kind=kind,
+        family=family,
+        method=request.method,
+        target=f"{path}?{query}" if query else path,
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
+        query=dict(parse_qsl(query, keep_blank_values=True)),
+        out_order_no=request.path_params.get("out_order_no", ""),
+        body=await _read_body(request),
+    )
+
+
+async def _read_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            break
+    return bytes(body[:MAX_BODY_BYTES])  # what was cut off does not verify
+
+
+def _response(reply: Reply) -> Response:
+    if reply.dropped:
+        return DroppedResponse(reply.body, reply.status, reply.headers)
+    return Response(reply.body, reply.status, reply.headers)
+
+
+async def _alive(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _no_such_path(_request: Request) -> Response:
+    return JSONResponse({"code": "NOT_FOUND", "message": "请求的资源不存在"}, 404)

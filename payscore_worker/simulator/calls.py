@@ -1,0 +1,65 @@
+"""A merchant's call as it arrives, and the reply to it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class CallKind(StrEnum):
+    CREATE = "create"
+    QUERY = "query"
+    COMPLETE = "complete"
+    CANCEL = "cancel"
+    MODIFY = "modify"
+    SYNC = "sync"
+    USER_SERVICE_STATE = "user_service_state"
+    CERTIFICATES = "certificates"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    kind: CallKind
+    family: str
+    """Empty for the calls that belong to no family."""
+    method: str
+    target: str
+    """Path and query exactly as sent: what the signature covers."""
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    query: Mapping[str, str]
+    out_order_no: str
+    """As the path names it; empty where it names none."""
+    body: bytes
+
+    @property
+    def body_sha256(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    delay_seconds: float = 0.0
+    dropped: bool = False
+    """The connection is closed instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    at: datetime
+    kind: CallKind
+    family: str
+    method: str
+    target: str
+    out_order_no: str
+    openid: str
+    body_sha256: str
+    status: int
+    code: str
+    message: str
+    request_id: str
+    fault: str | None

@@ -1,0 +1,34 @@
+"""What a simulator is set up with."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from payscore_worker.simulator.keys import SimulatorKeys
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorConfig:
+    keys: SimulatorKeys
+    notify_url: str
+    """Where payafter callbacks and service callbacks go; serviceorder orders name their own."""
+    sign_with: Literal["certificate", "public_key"] = "certificate"
+    """The key of callbacks; `public_key` also answers requests that name it under it (reference payscore-api E.6)."""
+    speed: float = 1.0
+    """Divides the delay of payments and the delays of the re-send schedule."""
+    pay_after_seconds: float = 2.0
+    """From completion to debit, before `speed`."""
+    service_cap_fen: int = 50_000
+    max_running_orders: int = 3
+    max_orders: int = 200_000
+    """Orders kept. Beyond it the oldest finished one is forgotten, and where none is finished, the oldest."""
+    seed: int = 0
+    """Of faults that strike with a probability."""
+
+    def __post_init__(self) -> None:
+        if self.speed <= 0:
+            raise ValueError("speed must be greater than 0")
+        if self.pay_after_seconds < 0:
+            raise ValueError("pay_after_seconds must not be negative")
+        for name in ("service_cap_fen", "max_running_orders", "max_orders"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")

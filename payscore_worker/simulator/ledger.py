@@ -1,0 +1,104 @@
+"""The judge: what happened to every order, and what was charged."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from payscore_worker.simulator.book import Forgotten, Page, RefusedCall
+from payscore_worker.simulator.calls import CallKind
+from payscore_worker.simulator.orders import Order, Stage
+from payscore_worker.simulator.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    transaction_id: str
+    amount_fen: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    out_order_no: str
+    order_id: str | None
+    """None, like the next five: no create was ever accepted."""
+    family: str | None
+    openid: str | None
+    state: str | None
+    """As the family says it."""
+    stage: Stage | None
+    """The same word for both families."""
+    total_fen: int | None
+    """None until the order is completed."""
+    charged_fen: int
+    charges: list[Charge]
+    creates: int
+    """Accepted ones, identical re-entries included; so with completes and cancels."""
+    completes: int
+    cancels: int
+    bodies: dict[CallKind, list[str]]
+    """The SHA-256 of every different body that arrived, accepted or not."""
+    refused: list[RefusedCall]
+    refused_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    orders: int
+    by_stage: dict[Stage, int]
+    total_fen: int
+    charged_fen: int
+    charges: int
+    refused_calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    orders: dict[str, LedgerEntry]
+    totals: Totals
+    forgotten: Forgotten
+
+
+def read_ledger(world: World) -> Ledger:
+    entries = [read_page(page, world) for page in world.book.pages()]
+    stages = Counter(entry.stage for entry in entries if entry.stage)
+    totals = Totals(
+        orders=sum(stages.values()),
+        by_stage={stage: stages[stage] for stage in Stage},
+        total_fen=sum(entry.total_fen or 0 for entry in entries),
+        charged_fen=sum(entry.charged_fen for entry in entries),
+        charges=sum(len(entry.charges) for entry in entries),
+        refused_calls=sum(entry.refused_count for entry in entries),
+    )
+    return Ledger(
+        orders={entry.out_order_no: entry for entry in entries}, totals=totals, forgotten=replace(world.book.forgotten)
+    )
+
+
+def read_page(page: Page, world: World) -> LedgerEntry:
+    order = page.order
+    return LedgerEntry(
+        out_order_no=page.out_order_no,
+        order_id=order.order_id if order else None,
+        family=order.family if order else None,
+        openid=order.openid if order else None,
+        state=world.family(order.family).state(order) if order else None,
+        stage=order.stage if order else None,
+        total_fen=order.total_fen if order else None,
+        charged_fen=order.charged_fen if order else 0,
+        charges=_charges(order) if order else [],
+        creates=page.accepted[CallKind.CREATE],
+        completes=page.accepted[CallKind.COMPLETE],
+        cancels=page.accepted[CallKind.CANCEL],
+        bodies={kind: list(digests) for kind, digests in page.bodies.items()},
+        refused=list(page.refused),
+        refused_count=page.refused_count,
+    )
+
+
+def _charges(order: Order) -> list[Charge]:
+    return [
+        Charge(transaction_id=payment.transaction_id, amount_fen=payment.amount_fen, at=payment.at)
+        for payment in order.payments
+        if payment.transaction_id
+    ]

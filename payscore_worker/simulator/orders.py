@@ -1,0 +1,111 @@
+"""An order and its life, the same in both families."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Self
+
+from payscore_worker.simulator.members import Entity
+from payscore_worker.simulator.service_time import ServiceTime
+
+
+class Stage(StrEnum):
+    RUNNING = "running"
+    OWING = "owing"
+    """Completed; the money is not in."""
+    PAID = "paid"
+    FREE = "free"
+    """Completed with nothing to collect."""
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+COMPLETED: Final = frozenset({Stage.OWING, Stage.PAID, Stage.FREE})
+FINISHED: Final = frozenset({Stage.PAID, Stage.FREE, Stage.REVOKED, Stage.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What the merchant asked for at create, in words that both families share."""
+
+    out_order_no: str
+    openid: str
+    risk_fen: int
+    start: ServiceTime | None
+    """None: OnAccept."""
+    end: ServiceTime | None
+    notify_url: str | None
+    """None: the address configured for the service."""
+    members: Entity
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """What the merchant said at complete, in words that both families share."""
+
+    total_fen: int
+    start: ServiceTime | None
+    end: ServiceTime | None
+    members: Entity
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    amount_fen: int
+    at: datetime
+    transaction_id: str | None
+    """None: paid to the merchant by another channel (sync); WeChat Pay collected nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    family: str
+    order_id: str
+    opening: Opening
+    start: ServiceTime
+    stage: Stage = Stage.RUNNING
+    closing: Closing | None = None
+    completed_at: datetime | None = None
+    completed_with: bytes | None = None
+    """The fingerprint of the first complete, which binds every later one (reference payscore-api B.10)."""
+    cancelled_with: bytes | None = None
+    payments: tuple[Payment, ...] = ()
+
+    @property
+    def out_order_no(self) -> str:
+        return self.opening.out_order_no
+
+    @property
+    def openid(self) -> str:
+        return self.opening.openid
+
+    @property
+    def total_fen(self) -> int | None:
+        return self.closing.total_fen if self.closing else None
+
+    @property
+    def paid_fen(self) -> int:
+        return sum(payment.amount_fen for payment in self.payments)
+
+    @property
+    def charged_fen(self) -> int:
+        """What WeChat Pay itself collected."""
+        return sum(payment.amount_fen for payment in self.payments if payment.transaction_id)
+
+    def completed(self, closing: Closing, *, at: datetime) -> Self:
+        stage = Stage.OWING if closing.total_fen else Stage.FREE
+        return replace(self, stage=stage, closing=closing, completed_at=at, completed_with=closing.fingerprint)
+
+    def modified(self, closing: Closing) -> Self:
+        return replace(self, stage=Stage.OWING if closing.total_fen else Stage.FREE, closing=closing)
+
+    def cancelled(self, fingerprint: bytes) -> Self:
+        return replace(self, stage=Stage.REVOKED, cancelled_with=fingerprint)
+
+    def paid(self, payment: Payment) -> Self:
+        return replace(self, stage=Stage.PAID, payments=(*self.payments, payment))
+
+    def moved(self, stage: Stage) -> Self:
+        return replace(self, stage=stage)

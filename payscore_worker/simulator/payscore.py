@@ -1,0 +1,219 @@
+"""What each call of a merchant does (reference payscore-api A, B, C.2)."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from payscore_worker.simulator.calls import Call, CallKind
+from payscore_worker.simulator.family import Family
+from payscore_worker.simulator.happenings import Happenings
+from payscore_worker.simulator.members import Entity, Text30, Text32, read_body, shaped
+from payscore_worker.simulator.orders import COMPLETED, Closing, Opening, Order, Stage
+from payscore_worker.simulator.passengers import REFUSALS
+from payscore_worker.simulator.refusals import (
+    APPID_NOT_BOUND,
+    COMPLETE_REENTRY_MISMATCH,
+    NO_PERMISSION,
+    NOT_CANCELLABLE,
+    NOT_MODIFIABLE,
+    ORDER_CANCELED,
+    ORDER_NOT_EXIST,
+    REENTRY_MISMATCH,
+    STATE_CANCELLED,
+    STATE_NOT_ALLOWED,
+    STATE_STILL_CONFIRM,
+    TOO_MANY_ORDERS,
+    Refused,
+    bad_parameter,
+    out_of_range,
+    wrong_state,
+)
+from payscore_worker.simulator.service_time import read_service_time, service_time_of
+from payscore_worker.simulator.world import World
+
+
+class Cancel(Struct, frozen=True, kw_only=True):
+    """Reference payscore-api A.6 and B.7; of the two limits of `reason` the one that holds everywhere."""
+
+    appid: Text32
+    service_id: Text32
+    reason: Text30
+
+
+class SyncDetail(Struct, frozen=True, kw_only=True):
+    paid_time: str
+
+
+class Sync(Struct, frozen=True, kw_only=True):
+    """Reference payscore-api A.7 and B.9."""
+
+    appid: Text32
+    service_id: Text32
+    type: Literal["Order_Paid"]
+    detail: SyncDetail
+
+
+_STATE_SUB_CODES: Final = {Stage.RUNNING: STATE_STILL_CONFIRM, Stage.REVOKED: STATE_CANCELLED}
+
+
+class PayScore:
+    def __init__(self, world: World, happenings: Happenings) -> None:
+        self._world = world
+        self._happenings = happenings
+        self._answers: Final[dict[CallKind, Callable[[Call], Entity]]] = {
+            CallKind.CERTIFICATES: self._certificates,
+            CallKind.USER_SERVICE_STATE: self._user_service_state,
+            CallKind.CREATE: self._create,
+            CallKind.QUERY: self._query,
+            CallKind.COMPLETE: self._complete,
+            CallKind.CANCEL: self._cancel,
+            CallKind.MODIFY: self._modify,
+            CallKind.SYNC: self._sync,
+        }
+
+    def answer(self, call: Call) -> Entity:
+        """The JSON object of a 200; raises Refused."""
+        return self._answers[call.kind](call)
+
+    def _certificates(self, call: Call) -> Entity:  # noqa: ARG002 - it asks nothing
+        return self._world.platform.certificates()
+
+    def _user_service_state(self, call: Call) -> Entity:
+        """Reference payscore-api A.1."""
+        _require(call.query, "appid", "service_id", "openid")
+        self._check_ours(call.query)
+        enabled = self._world.passengers.has_enabled(call.query["openid"])
+        return {
+            "appid": call.query["appid"],
+            "service_id": call.query["service_id"],
+            "openid": call.query["openid"],
+            "use_service_state": "AVAILABLE" if enabled else "UNAVAILABLE",
+        }
+
+    def _create(self, call: Call) -> Entity:
+        family = self._world.family(call.family)
+        body = read_body(call.body)
+        opening = family.read_create(body)
+        self._check_ours(body.members)
+        order = self._world.book.order(opening.out_order_no)
+        if order is None:
+            order = self._accept(family, opening)
+        elif order.opening.fingerprint != body.fingerprint or order.family != family.name:
+            raise Refused(REENTRY_MISMATCH)
+        return family.create_response(order)
+
+    def _accept(self, family: Family, opening: Opening) -> Order:
+        now = self._world.clock()
+        family.check_create(opening, now)
+        passenger = self._world.passengers.for_order(opening.out_order_no, opening.openid)
+        if refusal := REFUSALS.get(passenger.behaviour):
+            raise Refused(refusal)
+        if self._world.book.running_of(opening.openid) >= self._world.config.max_running_orders:
+            raise Refused(TOO_MANY_ORDERS)
+        order = Order(
+            family=family.name,
+            order_id=self._world.numbers.next_order_id(),
+            opening=opening,
+            start=opening.start or service_time_of(now),
+        )
+        self._world.book.save(order)
+        return order
+
+    def _query(self, call: Call) -> Entity:
+        """By exactly one of out_order_no and query_id (reference payscore-api A.3, B.4); no query_id is ever issued."""
+        _require(call.query, "appid", "service_id")
+        out_order_no = call.query.get("out_order_no")
+        if bool(out_order_no) == bool(call.query.get("query_id")):
+            raise bad_parameter("out_order_no", "give exactly one of out_order_no and query_id", location="query")
+        self._check_ours(call.query)
+        family = self._world.family(call.family)
+        return family.query_response(self._order(family, out_order_no or ""))
+
+    def _complete(self, call: Call) -> Entity:
+        family = self._world.family(call.family)
+        body = read_body(call.body)
+        closing = family.read_complete(body)
+        self._check_ours(body.members)
+        order = self._order(family, call.out_order_no)
+        if order.stage not in COMPLETED:
+            order = self._finish(family, order, closing)
+        elif order.completed_with != body.fingerprint:
+            raise Refused(COMPLETE_REENTRY_MISMATCH)
+        return family.complete_response(order)
+
+    def _finish(self, family: Family, order: Order, closing: Closing) -> Order:
+        if order.stage is not Stage.RUNNING:
+            raise wrong_state(_STATE_SUB_CODES.get(order.stage, STATE_NOT_ALLOWED), code="PARAM_ERROR")
+        now = self._world.clock()
+        family.check_complete(order, closing, now)
+        completed = order.completed(closing, at=now)
+        self._world.book.save(completed)
+        if completed.stage is Stage.OWING:
+            self._happenings.await_payment(completed)
+        return completed
+
+    def _cancel(self, call: Call) -> Entity:
+        """Only before completion: of two documented readings the safe one (reference payscore-api B.7)."""
+        family = self._world.family(call.family)
+        body = read_body(call.body)
+        shaped(body, Cancel)
+        self._check_ours(body.members)
+        order = self._order(family, call.out_order_no)
+        if order.stage is Stage.RUNNING:
+            order = order.cancelled(body.fingerprint)
+            self._world.book.save(order)
+        elif order.stage is not Stage.REVOKED:
+            raise Refused(NOT_CANCELLABLE)
+        elif order.cancelled_with is None:
+            raise Refused(ORDER_CANCELED)
+        elif order.cancelled_with != body.fingerprint:
+            raise Refused(REENTRY_MISMATCH)
+        return family.cancel_response(order)
+
+    def _modify(self, call: Call) -> Entity:
+        """Strictly lower each time, and only while the money is not in (reference payscore-api B.8)."""
+        family = self._world.serviceorder
+        body = read_body(call.body)
+        modification = family.read_modify(body)
+        self._check_ours(body.members)
+        order = self._order(family, call.out_order_no)
+        if order.stage is not Stage.OWING or order.closing is None:
+            raise Refused(NOT_MODIFIABLE)
+        if modification.total_fen >= order.closing.total_fen:
+            raise out_of_range("/total_amount", "must be lower than the present total")
+        order = order.modified(family.modified(order.closing, modification))
+        self._world.book.save(order)
+        return family.modify_response(order)
+
+    def _sync(self, call: Call) -> Entity:
+        """The passenger paid by another channel (reference payscore-api A.7, B.9)."""
+        family = self._world.family(call.family)
+        body = read_body(call.body)
+        sync = shaped(body, Sync)
+        self._check_ours(body.members)
+        paid_at = read_service_time(sync.detail.paid_time, "/detail/paid_time").moment
+        order = self._order(family, call.out_order_no)
+        if order.stage is not Stage.OWING:
+            raise wrong_state(_STATE_SUB_CODES.get(order.stage, STATE_NOT_ALLOWED))
+        family.check_sync(order, paid_at, self._world.clock())
+        return family.sync_response(self._happenings.pay_elsewhere(order.out_order_no, at=paid_at))
+
+    def _order(self, family: Family, out_order_no: str) -> Order:
+        order = self._world.book.order(out_order_no)
+        if order is None or order.family != family.name:
+            raise Refused(ORDER_NOT_EXIST)
+        return order
+
+    def _check_ours(self, members: Mapping[str, object]) -> None:
+        keys = self._world.config.keys
+        if members.get("appid") != keys.appid:
+            raise Refused(APPID_NOT_BOUND)
+        if members.get("service_id") != keys.service_id:
+            raise Refused(NO_PERMISSION)
+
+
+def _require(query: Mapping[str, str], *names: str) -> None:
+    for name in names:
+        if not query.get(name):
+            raise bad_parameter(name, "required query parameter is missing", location="query")

@@ -1,0 +1,100 @@
+"""Every way WeChat Pay says no (reference payscore-api F.1 and F.2)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """Where the trouble lies: a JSON pointer, a query parameter or a header."""
+
+    field: str
+    issue: str
+    location: str = "body"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    status: int
+    code: str
+    message: str
+    sub_code: int = 0
+    """The digits after the last '-' of Request-ID; 0 where the reference knows none."""
+    detail: Detail | None = None
+
+
+class Refused(Exception):
+    """The call is answered with this refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal: Final = refusal
+
+
+def bad_parameter(field: str, issue: str, *, location: str = "body") -> Refused:
+    detail = Detail(field=field, issue=issue, location=location)
+    return Refused(Refusal(status=400, code="PARAM_ERROR", message="参数错误", detail=detail))
+
+
+def out_of_range(field: str, issue: str) -> Refused:
+    detail = Detail(field=field, issue=issue)
+    refusal = Refusal(status=400, code="PARAM_ERROR", message="参数超出取值范围", sub_code=268435464, detail=detail)
+    return Refused(refusal)
+
+
+def sign_error(message: str = "Authorization 不合法") -> Refused:
+    return Refused(Refusal(status=401, code="SIGN_ERROR", message=message, sub_code=270924332))
+
+
+def wrong_state(sub_code: int, *, code: str = "INVALID_ORDER_STATE") -> Refused:
+    """The code is PARAM_ERROR on complete (reference payscore-api F.1)."""
+    return Refused(Refusal(status=400, code=code, message="当前订单状态不合法", sub_code=sub_code))
+
+
+NO_PERMISSION: Final = Refusal(status=403, code="NO_AUTH", message="商户暂无权限使用此服务")
+"""Wrong mode, wrong service, passenger not authorised: WeChat Pay does not say which (reference payscore-api H-7)."""
+APPID_NOT_BOUND: Final = Refusal(status=403, code="NO_AUTH", message="mch_id 和 appid 未绑定", sub_code=271302149)
+ORDER_NOT_EXIST: Final = Refusal(status=404, code="ORDER_NOT_EXIST", message="查询单据不存在", sub_code=271317510)
+
+RISK_REFUSED: Final = Refusal(status=400, code="INVALID_REQUEST", message="综合评估未通过", sub_code=271300099)
+ARREARS: Final = Refusal(status=400, code="INVALID_REQUEST", message="存在待处理的超时未支付订单", sub_code=271299627)
+TOO_MANY_ORDERS: Final = Refusal(status=400, code="INVALID_REQUEST", message="用户进行中的订单数量超过上限")
+MINOR_PROTECTED: Final = Refusal(
+    status=400, code="INVALID_REQUEST", message="青少年模式下无法使用此功能", sub_code=268560785
+)
+
+REENTRY_MISMATCH: Final = Refusal(
+    status=400, code="INVALID_REQUEST", message="订单重入参数校验失败", sub_code=271316598
+)
+COMPLETE_REENTRY_MISMATCH: Final = Refusal(
+    status=400, code="PARAM_ERROR", message="订单重入参数校验失败", sub_code=271316598
+)
+WRONG_SUM: Final = Refusal(status=400, code="PARAM_ERROR", message="最终总金额计算非法")
+AMOUNT_OVER_LIMIT: Final = Refusal(
+    status=400, code="INVALID_REQUEST", message="总金额超过此服务的服务风险金额", sub_code=271316656
+)
+END_TIME_MISSING: Final = Refusal(status=400, code="PARAM_ERROR", message="创建订单未填写服务结束时间,则结束时间必填")
+END_IN_THE_FUTURE: Final = Refusal(status=400, code="PARAM_ERROR", message="实际结束时间不能晚于使用完结接口的时间")
+END_BEFORE_START: Final = Refusal(
+    status=400, code="PARAM_ERROR", message="真实结束时间小于预计开始时间", sub_code=271316637
+)
+
+STATE_NOT_ALLOWED: Final = 271302262
+STATE_STILL_CONFIRM: Final = 271302332
+STATE_CANCELLED: Final = 271302333
+"""Sub-codes of a wrong state."""
+NOT_CANCELLABLE: Final = Refusal(
+    status=400, code="INVALID_REQUEST", message="当前订单状态不满足撤销条件", sub_code=271316592
+)
+ORDER_CANCELED: Final = Refusal(status=400, code="ORDER_CANCELED", message="订单已取消", sub_code=271302333)
+NOT_MODIFIABLE: Final = Refusal(
+    status=400,
+    code="INVALID_REQUEST",
+    message="仅服务订单支付状态为待支付时，才可使用此能力",
+    sub_code=271316657,
+)
+
+SYSTEM_ERROR: Final = Refusal(status=500, code="SYSTEM_ERROR", message="系统错误")
+GATEWAY_UNAVAILABLE: Final = Refusal(status=503, code="", message="Service Unavailable")
+"""From a gateway in front of WeChat Pay: no envelope, plain text."""
+FREQUENCY_LIMITED: Final = Refusal(status=429, code="FREQUENCY_LIMITED", message="请求过于频繁", sub_code=268435472)

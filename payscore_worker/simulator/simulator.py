@@ -1,0 +1,198 @@
+"""The simulator as a whole: calls come in, debits and callbacks go out, tests script it and ask what happened."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from payscore_worker.simulator.callbacks import TIMEOUT_SECONDS, Delivery, Notification
+from payscore_worker.simulator.calls import Call, CallRecord, Reply
+from payscore_worker.simulator.config import SimulatorConfig
+from payscore_worker.simulator.faults import Fault, ScriptedFault
+from payscore_worker.simulator.gateway import Gateway
+from payscore_worker.simulator.happenings import Happenings, UnknownOrder
+from payscore_worker.simulator.ledger import Ledger, LedgerEntry, read_ledger, read_page
+from payscore_worker.simulator.members import Entity
+from payscore_worker.simulator.passengers import Passenger
+from payscore_worker.simulator.payscore import PayScore
+from payscore_worker.simulator.world import World
+
+TICK_SECONDS: Final = 0.05
+"""How often the agenda is looked at: fine enough for a payment, and 0.3 % of a core when nothing happens."""
+MAX_SENDING: Final = 32
+"""Callbacks under way at once; a receiver that hangs holds each for 5 s at most."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Simulator:
+    """Enter it to have debits and callbacks happen by themselves; or call `run_once`, and they happen then."""
+
+    def __init__(
+        self,
+        config: SimulatorConfig,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        self.config: Final = config
+        self._clock = clock
+        self._http = http
+        self._own_http: httpx.AsyncClient | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._begin()
+
+    async def __aenter__(self) -> Self:
+        if self._http is None:
+            self._http = self._own_http = _http_client()
+        self._running = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+            await asyncio.wait([running])
+        if self._own_http is not None:
+            await self._own_http.aclose()
+            self._http = self._own_http = None
+        if running is not None and not running.cancelled():
+            running.result()  # it ended by itself: raises why
+
+    async def run_once(self) -> None:
+        """Does what is due now, and returns when its callbacks have been answered."""
+        self._world.agenda.run_due()
+        for delivery in self._world.callbacks.take_waiting():
+            await self._deliver(delivery)
+
+    def answer(self, call: Call) -> Reply:
+        """WeChat Pay's answer to a merchant."""
+        return self._gateway.answer(call)
+
+    # What happened
+
+    @property
+    def orders_created(self) -> list[str]:
+        """The out_order_no of every order, in the order of their acceptance."""
+        return [page.out_order_no for page in self._world.book.pages() if page.order]
+
+    def ledger(self) -> Ledger:
+        return read_ledger(self._world)
+
+    def ledger_entry(self, out_order_no: str) -> LedgerEntry:
+        page = self._world.book.page(out_order_no)
+        if page is None:
+            raise UnknownOrder(f"no order {out_order_no}")
+        return read_page(page, self._world)
+
+    def entity(self, out_order_no: str) -> Entity | None:
+        """The order as a query would answer; None where no create was accepted."""
+        order = self._world.book.order(out_order_no)
+        return self._world.family(order.family).query_response(order) if order else None
+
+    def calls(self, limit: int = 100) -> list[CallRecord]:
+        """The newest first."""
+        return self._gateway.recent(limit)
+
+    def notifications(self, limit: int = 100) -> list[Notification]:
+        """The newest first."""
+        return self._world.callbacks.recent(limit)
+
+    # How passengers behave
+
+    def passenger(self, openid: str) -> Passenger:
+        return self._world.passengers.of(openid)
+
+    def set_passenger(self, openid: str, passenger: Passenger) -> None:
+        self._world.passengers.set(openid, passenger)
+
+    def set_order(self, out_order_no: str, passenger: Passenger) -> None:
+        """How the passenger of this one order behaves, before or after it is created."""
+        self._world.passengers.set_for_order(out_order_no, passenger)
+
+    def open_service(self, openid: str) -> None:
+        self._happenings.change_service(openid, enabled=True)
+
+    def close_service(self, openid: str) -> None:
+        self._happenings.change_service(openid, enabled=False)
+
+    # What happens behind the merchant's back
+
+    def pay(self, out_order_no: str) -> None:
+        self._happenings.pay(out_order_no)
+
+    def revoke(self, out_order_no: str) -> None:
+        self._happenings.revoke(out_order_no)
+
+    def expire(self, out_order_no: str) -> None:
+        self._happenings.expire(out_order_no)
+
+    def sync(self, out_order_no: str) -> None:
+        self._happenings.pay_elsewhere(out_order_no, at=self._clock())
+
+    def resend(self, notification_id: str) -> None:
+        self._world.callbacks.resend(notification_id)
+
+    # What goes wrong
+
+    def add_fault(self, fault: Fault) -> ScriptedFault:
+        return self._world.faults.add(fault)
+
+    def faults(self) -> list[ScriptedFault]:
+        """Those that wait for their call, and then those that are spent."""
+        return [*self._world.faults.waiting(), *self._world.faults.spent()]
+
+    def clear_faults(self) -> None:
+        self._world.faults.clear()
+
+    # Time and keys
+
+    def advance(self, seconds: float) -> None:
+        """Brings debits and callbacks forward, as if that much time had passed; the clock of the wire stays true."""
+        self._world.agenda.advance(seconds)
+
+    @property
+    def advanced_seconds(self) -> float:
+        return self._world.agenda.advanced_seconds
+
+    def rotate_certificate(self) -> str:
+        """The serial of the new platform certificate, which signs from now on."""
+        return self._world.platform.rotate()
+
+    def reset(self) -> None:
+        """Forgets everything but the keys."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._world = World.begin(self.config, self._clock)
+        self._happenings = Happenings(self._world)
+        self._gateway = Gateway(self._world, PayScore(self._world, self._happenings))
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            sending: set[asyncio.Task[None]] = set()
+            while True:
+                self._world.agenda.run_due()
+                for delivery in self._world.callbacks.take_waiting(MAX_SENDING - len(sending)):
+                    task = group.create_task(self._deliver(delivery))
+                    sending.add(task)
+                    task.add_done_callback(sending.discard)
+                await asyncio.sleep(TICK_SECONDS)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        if self._http is None:
+            raise RuntimeError("enter the simulator, or give it an http client, before it sends callbacks")
+        await self._world.callbacks.deliver(delivery, self._http)
+
+
+def _http_client() -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=MAX_SENDING, max_keepalive_connections=MAX_SENDING)
+    return httpx.AsyncClient(transport=AiohttpTransport(limits=limits), timeout=TIMEOUT_SECONDS)
