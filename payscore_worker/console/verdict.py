@@ -1,0 +1,125 @@
+"""Is money stuck: one answer, and what speaks for it, the worst first."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Final
+
+from payscore_worker.console.depths import Look
+from payscore_worker.storage.standing import Standing
+
+UNSEEN_AFTER: Final = timedelta(seconds=60)
+"""The queues are looked at every ten seconds, and more seldom while that takes long; then they may be otherwise now."""
+
+LATE_AFTER: Final = timedelta(minutes=5)
+"""A due trip, or an announcement, waits longer only where nobody gets it anywhere."""
+
+UNANSWERED_AFTER: Final = timedelta(minutes=10)
+"""The quick tries and the first rungs of the ladder are over by then."""
+
+
+class Severity(IntEnum):
+    """How bad it is."""
+
+    FINE = 0
+    LOOK = 1
+    """Some trips need a person; the rest goes on."""
+    STUCK = 2
+    """Money stands still for everybody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it should be; `key` names its words."""
+
+    severity: Severity
+    key: str
+    page: str
+    """Where to look, below the console's root."""
+    values: Mapping[str, int | str | timedelta] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What is known now."""
+
+    now: datetime
+    standing: Standing | None
+    """None: the database does not answer."""
+    look: Look | None
+    """None: the queues were not looked at yet."""
+    breaker: str
+    """Why calls are held back; empty: they are not."""
+    watching_since: datetime
+    is_linked: bool
+    """Whether this worker can publish."""
+    is_consuming: bool
+    """Whether it consumes, or leaves queues alone on purpose."""
+
+
+def findings(situation: Situation) -> list[Finding]:
+    """Say all that is wrong, the worst first."""
+    found = [*_of_wechatpay(situation), *_of_queues(situation), *_of_trips(situation)]
+    return sorted(found, key=lambda finding: -finding.severity)
+
+
+def worst(found: Sequence[Finding]) -> Severity:
+    """Sum it up."""
+    return max((finding.severity for finding in found), default=Severity.FINE)
+
+
+def _of_wechatpay(situation: Situation) -> Iterator[Finding]:
+    if situation.breaker:
+        values = {"reason": situation.breaker}
+        yield Finding(severity=Severity.STUCK, key="finding_breaker", page="", values=values)
+
+
+def _of_queues(situation: Situation) -> Iterator[Finding]:
+    if not situation.is_linked:
+        yield Finding(severity=Severity.STUCK, key="finding_broker", page="")
+    elif not situation.is_consuming:
+        yield Finding(severity=Severity.STUCK, key="finding_deaf", page="")
+    seen_at = situation.watching_since if situation.look is None else situation.look.at
+    is_old = situation.now - seen_at > UNSEEN_AFTER
+    if is_old:
+        values = {"age": situation.now - seen_at}
+        yield Finding(severity=Severity.LOOK, key="finding_unseen", page="", values=values)
+    dead = 0
+    for depth in situation.look.depths if situation.look is not None else ():
+        queue = {"queue": depth.queue}
+        if depth.ready is None:
+            yield Finding(severity=Severity.STUCK, key="finding_queue_missing", page="", values=queue)
+        elif depth.dead is not None and depth.ready and not depth.consumers and not situation.breaker and not is_old:
+            yield Finding(severity=Severity.STUCK, key="finding_no_consumer", page="", values=queue)
+        elif depth.queue.endswith(".replay"):
+            yield Finding(severity=Severity.LOOK, key="finding_staged", page="dead", values=queue)
+        dead += depth.dead or 0
+    if dead:
+        yield Finding(severity=Severity.LOOK, key="finding_dead", page="dead", values={"count": dead})
+
+
+def _of_trips(situation: Situation) -> Iterator[Finding]:
+    standing = situation.standing
+    if standing is None:
+        yield Finding(severity=Severity.STUCK, key="finding_database", page="")
+        return
+    if standing.due_lag > LATE_AFTER:
+        values: dict[str, int | str | timedelta] = {"age": standing.due_lag}
+        yield Finding(severity=Severity.STUCK, key="finding_due", page="trips?show=stuck", values=values)
+    if standing.outbox.oldest > LATE_AFTER:
+        values = {"count": standing.outbox.count, "age": standing.outbox.oldest}
+        yield Finding(severity=Severity.LOOK, key="finding_outbox", page="outbox", values=values)
+    if standing.with_problem.count:
+        values = {"count": standing.with_problem.count, "age": standing.with_problem.oldest}
+        yield Finding(severity=Severity.LOOK, key="finding_problems", page="trips?show=problem", values=values)
+    for call, out in standing.calls_out.items():
+        if out.count and out.oldest > UNANSWERED_AFTER:
+            values = {"count": out.count, "age": out.oldest, "call": call}
+            yield Finding(severity=Severity.LOOK, key="finding_unanswered", page="trips?show=stuck", values=values)
+    if standing.overdue:
+        values = {"count": standing.overdue}
+        yield Finding(severity=Severity.LOOK, key="finding_overdue", page="trips?state=COMPLETED&age=3d", values=values)
+    if standing.stale:
+        values = {"count": standing.stale}
+        yield Finding(severity=Severity.LOOK, key="finding_stale", page="trips?show=unfinished&age=1d", values=values)

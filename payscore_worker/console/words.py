@@ -1,0 +1,335 @@
+"""What the console says, in English and in Chinese; names of queues, events, calls and codes are the same in both."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class Language(StrEnum):
+    """What the console speaks."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+    @property
+    def tag(self) -> str:
+        """The language as HTML names it."""
+        return "zh-CN" if self is Language.CHINESE else "en"
+
+
+def preferred(accept_language: str) -> Language:
+    """Choose by what the browser asks for: the one it likes better, English where it likes neither."""
+    best, liked = Language.ENGLISH, 0.0
+    for wish in accept_language.split(",")[:20]:
+        tag, _, quality = wish.partition(";")
+        language = _BY_TAG.get(tag.strip().partition("-")[0].lower())
+        weight = _weight(quality)
+        if language is not None and weight > liked:
+            best, liked = language, weight
+    return best
+
+
+def language_named(name: str) -> Language | None:
+    """Find a language by its short name."""
+    return _BY_TAG.get(name)
+
+
+def _weight(quality: str) -> float:
+    try:
+        return float(quality.strip().removeprefix("q=") or 1)
+    except ValueError:
+        return 0.0
+
+
+def say(key: str, language: Language, values: Mapping[str, object]) -> str:
+    """Say it, with these values in their places."""
+    english, chinese = WORDS[key]
+    return (chinese if language is Language.CHINESE else english).format_map(values)
+
+
+_BY_TAG: Final = {language.value: language for language in Language}
+
+WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    # every page
+    "product": ("payscore-worker", "payscore-worker"),
+    "overview": ("Overview", "总览"),
+    "trips": ("Trips", "行程"),
+    "dead": ("Dead letters", "死信"),
+    "outbox": ("Outbox", "发件箱"),
+    "other_language": ("中文", "English"),
+    "sign_out": ("Sign out", "退出"),
+    "signed_in_as": ("Signed in as {name}", "当前用户：{name}"),
+    "as_of": ("as of {time}", "截至 {time}"),
+    "times_are": ("Times are Beijing time (UTC+8).", "时间均为北京时间（UTC+8）。"),
+    "connection_lost": (
+        "This page gets no answer any more. What you see is old.",
+        "页面已收不到服务器的响应，所见数据已过时。",
+    ),
+    "none": ("none", "无"),
+    "unknown": ("unknown", "未知"),
+    "not_found": ("There is no such page.", "没有这个页面。"),
+    "refused": ("Not accepted", "未被接受"),
+    "refused_form": (
+        "This form does not come from a page of this console, or its session is over. Load the page again.",
+        "该表单并非来自本控制台的页面，或会话已失效。请重新加载页面。",
+    ),
+    "failed": ("That did not work", "操作未成功"),
+    "went_wrong": (
+        "The console has an error; the settlement goes on. The log of the worker says more.",
+        "控制台出错，结算不受影响。详情见 worker 日志。",
+    ),
+    "database_away": (
+        "The database does not answer in time. The settlement comes first; try again in a moment.",
+        "数据库未能及时响应。结算优先，请稍后再试。",
+    ),
+    # signing in
+    "sign_in": ("Sign in", "登录"),
+    "your_name": ("Your name", "您的姓名"),
+    "name_is_for": ("It stands in the record of what was done.", "会写入操作记录。"),
+    "token": ("Token", "口令"),
+    "token_wrong": ("That is not the token.", "口令不正确。"),
+    "name_wrong": ("Say who you are, in at most 40 characters.", "请填写姓名，不超过 40 个字符。"),
+    "too_many_guesses": ("Too many wrong tokens. Wait a minute.", "错误次数过多，请一分钟后再试。"),
+    # is money stuck
+    "verdict_0": ("Money is moving.", "资金正常流转。"),
+    "verdict_1": ("Money is moving. Some of it needs a person.", "资金在流转，部分需要人工处理。"),
+    "verdict_2": ("Money is stuck.", "资金受阻。"),
+    "all_is_well": (
+        "Nothing waits longer than it should, and nothing waits for a person.",
+        "没有超时等待，也没有需要人工处理的事项。",
+    ),
+    "finding_breaker": (
+        "WeChat Pay is out: {reason}. Calls are held back and messages wait; a probe finds out when it is over.",
+        "微信支付不可用：{reason}。调用已暂缓，消息在队列中等待，由探测请求判断何时恢复。",
+    ),
+    "finding_broker": (
+        "This worker has no link to RabbitMQ. Nothing comes in and nothing goes out.",
+        "本 worker 与 RabbitMQ 断开，消息无法收发。",
+    ),
+    "finding_deaf": (
+        "This worker does not consume, although RabbitMQ is there.",
+        "RabbitMQ 可用，但本 worker 没有在消费。",
+    ),
+    "finding_unseen": (
+        "The queues were last seen {age} ago; they may be otherwise now.",
+        "队列数据是 {age}前的，现状可能已不同。",
+    ),
+    "finding_queue_missing": (
+        "The queue {queue} does not stand. Run payscore-worker topology.",
+        "队列 {queue} 不存在。请运行 payscore-worker topology。",
+    ),
+    "finding_no_consumer": (
+        "Messages wait in {queue}, and nobody consumes it.",
+        "{queue} 中有消息等待，但没有消费者。",
+    ),
+    "finding_staged": (
+        "A replay is under way, or was broken off: {queue} is not empty. The next replay or drop puts it right.",
+        "有重放正在进行或曾被中断：{queue} 非空。下一次重放或丢弃会将其恢复。",
+    ),
+    "finding_dead": ("{count} dead letters wait for a person.", "{count} 条死信待人工处理。"),
+    "finding_database": (
+        "The database does not answer. No trip can move.",
+        "数据库无响应，所有行程都无法推进。",
+    ),
+    "finding_due": (
+        "Trips have been due for {age}, and no reconciler takes them up.",
+        "有行程已到期 {age}，没有对账推进器处理。",
+    ),
+    "finding_outbox": (
+        "{count} announcements are not published, the oldest for {age}. The ride service does not hear of them.",
+        "{count} 条通告尚未发布，最早的已等待 {age}，出行服务对此一无所知。",
+    ),
+    "finding_problems": (
+        "{count} trips have a problem and stand still, the oldest for {age}.",
+        "{count} 个行程待人工处理，停滞最久的已有 {age}。",
+    ),
+    "finding_unanswered": (
+        "{count} calls of the kind {call} are without an answer, the oldest for {age}.",
+        "{count} 次 {call} 调用没有结果，最早的已有 {age}。",
+    ),
+    "finding_overdue": (
+        "{count} trips are completed and long unpaid.",
+        "{count} 个行程已完结，但长期未付款。",
+    ),
+    "finding_stale": (
+        "{count} trips never got their other half.",
+        "{count} 个行程只有开始或只有结束。",
+    ),
+    "look_there": ("Look", "查看"),
+    # figures of the overview
+    "owed_now": ("Owed now", "当前待收"),
+    "owed_means": ("completed at WeChat Pay, not yet paid", "微信支付已受理完结，尚未到账"),
+    "paid_day": ("Paid, trips of 24 h", "近 24 小时行程已收"),
+    "paid_means": ("{paid} of {completed} fen completed", "已完结 {completed} 分，已收 {paid} 分"),
+    "fen": ("{fen} fen", "{fen} 分"),
+    "in_flight": ("Trips in flight", "进行中的行程"),
+    "in_flight_means": ("{count} trips noted in 24 h", "近 24 小时记录 {count} 个行程"),
+    "wechatpay": ("WeChat Pay", "微信支付"),
+    "breaker_closed": ("answers", "正常"),
+    "breaker_open": ("out", "不可用"),
+    "breaker_means": ("as this worker sees it", "以本 worker 所见为准"),
+    "breaker_reason_unreachable": ("it cannot be reached", "无法连接"),
+    "breaker_reason_trouble": ("it says itself that it is in trouble", "对方返回 5xx"),
+    "breaker_reason_unverified": ("its answers cannot be verified", "应答验签失败"),
+    "breaker_reason_throttled": ("it throttles us, and slowing down has not helped", "持续限流，降速无效"),
+    "trips_by_state": ("Trips by state", "各状态行程"),
+    "state": ("State", "状态"),
+    "number": ("Number", "数量"),
+    "oldest": ("Oldest", "最早"),
+    "last_day": ("24 h", "24 小时"),
+    "state_NOTED": ("facts noted, no order yet", "已记录，尚无订单"),
+    "state_OPEN": ("order open, riding", "订单已开，行程中"),
+    "state_COMPLETED": ("fare accepted, money not yet in", "金额已受理，待到账"),
+    "state_PAID": ("money is in", "已到账"),
+    "state_DECLINED": ("PayScore will not serve", "支付分无法受理"),
+    "state_CANCELLED": ("will not be charged", "已取消，不收费"),
+    "queues": ("Queues", "队列"),
+    "queue": ("Queue", "队列"),
+    "quarter": ("Last 15 min", "近 15 分钟"),
+    "ready": ("Ready", "待处理"),
+    "consumers": ("Consumers", "消费者"),
+    "dead_short": ("Dead", "死信"),
+    "no_look_yet": ("The queues were not looked at yet; a few seconds.", "尚未读取队列，请稍候几秒。"),
+    "ladder": ("Retry ladder", "重试阶梯"),
+    # trips
+    "search": ("Search", "搜索"),
+    "search_for": ("trip_id, out_order_no or transaction_id", "trip_id、out_order_no 或 transaction_id"),
+    "nothing_found": ("No trip goes by {name}.", "没有找到 {name}。"),
+    "any_state": ("any state", "全部状态"),
+    "show": ("Which", "范围"),
+    "show_all": ("all", "全部"),
+    "show_unfinished": ("unfinished", "未结束"),
+    "show_problem": ("with a problem", "待人工处理"),
+    "show_stuck": ("stuck", "停滞"),
+    "age": ("Age", "时长"),
+    "any_age": ("any age", "不限"),
+    "age_1h": ("over 1 hour", "超过 1 小时"),
+    "age_1d": ("over 1 day", "超过 1 天"),
+    "age_3d": ("over 3 days", "超过 3 天"),
+    "age_30d": ("over 30 days", "超过 30 天"),
+    "filter": ("Show", "筛选"),
+    "trip": ("Trip", "行程"),
+    "noted": ("Noted", "记录时间"),
+    "owed": ("Owed", "应收"),
+    "paid": ("Paid", "已收"),
+    "attention": ("Attention", "关注"),
+    "next_look": ("Next look", "下次检查"),
+    "older_trips": ("Older trips", "更早的行程"),
+    "newest_trips": ("Newest trips", "最新行程"),
+    "no_trips": ("No trip is like that.", "没有符合条件的行程。"),
+    "problem": ("problem", "待人工处理"),
+    "stale": ("stale", "缺少另一半"),
+    "overdue": ("overdue", "逾期未付"),
+    # one trip
+    "as_json": ("JSON", "JSON"),
+    "order": ("Order", "订单"),
+    "transaction": ("Transaction", "交易单号"),
+    "passenger": ("Passenger", "乘客"),
+    "fare": ("Fare", "费用明细"),
+    "story": ("What happened", "经过"),
+    "doubt": ("In doubt", "存疑"),
+    "archived_in": (
+        "Archived in {archive}. The whole story is in that file.",
+        "已归档至 {archive}，完整经过见该文件。",
+    ),
+    "kind_heard": ("ride service", "出行服务"),
+    "kind_notified": ("WeChat Pay notified", "微信支付通知"),
+    "kind_called": ("WeChat Pay call", "调用微信支付"),
+    "kind_moved": ("state", "状态"),
+    "kind_troubled": ("attention", "关注"),
+    "kind_announced": ("we announced", "发出通告"),
+    "published": ("published after {age}", "{age}后发布"),
+    "not_published": ("not yet published", "尚未发布"),
+    "unroutable": ("{count} × nobody to give it to", "{count} 次无人接收"),
+    "attempts": ("{count} attempts", "尝试 {count} 次"),
+    "uncertain": (
+        "the outcome of an attempt is unknown; its bytes stay binding",
+        "有一次尝试结果不明，其字节仍具约束力",
+    ),
+    "took": ("in {age}", "用时 {age}"),
+    "outcome_prepared": ("stored, not yet answered", "已存，尚无应答"),
+    "outcome_accepted": ("accepted", "已受理"),
+    "outcome_refused": ("refused", "被拒绝"),
+    "outcome_unknown": ("outcome unknown", "结果不明"),
+    "repair": ("Once the cause is gone:", "排除原因之后："),
+    # dead letters
+    "no_dead": ("No dead letters. Nothing waits for a person.", "没有死信，无需人工处理。"),
+    "letters_busy": (
+        "Somebody has the dead letters of {queue} in hand. Try again in a moment.",
+        "{queue} 的死信正在被处理，请稍后再试。",
+    ),
+    "broker_away": ("RabbitMQ does not answer.", "RabbitMQ 无响应。"),
+    "reason": ("Reason", "原因"),
+    "newest": ("Newest", "最新"),
+    "shown_of": ("the oldest {shown} of {count}", "最早的 {shown} 条，共 {count} 条"),
+    "replay_one": ("Replay", "重放"),
+    "replay_group": ("Replay group", "整组重放"),
+    "replay_all": ("Replay all of {queue}", "重放 {queue} 的全部死信"),
+    "replay_all_sure": (
+        "Every dead letter of this queue goes back, unless its trip or WeChat Pay speaks against it.",
+        "该队列的全部死信都会放回，除非其行程或微信支付的现状与之矛盾。",
+    ),
+    "drop": ("Drop", "丢弃"),
+    "drop_sure": (
+        "Dropped for good: the message is not kept. Say why.",
+        "永久丢弃，消息不会保留。请说明原因。",
+    ),
+    "drop_why": ("Why", "原因"),
+    "dropped": ("Dropped.", "已丢弃。"),
+    "not_there": ("It is no longer there.", "它已经不在了。"),
+    "letter": ("Dead letter", "死信"),
+    "error": ("Error", "错误"),
+    "first_failed": ("First failed", "首次失败"),
+    "last_failed": ("Last failed", "最近失败"),
+    "times_handled": ("Handled", "处理次数"),
+    "message": ("Message", "消息"),
+    "our_word": ("Our trip", "我方行程"),
+    "their_word": ("WeChat Pay now", "微信支付现状"),
+    "if_replayed": ("If replayed", "若重放"),
+    "would_go_back": ("goes back", "会放回"),
+    "would_stay": ("stays", "会留下"),
+    "asking": ("Asking the database and WeChat Pay …", "正在询问数据库与微信支付……"),
+    "not_known": ("not known to us", "我方没有记录"),
+    "replaying": ("Replay", "重放"),
+    "job_running": ("under way", "进行中"),
+    "job_done": ("done", "已完成"),
+    "job_stopped": ("stopped", "已停止"),
+    "job_failed": ("failed", "失败"),
+    "stop": ("Stop", "停止"),
+    "put_back": ("Put back", "已放回"),
+    "left": ("Left where they are", "留下"),
+    "looked_at": ("Looked at {done} of {of}", "已查看 {done} / {of}"),
+    "left_because": ("Left, and why (the last {count})", "留下及原因（最近 {count} 条）"),
+    "job_unknown": (
+        "This worker knows nothing of that replay; it ran in another one, or before a restart. The record below knows.",
+        "本 worker 没有这次重放的信息：可能在另一个 worker 中运行，或早于重启。请看操作记录。",
+    ),
+    "one_at_a_time": (
+        "A replay is under way. One at a time: wait for it, or stop it.",
+        "已有重放在进行。一次只能一个：请等待或先停止它。",
+    ),
+    "record": ("Who did what", "操作记录"),
+    "no_record": ("Nobody has done anything yet.", "暂无操作。"),
+    "when": ("When", "时间"),
+    "who": ("Who", "操作人"),
+    "what": ("What", "操作"),
+    "target": ("Which", "对象"),
+    "came_of_it": ("Outcome", "结果"),
+    "action_replay": ("replay", "重放"),
+    "action_drop": ("drop", "丢弃"),
+    "action_outcome_begun": ("begun", "已开始"),
+    "action_outcome_done": ("done", "完成"),
+    "action_outcome_stopped": ("stopped", "已停止"),
+    "action_outcome_failed": ("failed", "失败"),
+    "moved_refused": ("{moved} moved, {refused} left", "处理 {moved} 条，留下 {refused} 条"),
+    # outbox
+    "outbox_empty": ("The outbox is empty: everything is told.", "发件箱为空，所有通告均已发布。"),
+    "outbox_means": (
+        "Announcements that are still to be published, the oldest first.",
+        "尚未发布的通告，最早的在前。",
+    ),
+    "event": ("Event", "事件"),
+    "waits_for": ("Waits for", "已等待"),
+    "tries": ("Nobody there", "无人接收"),
+    "and_more": ("… and more", "……以及更多"),
+}

@@ -1,0 +1,77 @@
+"""How full the queues are, as gauges: for those without RabbitMQ's plugin, and to know for how long."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from aio_pika.abc import AbstractConnection
+
+from payscore_worker import metrics
+from payscore_worker.messaging.inspect import Depth, depths
+from payscore_worker.messaging.link import LinkBroken, Session, keep_linked
+from payscore_worker.messaging.topology import Topology
+from payscore_worker.ops.looking import Looking, Rhythm
+
+QUEUES: Final = Rhythm(every=timedelta(seconds=10), limit=timedelta(seconds=10))
+
+
+class QueueLook:
+    """Reads the queues into the gauges, on a connection of its own."""
+
+    def __init__(
+        self,
+        url: str,
+        topology: Topology,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_look: Callable[[list[Depth]], None] = lambda _: None,
+    ) -> None:
+        self._url = url
+        self._topology = topology
+        self._on_look = on_look
+        self._clock = clock
+        self._connection: AbstractConnection | None = None
+        self._looking = Looking("queues", self._look, QUEUES)
+        self._not_empty_since: dict[str, float] = {}
+        self._shown: set[str] = set()
+
+    async def run(self) -> None:
+        """Look until cancelled; while there is no RabbitMQ, there is nothing to see."""
+        await keep_linked(self._url, "payscore-worker look", self._work)
+
+    async def _work(self, session: Session) -> None:
+        self._connection = session.connection
+        await self._looking.run()
+
+    async def _look(self) -> None:
+        if self._connection is None:
+            raise LinkBroken("not connected")
+        found = await depths(self._connection, self._topology)
+        self.show(found)
+        self._on_look(found)
+
+    def show(self, found: list[Depth]) -> None:
+        """Set the gauges; a queue that is no longer told of is empty."""
+        for depth in found:
+            self._show(depth)
+        told_of = {depth.queue for depth in found}
+        for queue in self._shown - told_of:
+            self._show(Depth(queue=queue, ready=0, unacked=None, consumers=0, dead=None))
+        self._shown |= told_of
+
+    def _show(self, depth: Depth) -> None:
+        queue = depth.queue
+        metrics.of(metrics.QUEUE_READY, queue).set(_known(depth.ready))
+        if depth.dead is not None:  # a queue that we consume
+            metrics.of(metrics.QUEUE_DEAD, queue).set(depth.dead)
+            metrics.of(metrics.QUEUE_CONSUMERS, queue).set(_known(depth.consumers))
+        if not depth.ready:
+            self._not_empty_since.pop(queue, None)
+        now = self._clock()
+        since = self._not_empty_since.setdefault(queue, now) if depth.ready else now
+        metrics.of(metrics.QUEUE_NOT_EMPTY, queue).set(now - since)
+
+
+def _known(count: int | None) -> float:
+    return metrics.UNKNOWN if count is None else count
