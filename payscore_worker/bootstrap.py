@@ -1,0 +1,401 @@
+"""Builds everything from the settings; the only wiring there is."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import httpx
+import httpx_aiohttp
+import structlog
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from starlette.applications import Starlette
+
+from consumers import CONSUMERS, subscriptions
+from payscore_worker import metrics
+from payscore_worker.console.depths import DepthRing
+from payscore_worker.console.opening import Plan, open_console
+from payscore_worker.errors import Retryable, SchemaOutdated, WechatPayError
+from payscore_worker.messaging.consumer import Consumers
+from payscore_worker.messaging.publisher import Publisher
+from payscore_worker.messaging.relay import Relay
+from payscore_worker.messaging.topology import EVENTS, Topology
+from payscore_worker.ops import watching
+from payscore_worker.ops.health import Check, health_routes, metrics_route
+from payscore_worker.ops.lag import measure_lag
+from payscore_worker.reconciler import Reconciler
+from payscore_worker.serving import Server, make_server
+from payscore_worker.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    Environment,
+    MerchantSettings,
+    OpsSettings,
+    OrderSettings,
+    SettingsError,
+    WebhookSettings,
+    duration,
+    durations,
+)
+from payscore_worker.settlement import Settlement, Terms
+from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
+from payscore_worker.storage import SCHEMA_REVISION, Storage
+from payscore_worker.storage.database import open_storage
+from payscore_worker.trip import Rules
+from payscore_worker.webhook import PUBLISH_SECONDS, Webhook
+from payscore_worker.wechatpay import (
+    Breaker,
+    GuardedPayScore,
+    Merchant,
+    Notifications,
+    PayScore,
+    UnusableCertificates,
+    VerificationKeys,
+    WechatPayClient,
+    load_private_key,
+    load_public_key,
+    payscore,
+)
+
+DRAIN_SECONDS: Final = 25.0
+"""Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
+
+WEBHOOK_CONNECTIONS: Final = 1000
+"""More at once is not WeChat Pay; the rest is told 503 and comes back."""
+
+MAX_CONNECTIONS_TO_WECHAT: Final = 200
+"""Enough for every message in hand of the busiest queues."""
+
+IDLE_SECONDS_TO_WECHAT: Final = 20.0
+"""A connection that has been idle for longer may be gone at their side."""
+
+_T = TypeVar("_T")
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def now() -> datetime:
+    """The clock of everything that runs."""
+    return datetime.now(UTC)
+
+
+def make_topology(broker: BrokerSettings) -> Topology:
+    """Make the table of exchanges and queues."""
+    return Topology(retry_delays=durations(broker.retry_delays), prefix=broker.amqp_prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class WechatPay:
+    """Everything we have of WeChat Pay."""
+
+    client: WechatPayClient
+    keys: VerificationKeys
+    payscore: PayScore
+    notifications: Notifications
+
+    async def warm_up(self) -> None:
+        """Fetch the keys that prove what WeChat Pay says, so that the first call does not wait for them.
+
+        Raises:
+            SettingsError: our APIv3 key opens nothing of what WeChat Pay sends.
+
+        """
+        try:
+            await self.keys.refresh()
+        except UnusableCertificates as error:
+            raise SettingsError(f"PAYSCORE_APIV3_KEY: the platform certificates {error}") from error
+        except WechatPayError as error:
+            log.warning("keys_not_fetched", reason=str(error))  # asked for again when they are needed
+
+
+def make_wechatpay(settings: MerchantSettings) -> WechatPay:
+    """Load the keys, and open nothing yet.
+
+    Raises:
+        SettingsError: a key cannot be loaded, or is the wrong one.
+
+    """
+    private_key = _load("PAYSCORE_MERCHANT_PRIVATE_KEY", load_private_key, settings.merchant_private_key)
+    public_keys = _public_keys(settings)
+    apiv3_keys = tuple(key.encode() for key in (settings.apiv3_key, settings.apiv3_key_previous) if key is not None)
+    limits = httpx.Limits(max_connections=MAX_CONNECTIONS_TO_WECHAT, keepalive_expiry=IDLE_SECONDS_TO_WECHAT)
+    try:
+        keys = VerificationKeys(apiv3_keys=apiv3_keys, clock=now, public_keys=public_keys)
+        client = WechatPayClient(
+            merchant=Merchant(
+                mchid=settings.mchid,
+                appid=settings.appid,
+                service_id=settings.service_id,
+                serial_no=settings.merchant_serial_no.upper(),
+                private_key=private_key,
+                apiv3_keys=apiv3_keys,
+                apiv2_key=settings.apiv2_key,
+                notify_url=settings.notify_url,
+            ),
+            keys=keys,
+            base_urls=settings.api_base_urls.split(","),
+            transport=httpx_aiohttp.AiohttpTransport(limits=limits),
+            clock=now,
+        )
+    except ValueError as error:
+        raise SettingsError(f"the settings of WeChat Pay do not fit together: {error}") from error
+    notifications = Notifications(keys=keys, apiv3_keys=apiv3_keys, clock=now)
+    return WechatPay(client, keys, payscore(settings.api_family, client), notifications)
+
+
+def _public_keys(settings: MerchantSettings) -> dict[str, RSAPublicKey]:
+    if settings.wechatpay_public_key_id is None and settings.wechatpay_public_key is None:
+        return {}
+    if settings.wechatpay_public_key_id is None or settings.wechatpay_public_key is None:
+        raise SettingsError("PAYSCORE_WECHATPAY_PUBLIC_KEY and PAYSCORE_WECHATPAY_PUBLIC_KEY_ID: set both, or neither")
+    key = _load("PAYSCORE_WECHATPAY_PUBLIC_KEY", load_public_key, settings.wechatpay_public_key)
+    return {settings.wechatpay_public_key_id: key}
+
+
+def _load(name: str, load: Callable[[str], _T], pem: str) -> _T:
+    try:
+        return load(pem)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from error
+
+
+def make_settlement(
+    *, storage: Storage, payscore: PayScore, orders: OrderSettings, on_announced: Callable[[], None] = lambda: None
+) -> Settlement:
+    """Make the settlement under the terms of the settings."""
+    rules = Rules(
+        needs_finish_ticket=payscore.needs_finish_ticket,
+        capped_by_risk_amount=payscore.total_cap_fen(orders.risk_amount_fen) is not None,
+        risk_amount_fen=orders.risk_amount_fen,
+        poll_delays=durations(orders.poll_delays),
+        stale_after=duration(orders.stale_after),
+        overdue_after=duration(orders.overdue_after),
+    )
+    terms = Terms(
+        introduction=orders.service_introduction,
+        start_at_event=orders.start_time == "event",
+        service_state_ttl=duration(orders.service_state_ttl),
+        out_order_no_prefix=orders.out_order_no_prefix,
+    )
+    return Settlement(
+        storage=storage, payscore=payscore, rules=rules, terms=terms, clock=now, on_announced=on_announced
+    )
+
+
+@asynccontextmanager
+async def database(environment: Environment) -> AsyncIterator[Storage]:
+    """Open the database; an embedded one is brought to the current schema first.
+
+    Raises:
+        SchemaOutdated: PostgreSQL is not at the current schema.
+
+    """
+    url = environment.read(DatabaseSettings).database_url
+    storage = await open_storage(url)
+    try:
+        if await storage.schema_revision() != SCHEMA_REVISION:
+            if not url.startswith("sqlite"):
+                raise SchemaOutdated("the database is not at the current schema: run `payscore-worker migrate`")
+            await run_migrate(environment)
+        yield storage
+    finally:
+        await storage.aclose()
+
+
+async def run_worker(environment: Environment) -> None:
+    """Consume, relay and reconcile until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: a setting is missing or malformed.
+        ExceptionGroup: a part has failed that cannot go on; a supervisor should start us again.
+
+    """
+    broker, ops = environment.read(BrokerSettings), environment.read(OpsSettings)
+    orders = environment.read(OrderSettings)
+    topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
+    async with database(environment) as storage, aclosing(wechatpay.client):
+        await wechatpay.warm_up()
+        publisher = Publisher(broker.amqp_url, name="payscore-worker publish", topology=topology)
+        relay = Relay(outbox=storage, publisher=publisher, exchange=topology.name(EVENTS), clock=now)
+        breaker = Breaker()
+        guarded = GuardedPayScore(wechatpay.payscore, breaker)
+        settlement = make_settlement(storage=storage, payscore=guarded, orders=orders, on_announced=relay.wake)
+        reconciler = Reconciler(storage=storage, settlement=settlement, clock=now, is_out=lambda: breaker.is_open)
+        consumers = Consumers(
+            url=broker.amqp_url,
+            name="payscore-worker consume",
+            topology=topology,
+            subscriptions=subscriptions(settlement),
+            publisher=publisher,
+            prefetch=broker.prefetch,
+            breaker=breaker,
+        )
+        checks = {
+            "database": _answers(storage.ping),
+            "publishing": _holds(lambda: publisher.is_ready),
+            "consuming": _holds(lambda: consumers.hearing.is_consuming),
+            "keys": _holds(lambda: wechatpay.keys.ready),
+        }
+        watching.show_build("worker")
+        watching.show_calls(wechatpay.client, wechatpay.keys)
+        watching.show_breaker(breaker)
+        watching.show_consumers(consumers, topology)
+        watching.show_trips()
+        routes = health_routes(checks, metrics.registry(metrics.WORKER))
+        application = Starlette(routes=routes)
+        server = make_server(application, host=ops.ops_host, port=ops.ops_port)
+        stopping = stop_on_signals()
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve())
+            publishing = group.create_task(publisher.run())
+            relaying = group.create_task(relay.run())
+            reconciling = group.create_task(reconciler.run())
+            probing = group.create_task(breaker.run(guarded.probe))
+            database_url, ring = environment.read(DatabaseSettings).database_url, DepthRing()
+            watch = group.create_task(
+                watching.watch(
+                    amqp_url=broker.amqp_url,
+                    topology=topology,
+                    database_url=database_url,
+                    clock=now,
+                    on_depths=lambda found: ring.note(now(), found),
+                )
+            )
+            plan = Plan(
+                host=ops.ops_host,
+                token=ops.ops_token,
+                amqp_url=broker.amqp_url,
+                database_url=database_url,
+                topology=topology,
+                queues={one.queue: one.events for one in CONSUMERS},
+                out_order_no_prefix=orders.out_order_no_prefix,
+                storage=storage,
+                payscore=guarded,
+                breaker=breaker,
+                is_linked=lambda: publisher.is_ready,
+                is_consuming=lambda: consumers.hearing.is_consuming,
+                ring=ring,
+                clock=now,
+            )
+            console = group.create_task(open_console(application, plan))
+            group.create_task(consumers.run())
+            log.info("worker_started", ops_port=ops.ops_port, family=wechatpay.payscore.family)
+            await stopping.wait()
+            log.info("worker_stopping")
+            reconciler.stop()
+            await asyncio.gather(
+                consumers.stop(grace_seconds=DRAIN_SECONDS), asyncio.wait([reconciling], timeout=DRAIN_SECONDS)
+            )
+            reconciling.cancel()
+            probing.cancel()
+            watch.cancel()
+            console.cancel()
+            relaying.cancel()
+            await _flush(relay)
+            publishing.cancel()
+            server.stop()
+            await serving
+        log.info("worker_stopped")
+
+
+async def run_webhook(environment: Environment) -> None:
+    """Receive WeChat Pay's callbacks until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: a setting is missing or malformed.
+        ExceptionGroup: a part has failed that cannot go on; a supervisor should start us again.
+
+    """
+    broker, address = environment.read(BrokerSettings), environment.read(WebhookSettings)
+    topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
+    async with aclosing(wechatpay.client):
+        await wechatpay.warm_up()
+        publisher = Publisher(
+            broker.amqp_url,
+            name="payscore-worker webhook",
+            topology=topology,
+            timeout_seconds=PUBLISH_SECONDS,
+        )
+        webhook = Webhook(notifications=wechatpay.notifications, publisher=publisher, topology=topology)
+        checks = {
+            "publishing": _holds(lambda: publisher.is_ready),
+            "keys": _holds(lambda: wechatpay.keys.ready),
+        }
+        watching.show_build("webhook")
+        watching.show_calls(wechatpay.client, wechatpay.keys)
+        watching.show_notifications()
+        server = make_server(
+            Starlette(routes=[*webhook.routes(), *health_routes(checks, metrics.registry(metrics.WEBHOOK))]),
+            host=address.webhook_host,
+            port=address.webhook_port,
+            max_connections=WEBHOOK_CONNECTIONS,
+        )
+        stopping = stop_on_signals()
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve())
+            publishing = group.create_task(publisher.run())
+            lag = group.create_task(measure_lag())
+            log.info("webhook_started", port=address.webhook_port)
+            await stopping.wait()
+            server.stop()
+            await serving
+            publishing.cancel()
+            lag.cancel()
+        log.info("webhook_stopped")
+
+
+async def run_simulator(config: SimulatorConfig, *, host: str, port: int) -> None:
+    """Be WeChat Pay until SIGTERM or SIGINT."""
+    async with Simulator(config) as simulator:
+        application = create_app(simulator)
+        watching.show_build("simulator")
+        shown = metrics_route(metrics.registry(metrics.SIMULATOR))
+        application.router.routes.insert(0, shown)  # before the route that takes everything
+        server = Server(uvicorn_config(application, host=host, port=port))
+        stopping = stop_on_signals()
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve())
+            log.info("simulator_started", host=host, port=port)
+            await stopping.wait()
+            server.stop()
+            await serving
+
+
+async def run_migrate(environment: Environment) -> str:
+    """Bring the database to the current schema; returns its revision."""
+    from payscore_worker.migrations import migrate  # noqa: PLC0415 - alembic doubles the time that a worker takes to start
+
+    return await migrate(environment.read(DatabaseSettings).database_url)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Make an event that SIGTERM and SIGINT set."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _flush(relay: Relay) -> None:
+    """Publish what the last messages announced; whatever stays behind is for the next worker."""
+    with suppress(Retryable):
+        await relay.run_once()
+
+
+def _holds(check: Callable[[], bool]) -> Check:
+    async def holds() -> bool:
+        return check()
+
+    return holds
+
+
+def _answers(ask: Callable[[], Awaitable[None]]) -> Check:
+    async def answers() -> bool:
+        await ask()
+        return True
+
+    return answers

@@ -1,0 +1,61 @@
+"""`audit`: tells whether the books are in order."""
+
+import sys
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from payscore_worker.audit import Finding, audit_books, audit_queues, audit_wechatpay
+from payscore_worker.bootstrap import make_topology, make_wechatpay, now
+from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
+from payscore_worker.messaging.inspect import depths
+from payscore_worker.messaging.link import connect
+from payscore_worker.settings import BrokerSettings, DatabaseSettings, Environment, MerchantSettings
+from payscore_worker.storage.engine import engine_for
+from payscore_worker.storage.reports import Reports
+
+ALL: Final = 100_000
+"""More than a merchant wants to ask WeChat Pay about in one go."""
+
+
+@click.command()
+@click.option(
+    "--wechatpay", "sample", default=0, type=click.IntRange(0, ALL), help="Also ask about so many trips, at random."
+)
+@json_option
+def audit(*, sample: int, as_json: bool) -> None:
+    """Check that nothing is lost: database, outbox, queues, and WeChat Pay's word; exit 1 on an imbalance."""
+    findings = run(_audit(Environment(), sample))
+    ok = all(finding.ok for finding in findings)
+    if as_json:
+        print_json({"ok": ok, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            _print(finding)
+    sys.exit(FINE if ok else NOT_FINE)
+
+
+def _print(finding: Finding) -> None:
+    mark = Text("✔ ", style="green") if finding.ok else Text("✘ ", style="red")
+    trips = f" ({', '.join(finding.trips)})" if finding.trips else ""
+    Console().print(mark + Text(f"{finding.check}: {finding.detail}{trips}"))
+
+
+async def _audit(environment: Environment, sample: int) -> list[Finding]:
+    broker = environment.read(BrokerSettings)
+    async with engine_for(environment.read(DatabaseSettings).database_url) as engine:
+        reports = Reports(engine)
+        findings = await audit_books(reports, now())
+        async with await connect(broker.amqp_url, "payscore-worker audit") as connection:
+            found = await depths(connection, make_topology(broker))
+        findings += audit_queues(found, await reports.pending_announcements())
+        if sample:
+            rows = await reports.sample(sample)
+            wechatpay = make_wechatpay(environment.read(MerchantSettings))
+            async with aclosing(wechatpay.client):
+                findings.append(await audit_wechatpay(rows, wechatpay.payscore))
+    return findings

@@ -1,0 +1,382 @@
+"""`dead`: messages that a person should look at."""
+
+import getpass
+import re
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy.engine import make_url
+
+from consumers import CONSUMERS
+from payscore_worker.bootstrap import database, make_topology, make_wechatpay, now
+from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
+from payscore_worker.errors import SettlementError, StorageUnavailable
+from payscore_worker.logs import short_openid, without_secrets
+from payscore_worker.messaging.deadletters import (
+    MAX_MESSAGES,
+    Choice,
+    DeadLetter,
+    DeadLetters,
+    Fate,
+    Group,
+    Look,
+    grouped,
+)
+from payscore_worker.messaging.deadletters import Progress as Replayed
+from payscore_worker.messaging.moving import Busy
+from payscore_worker.messaging.topology import QUEUES
+from payscore_worker.replay import Judge, Prospect, Word
+from payscore_worker.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    Environment,
+    MerchantSettings,
+    OrderSettings,
+    SettingsError,
+)
+from payscore_worker.storage import Storage
+from payscore_worker.trip import Trip
+from payscore_worker.wechatpay import PayScore
+
+GROUP_COLUMNS: Final = ("group", "count", "oldest", "newest", "reason")
+LETTER_COLUMNS: Final = ("id", "trip_id", "attempts", "first_failed_at", "reason")
+
+queue_argument = click.argument("queue", type=click.Choice(list(QUEUES)))
+
+
+@click.group()
+def dead() -> None:
+    """Look at dead letters, put them back, or drop them."""
+
+
+# --- Looking ---
+
+
+@dead.command("list")
+@click.argument("queues", metavar="[QUEUE]...", nargs=-1, type=click.Choice(list(QUEUES)))
+@click.option("--reason", metavar="GROUP", help="Only this group: its id, or its reason.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, MAX_MESSAGES), help="In each queue.")
+@json_option
+def list_dead(queues: tuple[str, ...], *, reason: str | None, limit: int, as_json: bool) -> None:
+    """Group dead letters by reason, of every queue or of those named; of one queue, also list them."""
+    looks, busy = run(_looks(queues or tuple(QUEUES), limit if len(queues) == 1 else MAX_MESSAGES))
+    choice = Choice(group=reason)
+    letters = [letter for look in looks for letter in look.letters if choice.takes(letter)]
+    if as_json:
+        print_json(_listing(queues, looks, letters, busy))
+    else:
+        _print_listing(queues, looks, letters)
+        for queue, why in busy.items():
+            click.echo(f"{queue}: {why}", err=True)
+    sys.exit(NOT_FINE if busy else FINE)
+
+
+@dead.command()
+@queue_argument
+@click.argument("message_id")
+@json_option
+def show(queue: str, message_id: str, *, as_json: bool) -> None:
+    """Show one dead letter whole, with its trip, and with what WeChat Pay says now."""
+    shown = run(_shown(Environment(), queue, message_id))
+    if shown is None:
+        click.echo(f"error: no dead letter {message_id!r} in {queue}", err=True)
+        sys.exit(NOT_FINE)
+    if as_json:
+        print_json(shown)
+        return
+    about = {name: shown[name] for name in shown if name not in ("trip", "wechatpay", "replay", "body")}
+    print_table(["dead letter", message_id], list(about.items()))
+    print_table(["our trip", ""], list(shown["trip"].items()))
+    print_table(["WeChat Pay now", ""], list(shown["wechatpay"].items()))
+    print_table(["a replay", ""], list(shown["replay"].items()))
+    click.echo(shown["body"])
+
+
+async def _looks(queues: Sequence[str], limit: int) -> tuple[list[Look], dict[str, str]]:
+    """Look at each queue; and say of which we could not, because somebody else has it in hand."""
+    letters, looks, busy = _dead_letters(Environment()), [], {}
+    for queue in queues:
+        try:
+            looks.append(await letters.look(queue, limit=limit))
+        except Busy as error:
+            busy[queue] = str(error)
+    return looks, busy
+
+
+def _listing(
+    queues: Sequence[str], looks: Sequence[Look], letters: Sequence[DeadLetter], busy: dict[str, str]
+) -> dict[str, Any]:
+    document: dict[str, Any] = {"queue": queues[0]} if len(queues) == 1 else {}
+    return document | {
+        "queues": [{"queue": look.queue, "waiting": look.waiting, "staged": look.staged} for look in looks],
+        "busy": busy,
+        "groups": [_group(group) for group in grouped(letters)],
+        "messages": [_summary(letter) for letter in letters],
+    }
+
+
+def _print_listing(queues: Sequence[str], looks: Sequence[Look], letters: Sequence[DeadLetter]) -> None:
+    groups = [_group(group) for group in grouped(letters)]
+    for queue in dict.fromkeys(group["queue"] for group in groups):
+        rows = [[_moment(group[name]) for name in GROUP_COLUMNS] for group in groups if group["queue"] == queue]
+        print_table(GROUP_COLUMNS, rows, title=queue)
+    if len(queues) == 1 and letters:
+        rows = [[_moment(_summary(letter)[name]) for name in LETTER_COLUMNS] for letter in letters]
+        print_table(LETTER_COLUMNS, rows)
+    if not letters:
+        click.echo("no dead letters")
+    for look in looks:
+        if look.waiting > len(look.letters):
+            click.echo(f"{look.queue}: the oldest {len(look.letters)} of {look.waiting}")
+        if look.staged:
+            click.echo(f"{look.queue}: a replay was broken off; the next replay or drop puts it right")
+
+
+def _moment(value: object) -> object:
+    """Read a time, so that it is shown as times are; anything else is shown as it is."""
+    try:
+        return datetime.fromisoformat(str(value)) if isinstance(value, str) and _TIME.match(value) else value
+    except ValueError:
+        return value
+
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT")
+
+
+async def _shown(environment: Environment, queue: str, message_id: str) -> dict[str, Any] | None:
+    letter = await _dead_letters(environment).find(queue, message_id)
+    if letter is None:
+        return None
+    whole = _summary(letter) | {"queue": queue, "body": without_secrets(letter.body)}
+    try:
+        async with _judge(environment) as judge:
+            prospect = await judge.prospect(letter)
+    except (SettlementError, SettingsError) as error:
+        unknown = {"asked": False, "why": str(error)}
+        return whole | {"trip": unknown, "wechatpay": unknown, "replay": {"allowed": False, "why": str(error)}}
+    return whole | _prospect(prospect)
+
+
+# --- Putting back ---
+
+
+@dead.command()
+@queue_argument
+@click.option("--limit", type=click.IntRange(1), help="How many at most, the oldest first.")
+@click.option("--id", "message_id", metavar="ID", help="Only this one.")
+@click.option("--reason", metavar="GROUP", help="Only this group: its id, or its reason.")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+@json_option
+def replay(
+    queue: str,
+    *,
+    limit: int | None,
+    message_id: str | None,
+    reason: str | None,
+    everything: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Put the original messages back into their queue, unchanged; exit 1 if any had to stay."""
+    if not everything and limit is None and message_id is None and reason is None:
+        raise click.UsageError("say which: --id, --reason, --limit or --all")
+    if everything and (limit is not None or message_id is not None or reason is not None):
+        raise click.UsageError("--all goes with none of --id, --reason and --limit")
+    choice = Choice(id=message_id, group=reason)
+    if limit is not None:
+        choice = Choice(id=message_id, group=reason, limit=limit)
+    steps = run(_replay(Environment(), queue, choice, dry_run=dry_run, as_json=as_json))
+    replayed = sum(step.fate is Fate.REPLAYED for step in steps)
+    refused = len(steps) - replayed
+    if as_json:
+        print_json(
+            {
+                "queue": queue,
+                "dry_run": dry_run,
+                "replayed": replayed,
+                "refused": refused,
+                "messages": [_step(step) for step in steps],
+            }
+        )
+    else:
+        click.echo(f"{replayed} {'would be ' if dry_run else ''}put back into {queue}, {refused} left where they are")
+    sys.exit(FINE if not refused and (steps or message_id is None) else NOT_FINE)
+
+
+async def _replay(
+    environment: Environment, queue: str, choice: Choice, *, dry_run: bool, as_json: bool
+) -> list[Replayed]:
+    steps: list[Replayed] = []
+    letters = _dead_letters(environment)
+    async with _judge(environment) as judge:
+        replaying = letters.replay(queue, choice, judge.decide, dry_run=dry_run)
+        with nullcontext(None) if as_json else _progress() as progress:
+            task = None if progress is None else progress.add_task(queue, total=None)
+            async with aclosing(replaying) as told:
+                async for step in told:
+                    steps.append(step)
+                    if progress is not None and task is not None:
+                        progress.console.print(_line(step, dry_run=dry_run), markup=False, highlight=False)
+                        progress.update(task, total=step.of, completed=step.looked_at)
+    return steps
+
+
+def _progress() -> Progress:
+    """Make a bar for a person; where nobody watches, it shows nothing and the lines remain."""
+    console = Console(soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _line(step: Replayed, *, dry_run: bool) -> str:
+    fate = "would go back" if dry_run and step.fate is Fate.REPLAYED else step.fate.value
+    return f"{fate}  {step.letter.id}  {step.letter.trip_id or '–'}  {step.why}"
+
+
+# --- Dropping ---
+
+
+@dead.command()
+@queue_argument
+@click.argument("message_id")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is logged with your name.")
+@json_option
+def drop(queue: str, message_id: str, *, reason: str, as_json: bool) -> None:
+    """Drop one dead letter for good."""
+    letters = _dead_letters(Environment())
+    dropped = run(letters.drop(queue, message_id, by=_who(), reason=reason))
+    if as_json:
+        print_json({"queue": queue, "id": message_id, "dropped": dropped})
+    else:
+        click.echo(f"{message_id} {'dropped' if dropped else 'was not there'}")
+    sys.exit(FINE if dropped else NOT_FINE)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        return "unknown"
+
+
+# --- What they share ---
+
+
+def _dead_letters(environment: Environment) -> DeadLetters:
+    broker = environment.read(BrokerSettings)
+    return DeadLetters(broker.amqp_url, make_topology(broker))
+
+
+@asynccontextmanager
+async def _judge(environment: Environment) -> AsyncIterator[Judge]:
+    """Ask the database, which must be there, and WeChat Pay, if it can be asked.
+
+    Raises:
+        StorageUnavailable: there is no database to ask.
+
+    """
+    _check_database(environment.read(DatabaseSettings).database_url)
+    orders = environment.read(OrderSettings)
+    async with database(environment) as storage:
+        try:
+            wechatpay = make_wechatpay(environment.read(MerchantSettings))
+        except SettingsError as error:
+            yield _make_judge(storage=storage, payscore=str(error), prefix=orders.out_order_no_prefix)
+            return
+        async with aclosing(wechatpay.client):
+            yield _make_judge(storage=storage, payscore=wechatpay.payscore, prefix=orders.out_order_no_prefix)
+
+
+def _check_database(database_url: str) -> None:
+    """Refuse to make an embedded database by asking it."""
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise StorageUnavailable(f"there is no database {url.database!r} to ask about the trips")
+
+
+def _make_judge(*, storage: Storage, payscore: PayScore | str, prefix: str) -> Judge:
+    queues = {one.queue: one.events for one in CONSUMERS}
+    return Judge(storage=storage, payscore=payscore, queues=queues, out_order_no_prefix=prefix, clock=now)
+
+
+# --- As JSON ---
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "queue": group.queue,
+        "group": group.id,
+        "reason": group.reason,
+        "error": group.error,
+        "count": group.count,
+        "oldest": group.oldest,
+        "newest": group.newest,
+    }
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "queue": letter.queue,
+        "reason": letter.reason,
+        "error": letter.error,
+        "attempts": letter.attempts,
+        "first_failed_at": letter.first_failed_at,
+        "last_failed_at": letter.last_failed_at,
+        "trip_id": letter.trip_id,
+    }
+
+
+def _step(step: Replayed) -> dict[str, Any]:
+    return {"id": step.letter.id, "trip_id": step.letter.trip_id, "fate": step.fate.value, "why": step.why}
+
+
+def _prospect(prospect: Prospect) -> dict[str, Any]:
+    return {
+        "trip": _trip(prospect.trip),
+        "wechatpay": _word(prospect.word),
+        "replay": asdict(prospect.decision),
+    }
+
+
+def _trip(trip: Trip | None) -> dict[str, Any]:
+    if trip is None:
+        return {"known": False}
+    return {
+        "known": True,
+        "trip_id": trip.trip_id,
+        "out_order_no": trip.out_order_no,
+        "state": trip.state.value,
+        "openid": short_openid(trip.started.openid) if trip.started else None,
+        "total_fen": trip.ended.total_fen if trip.ended else None,
+        "paid_fen": trip.payment.paid_fen if trip.payment else None,
+        "problem": f"{trip.problem.code}: {trip.problem.message}" if trip.problem else None,
+    }
+
+
+def _word(word: Word | None) -> dict[str, Any]:
+    if word is None:
+        return {"asked": False, "why": "the message names no order"}
+    if word.unknown:
+        return {"asked": False, "why": word.unknown}
+    if word.order is None:
+        return {"asked": True, "order": "none"}
+    order = word.order
+    return {
+        "asked": True,
+        "order": order.phase.value,
+        "order_id": order.order_id,
+        "total_fen": order.total_fen,
+        "paid_fen": order.paid_fen,
+        "paid_at": order.paid_at,
+        "transaction_id": order.transaction_id,
+    }

@@ -1,0 +1,186 @@
+"""`doctor`: checks what must hold before money moves, and says how to mend what does not."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+from uuid import uuid4
+
+import click
+import httpx
+from rich.console import Console
+from rich.text import Text
+
+from payscore_worker.bootstrap import WechatPay, make_topology, make_wechatpay
+from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
+from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
+from payscore_worker.messaging.inspect import depths
+from payscore_worker.messaging.link import BROKEN, connect
+from payscore_worker.migrations import schema_revision
+from payscore_worker.settings import (
+    PARTS,
+    BrokerSettings,
+    DatabaseSettings,
+    Environment,
+    MerchantSettings,
+    SettingsError,
+)
+from payscore_worker.storage import SCHEMA_REVISION
+from payscore_worker.wechatpay import UnusableCertificates
+
+MAX_SKEW: Final = timedelta(seconds=5)
+"""Half of the margin that we keep in the times we send."""
+
+HTTP_SECONDS: Final = 10.0
+
+RSA_BITS: Final = 2048
+"""What WeChat Pay issues certificates for."""
+
+EXPIRY_WARNING: Final = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What one check found; `repair` is what to do when it is not well."""
+
+    name: str
+    ok: bool
+    detail: str
+    repair: str = ""
+
+
+@click.command()
+@json_option
+def doctor(*, as_json: bool) -> None:
+    """Check settings, keys, database, broker, clock and a signed call; exit 1 if something is not well."""
+    checks = run(_examine(Environment()))
+    ok = all(check.ok for check in checks)
+    if as_json:
+        print_json({"ok": ok, "checks": [asdict(check) for check in checks]})
+    else:
+        for check in checks:
+            _print(check)
+    sys.exit(FINE if ok else NOT_FINE)
+
+
+def _print(check: Check) -> None:
+    console = Console()
+    mark = Text("✔ ", style="green") if check.ok else Text("✘ ", style="red")
+    console.print(mark + Text(f"{check.name}: {check.detail}"))
+    if not check.ok and check.repair:
+        console.print(Text(f"    {check.repair}", style="bold"))
+
+
+async def _examine(environment: Environment) -> list[Check]:
+    return [check async for check in _checks(environment)]
+
+
+async def _checks(environment: Environment) -> AsyncIterator[Check]:
+    settings = _settings(environment)
+    yield settings
+    if not settings.ok:
+        return
+    yield await _database(environment.read(DatabaseSettings).database_url)
+    yield await _broker(environment.read(BrokerSettings))
+    try:
+        wechatpay = make_wechatpay(environment.read(MerchantSettings))
+    except SettingsError as error:
+        yield Check(name="keys", ok=False, detail=str(error), repair="correct that setting")
+        return
+    yield _keys(wechatpay)
+    yield await _clock(environment.read(MerchantSettings).api_base_urls.split(",")[0])
+    async with aclosing(wechatpay.client):
+        yield await _verification_keys(wechatpay)
+        yield await _signed_call(wechatpay)
+
+
+def _settings(environment: Environment) -> Check:
+    try:
+        for part in PARTS:
+            environment.read(part)
+    except SettingsError as error:
+        return Check(name="settings", ok=False, detail=str(error), repair="set it in the environment or in .env")
+    return Check(name="settings", ok=True, detail="complete")
+
+
+async def _database(url: str) -> Check:
+    try:
+        found = await schema_revision(url)
+    except Exception as error:  # noqa: BLE001 - whatever a driver raises, it is the finding
+        return Check(
+            name="database", ok=False, detail=f"{type(error).__name__}: {error}", repair="check PAYSCORE_DATABASE_URL"
+        )
+    if found != SCHEMA_REVISION:
+        detail = f"at revision {found or 'none'}, not {SCHEMA_REVISION}"
+        return Check(name="database", ok=False, detail=detail, repair="payscore-worker migrate")
+    return Check(name="database", ok=True, detail=f"at revision {found}")
+
+
+async def _broker(broker: BrokerSettings) -> Check:
+    topology = make_topology(broker)
+    try:
+        async with await connect(broker.amqp_url, "payscore-worker doctor") as connection:
+            missing = [depth.queue for depth in await depths(connection, topology) if depth.ready is None]
+    except BROKEN as error:
+        return Check(name="broker", ok=False, detail=repr(error), repair="check PAYSCORE_AMQP_URL")
+    if missing:
+        detail = f"missing: {', '.join(missing)}"
+        return Check(name="broker", ok=False, detail=detail, repair="payscore-worker topology")
+    return Check(name="broker", ok=True, detail=f"{len(topology.queues)} queues stand")
+
+
+def _keys(wechatpay: WechatPay) -> Check:
+    bits = wechatpay.client.merchant.private_key.key_size
+    repair = "use the RSA-2048 key of the merchant certificate"
+    return Check(name="keys", ok=bits == RSA_BITS, detail=f"private key of {bits} bits, APIv3 key of 32", repair=repair)
+
+
+async def _clock(base_url: str) -> Check:
+    """Compare our clock with WeChat Pay's, to the second that a Date header tells."""
+    try:
+        async with httpx.AsyncClient(timeout=HTTP_SECONDS) as http:
+            response = await http.get(f"{base_url}/v3/certificates")  # unsigned: the refusal tells the time as well
+            date = parsedate_to_datetime(response.headers["Date"])
+    except (httpx.HTTPError, KeyError, ValueError) as error:
+        repair = "check PAYSCORE_API_BASE_URLS and the network"
+        return Check(name="clock", ok=False, detail=f"{base_url} does not tell the time: {error!r}", repair=repair)
+    skew = abs(date - datetime.now(UTC))
+    detail = f"{skew.total_seconds():.1f} s from WeChat Pay's"
+    return Check(name="clock", ok=skew <= MAX_SKEW, detail=detail, repair="run NTP: timedatectl set-ntp true")
+
+
+async def _verification_keys(wechatpay: WechatPay) -> Check:
+    name = "verification keys"
+    try:
+        await wechatpay.keys.refresh()
+    except UnusableCertificates as error:
+        return Check(name=name, ok=False, detail=f"platform certificates {error}", repair="correct PAYSCORE_APIV3_KEY")
+    except WechatPayRejected as error:
+        repair = "check PAYSCORE_MERCHANT_SERIAL_NO and PAYSCORE_MERCHANT_PRIVATE_KEY: they must belong together"
+        return Check(name=name, ok=False, detail=str(error), repair=repair)
+    except SettlementError as error:
+        return Check(name=name, ok=False, detail=str(error), repair="check PAYSCORE_API_BASE_URLS and the network")
+    expiry = min(wechatpay.keys.certificate_expiry.values(), default=None)
+    if expiry is None:
+        return Check(name=name, ok=True, detail=f"public key {wechatpay.keys.wanted_serial}")
+    left = expiry - datetime.now(UTC)
+    repair = "see whether WeChat Pay has issued the next platform certificate"
+    return Check(name=name, ok=left > EXPIRY_WARNING, detail=f"certificate valid for {left.days} days", repair=repair)
+
+
+async def _signed_call(wechatpay: WechatPay) -> Check:
+    """Ask for an order that nobody made: whoever says so has believed our signature and knows our ids."""
+    name = "signed call"
+    try:
+        await wechatpay.payscore.query(f"doctor-{uuid4().hex[:16]}")
+    except WechatPayRejected as error:
+        if error.refusal is Refusal.ORDER_NOT_FOUND:
+            return Check(name=name, ok=True, detail="signature, mchid, appid and service_id are known")
+        repair = "check mchid, appid, service_id, serial and private key against the merchant platform"
+        return Check(name=name, ok=False, detail=str(error), repair=repair)
+    except SettlementError as error:
+        return Check(name=name, ok=False, detail=str(error), repair="check PAYSCORE_API_BASE_URLS and the network")
+    return Check(name=name, ok=False, detail="an order that nobody made was found", repair="check API_BASE_URLS")

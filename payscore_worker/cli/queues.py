@@ -1,0 +1,145 @@
+"""`topology` and `queues`: what stands at the broker, and how full it is, once or live."""
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+import click
+import httpx
+from aio_pika.abc import AbstractConnection
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from payscore_worker.bootstrap import make_topology
+from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
+from payscore_worker.messaging.inspect import Depth, depths, unacked_by_management
+from payscore_worker.messaging.link import BROKEN, connect
+from payscore_worker.settings import BrokerSettings, Environment
+
+LOOK_SECONDS: Final = 20.0
+"""A look takes a tenth of a second; a broker that needs longer than this is not there."""
+
+LOOKS_COMPARED: Final = 6
+"""What grows or shrinks is told from a look to the one so many before it: one alone would flicker."""
+
+
+@click.command()
+@json_option
+def topology(*, as_json: bool) -> None:
+    """Declare exchanges and queues, and print them."""
+    declared = run(_declare(Environment().read(BrokerSettings)))
+    if as_json:
+        print_json(declared)
+        return
+    print_table(["exchange"], [[name] for name in declared["exchanges"]])
+    print_table(["queue"], [[name] for name in declared["queues"]])
+
+
+async def _declare(broker: BrokerSettings) -> dict[str, Any]:
+    wanted = make_topology(broker)
+    async with await connect(broker.amqp_url, "payscore-worker topology") as connection:
+        await wanted.declare_on(connection)
+    return {"exchanges": wanted.exchanges, "queues": wanted.queues}
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Go on showing them, with what changes, until Ctrl-C.")
+@click.option(
+    "--every", default=2.0, show_default=True, type=click.FloatRange(0.5, 3600), help="Seconds between two looks."
+)
+@json_option
+def queues(*, watch: bool, every: float, as_json: bool) -> None:
+    """Show how full the queues are; exit 1 if one does not stand."""
+    if watch:
+        if as_json:
+            raise click.UsageError("--watch is for people; take --json again and again")
+        with suppress(KeyboardInterrupt):
+            run(_watch(Environment().read(BrokerSettings), every))
+        return
+    found = run(_depths(Environment().read(BrokerSettings)))
+    if as_json:
+        print_json({"queues": [asdict(depth) for depth in found]})
+    else:
+        rows = [[depth.queue, depth.ready, depth.unacked, depth.consumers, depth.dead] for depth in found]
+        print_table(["queue", "ready", "unacked", "consumers", "dead"], rows)
+    sys.exit(FINE if all(depth.ready is not None for depth in found) else NOT_FINE)
+
+
+async def _depths(broker: BrokerSettings) -> list[Depth]:
+    unacked = await _unacked(broker, warn=lambda text: click.echo(text, err=True))
+    async with await connect(broker.amqp_url, "payscore-worker queues") as connection:
+        return await depths(connection, make_topology(broker), unacked=unacked)
+
+
+async def _unacked(broker: BrokerSettings, warn: Callable[[str], None]) -> dict[str, int] | None:
+    if broker.management_url is None:
+        return None
+    try:
+        return await unacked_by_management(broker.management_url, broker.amqp_url)
+    except httpx.HTTPError as error:
+        warn(f"warning: PAYSCORE_MANAGEMENT_URL does not answer: {error}")
+        return None
+
+
+# --- Live ---
+
+
+async def _watch(broker: BrokerSettings, every: float) -> None:
+    """Show the queues again and again; while RabbitMQ is away, say so and try again."""
+    topology, console = make_topology(broker), Console()
+    looks: deque[tuple[float, list[Depth]]] = deque(maxlen=LOOKS_COMPARED)
+    connection: AbstractConnection | None = None
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while True:
+            notes: list[str] = []
+            try:
+                if connection is None:
+                    connection = await connect(broker.amqp_url, "payscore-worker queues")
+                unacked = await _unacked(broker, notes.append)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    looks.append((time.monotonic(), await depths(connection, topology, unacked=unacked)))
+            except BROKEN as error:
+                notes.append(f"RabbitMQ: {error!r}; what you see is old")
+                if connection is not None:
+                    await connection.close()
+                connection = None
+            shown = Group(_live_table(looks), *(Text(note, style="red") for note in notes))
+            if console.is_terminal:
+                live.update(shown, refresh=True)
+            else:  # a file, or a pipe: one table after the other
+                console.print(shown)
+            await asyncio.sleep(every)
+
+
+def _live_table(looks: Sequence[tuple[float, list[Depth]]]) -> Table:
+    """Show the newest look beside what has become of the queues since the oldest one that is kept."""
+    table = Table(title=f"{datetime.now().astimezone():%H:%M:%S}", title_justify="left", header_style="bold")
+    table.add_column("queue", overflow="fold")
+    for column in ("ready", "a second", "unacked", "consumers", "dead"):
+        table.add_column(column, justify="right")
+    if not looks:
+        return table
+    (began, oldest), (at, newest) = looks[0], looks[-1]
+    before = {depth.queue: depth.ready for depth in oldest}
+    for depth in newest:
+        change, style = _change(before.get(depth.queue), depth.ready, at - began), ""
+        if depth.ready is None or depth.dead or (depth.dead is not None and depth.ready and not depth.consumers):
+            style = "red"
+        counts = ("–" if count is None else str(count) for count in (depth.unacked, depth.consumers, depth.dead))
+        ready = "–" if depth.ready is None else str(depth.ready)
+        table.add_row(Text(depth.queue), ready, change, *counts, style=style)
+    return table
+
+
+def _change(before: int | None, now: int | None, seconds: float) -> str:
+    if before is None or now is None or not seconds or before == now:
+        return ""
+    return f"{(now - before) / seconds:+.1f}"

@@ -1,0 +1,222 @@
+"""`trip`: what we know of a trip, and how to take it up again."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Final, assert_never
+
+import click
+import msgspec
+
+from payscore_worker.bootstrap import database, make_settlement, make_wechatpay, now
+from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
+from payscore_worker.explain import Announced, Called, Happening, Heard, Moved, Notified, Story, Troubled, explain
+from payscore_worker.logs import short_openid
+from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
+from payscore_worker.settlement import Settlement
+from payscore_worker.storage.engine import engine_for
+from payscore_worker.storage.reports import Reports, Row, TripFilter
+from payscore_worker.trip import TripState
+
+SUMMARY: Final = ("trip_id", "out_order_no", "state", "total_fen", "paid_fen", "noted_at", "due_at")
+FACTS: Final = (
+    "out_order_no",
+    "state",
+    "openid",
+    "order_id",
+    "transaction_id",
+    "total_fen",
+    "paid_fen",
+    "due_at",
+    "doubt",
+)
+
+
+@click.group()
+def trip() -> None:
+    """Look at trips, and take them up again."""
+
+
+@trip.command()
+@click.argument("trip_id")
+@json_option
+def show(trip_id: str, *, as_json: bool) -> None:
+    """Tell a trip's story: facts, state, WeChat Pay calls. Takes the trip's id, or its out_order_no."""
+    story = run(_story(Environment(), trip_id))
+    if story is None:
+        click.echo(f"error: {run(_absence(Environment(), trip_id))}", err=True)
+        sys.exit(NOT_FINE)
+    if as_json:
+        print_json(story)
+        return
+    print_table(["trip", trip_id], [[name, story[name]] for name in story if name not in ("events", "calls")])
+    print_table(["at", "way", "event", "id"], [[e["at"], e["direction"], e["type"], e["id"]] for e in story["events"]])
+    columns = ["kind", "attempts", "status", "code", "request_id", "outcome"]
+    print_table(columns, [[call[name] for name in columns] for call in story["calls"]])
+
+
+@trip.command("explain")
+@click.argument("trip_id")
+@json_option
+def explain_trip(trip_id: str, *, as_json: bool) -> None:
+    """Tell what happened to a trip, in time order. Takes the trip's id, or its out_order_no."""
+    story = run(_explained(Environment(), trip_id))
+    if story is None:
+        click.echo(f"error: no trip {trip_id!r}", err=True)
+        sys.exit(NOT_FINE)
+    if as_json:
+        print_json(story.document())
+        return
+    facts = {name: getattr(story, name) for name in FACTS}
+    print_table(["trip", story.trip_id], list(facts.items()))
+    if story.archive is not None:
+        click.echo(f"archived in {story.archive}, which holds the whole story")
+    print_table(["at", "", "what", "more"], [[one.at, one.KIND, *_told(one)] for one in story.happenings])
+
+
+async def _explained(environment: Environment, trip_id: str) -> Story | None:
+    async with engine_for(environment.read(DatabaseSettings).database_url) as engine:
+        return await explain(Reports(engine), trip_id)
+
+
+def _told(happening: Happening) -> tuple[str, str]:
+    """Say what happened, and what else is known of it."""
+    match happening:
+        case Heard() | Notified():
+            return happening.type, happening.id
+        case Called():
+            return f"{happening.call} {happening.outcome}", _about_call(happening)
+        case Moved():
+            return happening.state, happening.why
+        case Troubled():
+            return happening.what, " ".join(filter(None, (happening.code, happening.why, happening.request_id)))
+        case Announced():
+            published = "not published yet" if happening.published_at is None else f"published {happening.id}"
+            nobody = f", {happening.unroutable} times nobody to give it to" if happening.unroutable else ""
+            return happening.type, published + nobody
+        case _:
+            assert_never(happening)
+
+
+def _about_call(call: Called) -> str:
+    attempts = f"{call.attempts} attempts" if call.attempts != 1 else ""
+    uncertain = "an attempt has an unknown outcome" if call.uncertain else ""
+    status = str(call.status) if call.status is not None else ""
+    return ", ".join(filter(None, (f"{status} {call.code}".strip(), attempts, uncertain, call.request_id)))
+
+
+@trip.command("list")
+@click.option("--state", type=click.Choice([state.value for state in TripState]), help="Only trips in this state.")
+@click.option("--problem", is_flag=True, help="Only trips that wait for a person.")
+@click.option("--stuck", is_flag=True, help="Only trips that nobody gets anywhere.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
+@json_option
+def list_trips(*, state: str | None, problem: bool, stuck: bool, limit: int, as_json: bool) -> None:
+    """List trips, the newest first."""
+    wanted = TripFilter(state=state, with_problem=problem, stuck=stuck, limit=limit)
+    rows = run(_list(Environment(), wanted))
+    if as_json:
+        print_json({"trips": [_summary(row) for row in rows]})
+        return
+    columns = ["trip_id", "state", "total_fen", "paid_fen", "noted_at", "due_at", "problem"]
+    print_table(columns, [[_summary(row)[name] for name in columns] for row in rows])
+
+
+@trip.command()
+@click.argument("trip_id")
+@json_option
+def advance(trip_id: str, *, as_json: bool) -> None:
+    """Take a trip as far as it will go now."""
+    _act(trip_id, lambda settlement: settlement.advance(trip_id), as_json=as_json)
+
+
+@trip.command("clear-problem")
+@click.argument("trip_id")
+@json_option
+def clear_problem(trip_id: str, *, as_json: bool) -> None:
+    """Say that a person has looked, and take the trip up again."""
+
+    async def clear(settlement: Settlement) -> None:
+        await settlement.clear_problem(trip_id)
+        await settlement.advance(trip_id)
+
+    _act(trip_id, clear, as_json=as_json)
+
+
+def _act(trip_id: str, action: Callable[[Settlement], Awaitable[None]], *, as_json: bool) -> None:
+    """Do something to a trip, and show where it stands then; exit 1 if a person must look at it."""
+    row = run(_acted(Environment(), trip_id, action))
+    if row is None:
+        click.echo(f"error: no trip {trip_id!r}", err=True)
+        sys.exit(NOT_FINE)
+    summary = _summary(row)
+    if as_json:
+        print_json(summary)
+    else:
+        print_table(["trip", trip_id], list(summary.items()))
+    sys.exit(FINE if row["problem"] is None else NOT_FINE)
+
+
+async def _acted(environment: Environment, trip_id: str, action: Callable[[Settlement], Awaitable[None]]) -> Row | None:
+    wechatpay = make_wechatpay(environment.read(MerchantSettings))
+    orders = environment.read(OrderSettings)
+    async with database(environment) as storage, aclosing(wechatpay.client):
+        settlement = make_settlement(storage=storage, payscore=wechatpay.payscore, orders=orders)
+        if await storage.load(trip_id) is None:
+            return None
+        await action(settlement)
+    async with engine_for(environment.read(DatabaseSettings).database_url) as engine:
+        return await Reports(engine).trip(trip_id)
+
+
+async def _list(environment: Environment, wanted: TripFilter) -> list[Row]:
+    async with engine_for(environment.read(DatabaseSettings).database_url) as engine:
+        return await Reports(engine).trips(wanted, now())
+
+
+async def _absence(environment: Environment, trip_id: str) -> str:
+    """Say why there is nothing to show."""
+    async with engine_for(environment.read(DatabaseSettings).database_url) as engine:
+        archived = await Reports(engine).archived(trip_id)
+    if archived is None:
+        return f"no trip {trip_id!r}"
+    return f"trip {archived['trip_id']!r} ended as {archived['state']}; its story is in {archived['archive']}"
+
+
+async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | None:
+    async with engine_for(environment.read(DatabaseSettings).database_url) as engine:
+        reports = Reports(engine)
+        row = await reports.trip(trip_id)
+        if row is None:
+            return None
+        events, calls = await reports.events(row["trip_id"]), await reports.calls(row["trip_id"])
+    return {
+        **_summary(row),
+        "openid": short_openid(row["openid"]) if row["openid"] else None,
+        "order_id": row["order_id"] or None,
+        "transaction_id": row["transaction_id"],
+        "declined": row["declined_reason"],
+        "opened_at": row["opened_at"],
+        "completed_at": row["completed_at"],
+        "paid_at": row["paid_at"],
+        "events": [
+            {
+                "at": event["at"],
+                "direction": event["direction"],
+                "type": event["type"],
+                "id": event["event_id"],
+                "published_at": event["published_at"],
+            }
+            for event in events
+        ],
+        "calls": [
+            {name: call[name] for name in ("kind", "attempts", "status", "code", "request_id", "outcome")}
+            | {"prepared_at": call["prepared_at"], "answered_at": call["answered_at"]}
+            for call in calls
+        ],
+    }
+
+
+def _summary(row: Row) -> dict[str, Any]:
+    problem = None if row["problem"] is None else msgspec.json.decode(row["problem"])
+    return {name: row[name] for name in SUMMARY} | {"problem": problem}

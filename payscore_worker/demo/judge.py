@@ -1,0 +1,101 @@
+"""Judges a demo from outside: what was announced, what WeChat Pay charged, what is stored, what is left over."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from payscore_worker.audit import Finding
+from payscore_worker.demo.plan import PlannedTrip
+from payscore_worker.demo.play import Heard
+from payscore_worker.trip import TripState
+
+MAX_PROBLEMS: Final = 20
+"""A person reads them; the first ones tell."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was found when all had come to rest."""
+
+    heard: Mapping[str, Heard]
+    rows: Mapping[str, Row]
+    """The stored trips, by trip id."""
+    ledger: Mapping[str, Row]
+    """WeChat Pay's books, by out_order_no."""
+    left_over: Mapping[str, int]
+    """What is not empty: queues and outbox."""
+    audited: Sequence[Finding] = ()
+    """What the audit of the books did not like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How the trips ended, and what is wrong with that."""
+
+    by_state: dict[str, int]
+    owed_fen: int
+    paid_fen: int
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every trip ended as it should and every fen is accounted for."""
+        return not self.problems
+
+
+def judge(trips: Sequence[PlannedTrip], evidence: Evidence) -> Verdict:
+    """Compare what should be with what is."""
+    problems = [problem for trip in trips for problem in _problems_of(trip, evidence)]
+    problems += [f"{count} left in {name}" for name, count in evidence.left_over.items()]
+    problems += [f"{finding.check}: {finding.detail} {', '.join(finding.trips)}" for finding in evidence.audited]
+    if len(problems) > MAX_PROBLEMS:
+        problems = [*problems[:MAX_PROBLEMS], f"and {len(problems) - MAX_PROBLEMS} more"]
+    states = Counter(str(row["state"]) for row in evidence.rows.values())
+    return Verdict(
+        by_state=dict(sorted(states.items())),
+        owed_fen=sum(trip.owed_fen for trip in trips),
+        paid_fen=sum(int(entry["charged_fen"]) for entry in evidence.ledger.values()),
+        problems=problems,
+    )
+
+
+def _problems_of(trip: PlannedTrip, evidence: Evidence) -> Iterator[str]:
+    row = evidence.rows.get(trip.trip_id)
+    if row is None:
+        yield f"{trip.trip_id}: not stored"
+        return
+    if row["state"] != trip.must_end:
+        yield f"{trip.trip_id}: is {row['state']}, should be {trip.must_end}{_why(row)}"
+    yield from _money_problems(trip, row, evidence.ledger.get(str(row["out_order_no"])))
+    yield from _announcement_problems(trip, evidence.heard[trip.trip_id])
+
+
+def _why(row: Row) -> str:
+    return f" ({row['problem']})" if row["problem"] else ""
+
+
+def _money_problems(trip: PlannedTrip, row: Row, entry: Row | None) -> Iterator[str]:
+    if (row["paid_fen"] or 0) != trip.owed_fen:
+        yield f"{trip.trip_id}: stored as paid {row['paid_fen']} fen, owed {trip.owed_fen}"
+    charged_fen = int(entry["charged_fen"]) if entry is not None else 0
+    if charged_fen != trip.owed_fen:
+        yield f"{trip.trip_id}: WeChat Pay charged {charged_fen} fen, owed {trip.owed_fen}"
+    if entry is not None and len(entry["charges"]) > 1:
+        yield f"{trip.trip_id}: charged {len(entry['charges'])} times"
+    for kind, bodies in (entry["bodies"] if entry is not None else {}).items():
+        if len(bodies) > 1:
+            yield f"{trip.trip_id}: {kind} was sent with {len(bodies)} different bodies"
+
+
+def _announcement_problems(trip: PlannedTrip, heard: Heard) -> Iterator[str]:
+    last = f"settlement.{trip.must_end.lower()}"
+    if last not in heard.ids:
+        yield f"{trip.trip_id}: {last} was not announced"
+    for type_, ids in heard.ids.items():
+        if len(ids) > 1:
+            yield f"{trip.trip_id}: {type_} was announced under {len(ids)} ids"
+    if trip.must_end is TripState.PAID and heard.data.get(last, {}).get("paid_fen") != trip.owed_fen:
+        yield f"{trip.trip_id}: {last} does not say {trip.owed_fen} fen"

@@ -1,0 +1,309 @@
+"""Settings from the environment or `.env`, each secret also as `<NAME>_FILE` (contract 6).
+
+They come in parts, and each command reads the parts it needs: `queues` asks for no merchant key.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeVar, get_args, get_type_hints
+
+import msgspec
+from dotenv import dotenv_values
+from msgspec import Meta, Struct
+
+PREFIX: Final = "PAYSCORE_"
+
+_DURATION: Final = r"[0-9]{1,6}(?:ms|s|m|h|d)"
+"""Six digits are enough for anybody, and all that the calendar can take."""
+
+_HTTP_URL: Final = r"https?://[^\s,?#]+"
+
+Text = Annotated[str, Meta(min_length=1, description="any text")]
+Duration = Annotated[str, Meta(pattern=rf"^{_DURATION}\Z", description="a duration such as 5s, 2m, 6h or 1d")]
+Durations = Annotated[
+    str, Meta(pattern=rf"^{_DURATION}(?:,{_DURATION})*\Z", description="durations such as 5s,30s,2m, comma between")
+]
+HttpUrl = Annotated[str, Meta(pattern=rf"^{_HTTP_URL}\Z", description="an http or https URL without a query")]
+HttpUrls = Annotated[
+    str, Meta(pattern=rf"^{_HTTP_URL}(?:,{_HTTP_URL})*\Z", description="http or https URLs, comma between")
+]
+Host = Annotated[str, Meta(min_length=1, description="an address to listen on")]
+Port = Annotated[int, Meta(ge=0, le=65535, description="a port number; 0 for any free one")]
+Pem = Annotated[str, Meta(pattern=r"^-----BEGIN [A-Z ]+-----", description="a PEM text")]
+Apiv3Key = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{32}\Z", description="the 32 characters of an APIv3 key")]
+
+_POLL_DELAYS: Final = ",".join(["5s", "30s", "1m", "3m", "5m", "10m", "30m", *["1h"] * 23, "1d"])
+"""Soon, then hourly for a day, then daily (reference payscore-api D.5)."""
+
+
+class SettingsError(Exception):
+    """A setting is missing or malformed; the text is one line that names it."""
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+class Part(Struct, frozen=True, kw_only=True, rename=_variable):
+    """Some of the settings, named as in the environment."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # secrets are among them
+
+
+class BrokerSettings(Part, frozen=True, kw_only=True):
+    """RabbitMQ."""
+
+    amqp_url: Annotated[str, Meta(pattern=r"^amqps?://", description="an amqp or amqps URL")] = (
+        "amqp://guest:guest@127.0.0.1:5672/"
+    )
+    amqp_prefix: Annotated[
+        str, Meta(pattern=r"^[\w.-]{0,64}\Z", description="a prefix of every name at the broker")
+    ] = ""
+    management_url: (
+        Annotated[
+            str,
+            Meta(
+                pattern=rf"^{_HTTP_URL}\Z",
+                description="RabbitMQ's management API with user and password, for `queues` to tell unacked",
+            ),
+        ]
+        | None
+    ) = None
+    retry_delays: Durations = "5s,30s,2m,10m,30m,2h,6h,12h"
+    prefetch: Annotated[int, Meta(ge=1, le=1000, description="messages of one queue in hand at once, 1 to 1000")] = 64
+
+
+class DatabaseSettings(Part, frozen=True, kw_only=True):
+    """PostgreSQL or SQLite."""
+
+    database_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?:sqlite\+aiosqlite:///.|postgresql\+asyncpg://.)",
+            description="sqlite+aiosqlite:///FILE or postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE",
+        ),
+    ] = "sqlite+aiosqlite:///payscore.db"
+
+
+class MerchantSettings(Part, frozen=True, kw_only=True):
+    """Who we are to WeChat Pay, and the keys."""
+
+    api_family: Annotated[Literal["payafter", "serviceorder"], Meta(description="payafter or serviceorder")] = (
+        "payafter"
+    )
+    api_base_urls: HttpUrls = "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com"
+    mchid: Annotated[str, Meta(pattern=r"^[0-9]{1,32}\Z", description="the merchant number, digits")]
+    appid: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{1,32}\Z", description="the app id bound to the merchant")]
+    service_id: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{1,32}\Z", description="the PayScore service id")]
+    merchant_serial_no: Annotated[
+        str, Meta(pattern=r"^[0-9A-Fa-f]{8,64}\Z", description="the serial number of the merchant certificate, hex")
+    ]
+    merchant_private_key: Pem
+    apiv3_key: Apiv3Key
+    apiv3_key_previous: Apiv3Key | None = None
+    apiv2_key: (
+        Annotated[str, Meta(pattern=r"^[\x21-\x7e]{32}\Z", description="the 32 characters of an APIv2 key")] | None
+    ) = None
+    wechatpay_public_key_id: (
+        Annotated[str, Meta(pattern=r"^PUB_KEY_ID_", description="the id of the WeChat Pay public key")] | None
+    ) = None
+    wechatpay_public_key: Pem | None = None
+    notify_url: HttpUrl
+
+
+class OrderSettings(Part, frozen=True, kw_only=True):
+    """What we say in every order, and when we ask about it."""
+
+    service_introduction: Annotated[str, Meta(min_length=1, max_length=20, description="at most 20 characters")] = (
+        "网约车出行"
+    )
+    risk_amount_fen: Annotated[int, Meta(ge=1, le=100_000_000, description="money in whole fen")] = 20_000
+    out_order_no_prefix: Annotated[
+        str, Meta(pattern=r"^[0-9A-Za-z_-]{0,12}\Z", description="up to 12 letters, digits, _ or -")
+    ] = ""
+    service_state_ttl: Annotated[
+        str,
+        Meta(
+            pattern=rf"^{_DURATION}\Z",
+            description="how long to trust what is known of a passenger's service; 0s: ask for each trip",
+        ),
+    ] = "0s"
+    start_time: Annotated[
+        Literal["on_accept", "event"], Meta(description="on_accept (the moment WeChat Pay accepts the order) or event")
+    ] = "on_accept"
+    poll_delays: Durations = _POLL_DELAYS
+    stale_after: Annotated[
+        str, Meta(pattern=rf"^{_DURATION}\Z", description="when a trip without its other half is announced as stale")
+    ] = "1d"
+    overdue_after: Annotated[
+        str, Meta(pattern=rf"^{_DURATION}\Z", description="when an unpaid trip is announced as overdue")
+    ] = "3d"
+
+
+class WebhookSettings(Part, frozen=True, kw_only=True):
+    """Where the webhook listens."""
+
+    webhook_host: Host = "127.0.0.1"
+    webhook_port: Port = 8080
+
+
+class OpsSettings(Part, frozen=True, kw_only=True):
+    """Where the worker answers health and metrics, and who may use its console."""
+
+    ops_host: Host = "127.0.0.1"
+    ops_port: Port = 9180
+    ops_token: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[\x21-\x7e]{16,256}\Z",
+                description="what people sign in to the console with, 16 to 256 characters; "
+                "without it, the console is open on a loopback address and off on any other",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class LogSettings(Part, frozen=True, kw_only=True):
+    """How logs look."""
+
+    log_format: Annotated[Literal["console", "json"], Meta(description="console or json")] | None = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
+    ] = "info"
+
+    @property
+    def as_json(self) -> bool:
+        """Whether logs are JSON: as set, else unless a person is watching."""
+        return self.log_format == "json" if self.log_format else not sys.stderr.isatty()
+
+    @property
+    def level(self) -> int:
+        """The level as a number."""
+        return logging.getLevelNamesMapping()[self.log_level.upper()]
+
+
+PARTS: Final = (
+    BrokerSettings,
+    DatabaseSettings,
+    MerchantSettings,
+    OrderSettings,
+    WebhookSettings,
+    OpsSettings,
+    LogSettings,
+)
+
+_Part = TypeVar("_Part", bound=Part)
+
+
+class Environment:
+    """The variables of this process, and behind them those of a `.env` file."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> None:
+        from_file = {name: value for name, value in _read_env_file(env_file).items() if value is not None}
+        self._variables = {**from_file, **(os.environ if variables is None else variables)}
+
+    def read(self, part: type[_Part]) -> _Part:
+        """Read one part of the settings.
+
+        Raises:
+            SettingsError: a setting is missing or malformed; the text names it.
+
+        """
+        names = [field.encode_name for field in msgspec.structs.fields(part)]
+        values = {name: value for name in names if (value := self._value(name)) is not None}
+        try:
+            return msgspec.convert(values, part, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(_name_it(part, str(error))) from error
+
+    def _value(self, name: str) -> str | None:
+        """Find a setting: the file that `<NAME>_FILE` names, else the variable; an empty one is as good as none."""
+        file = self._variables.get(f"{name}_FILE")
+        value = _read_file(f"{name}_FILE", file) if file else self._variables.get(name) or None
+        if value and not _is_utf_8(value):
+            raise SettingsError(f"{name}: is not UTF-8")
+        return value.replace("\\n", "\n") if value and value.startswith("-----BEGIN") else value
+
+
+def _read_env_file(env_file: Path) -> Mapping[str, str | None]:
+    try:
+        return dotenv_values(env_file)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{env_file.name}: cannot be read: {_cause(error)}") from None
+
+
+def _read_file(name: str, file: str) -> str:
+    """Read the file of a secret; its name is not told, since a secret itself is easily put in its place."""
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{name}: the file it should name cannot be read: {_cause(error)}") from None
+
+
+def _cause(error: OSError | ValueError) -> str:
+    """Say why a file cannot be read, without its name or content."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "not UTF-8" if isinstance(error, UnicodeError) else "no such name"
+
+
+def _is_utf_8(value: str) -> bool:
+    """Tell whether a variable was text: bytes that were not are half characters by now."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _name_it(part: type[Part], complaint: str) -> str:
+    """Say which setting is wrong, how, and what it should be."""
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", complaint):
+        return f"{missing[1]}: missing; it should be {description(part, missing[1])}"
+    what, _, path = complaint.rpartition(" - at `$.")
+    name = path.rstrip("`")
+    said, _, _ = what.partition(" '")  # the value itself stays out: it may be anything
+    return f"{name}: {said}; it should be {description(part, name)}"
+
+
+def description(part: type[Part], variable: str) -> str:
+    """Say what a setting should be."""
+    hints = get_type_hints(part, include_extras=True)
+    hint = hints[variable.removeprefix(PREFIX).lower()]
+    for meta in _metas(hint):
+        if meta.description:
+            return meta.description
+    return "set"
+
+
+def _metas(hint: object) -> list[Meta]:
+    arguments = get_args(hint)
+    return [meta for argument in arguments for meta in ([argument] if isinstance(argument, Meta) else _metas(argument))]
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration that its setting's pattern has let through: 5s, 2m, 6h, 1d."""
+    number, unit = re.fullmatch(r"([0-9]+)(\w+)", text).groups()  # type: ignore[union-attr]
+    return int(number) * _UNITS[unit]
+
+
+def durations(text: str) -> tuple[timedelta, ...]:
+    """Read durations with commas between."""
+    return tuple(duration(item) for item in text.split(","))
+
+
+_UNITS: Final[Mapping[str, timedelta]] = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
