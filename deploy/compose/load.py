@@ -1,0 +1,87 @@
+"""Plays ride service for a demo: publishes trips for ever, so many a second, as any publisher of facts should."""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import aio_pika
+import msgspec
+from aio_pika.abc import AbstractExchange
+from aio_pika.exceptions import AMQPError, DeliveryError
+
+from payscore_worker.demo.plan import Message, PlannedTrip, generated_trips
+
+TRIPS_A_SECOND: Final = float(os.environ.get("LOAD_TRIPS_A_SECOND", "2"))
+BLOCK: Final = 100
+"""Trips that are planned at once; among so many is one of every kind."""
+
+MAX_UNDER_WAY: Final = 2_000
+"""Trips that are being ridden; while the broker is away, no more are begun."""
+
+PUBLISH_SECONDS: Final = 10.0
+"""A confirm takes a millisecond."""
+
+
+async def main() -> None:
+    """Publish until told to stop."""
+    url = await asyncio.to_thread(Path(os.environ["LOAD_AMQP_URL_FILE"]).read_text)
+    async with await aio_pika.connect_robust(url) as connection:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        exchange = await channel.get_exchange("ride.events", ensure=False)
+        riding = asyncio.create_task(_ride(exchange))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, riding.cancel)
+        await asyncio.wait([riding])
+
+
+async def _ride(exchange: AbstractExchange) -> None:
+    run = uuid4().hex[:8]  # every start of this container has trips of its own
+    places = asyncio.Semaphore(MAX_UNDER_WAY)
+    async with asyncio.TaskGroup() as group:
+        for number in itertools.count():
+            for trip in generated_trips(BLOCK, seed=number):
+                await places.acquire()
+                playing = group.create_task(_play(trip, f"{run}-{number}-{trip.trip_id}", exchange))
+                playing.add_done_callback(lambda _task: places.release())
+                await asyncio.sleep(random.expovariate(TRIPS_A_SECOND))
+
+
+async def _play(trip: PlannedTrip, trip_id: str, exchange: AbstractExchange) -> None:
+    said: dict[str, bytes] = {}  # who tells something twice says the same again
+    waited = 0.0
+    for message in sorted(trip.messages, key=lambda one: one.after_seconds):
+        await asyncio.sleep(message.after_seconds - waited)
+        waited = message.after_seconds
+        body = said.setdefault(message.type, _body(message, trip_id))
+        await _publish(body, message.type, exchange)
+
+
+def _body(message: Message, trip_id: str) -> bytes:
+    """Say that it happens now: the plan was made for another moment."""
+    data: dict[str, Any] = {**message.data, "trip_id": trip_id}
+    for name in ("started_at", "ended_at", "cancelled_at"):
+        if name in data:
+            data[name] = datetime.now(UTC).isoformat()
+    return msgspec.json.encode(data)
+
+
+async def _publish(body: bytes, routing_key: str, exchange: AbstractExchange) -> None:
+    message = aio_pika.Message(
+        body, message_id=uuid4().hex, content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+    )
+    while True:  # until it is confirmed; MAX_UNDER_WAY bounds how many do so
+        try:
+            await exchange.publish(message, routing_key, mandatory=True, timeout=PUBLISH_SECONDS)
+        except (AMQPError, DeliveryError, OSError, TimeoutError):
+            await asyncio.sleep(1)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

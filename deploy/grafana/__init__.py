@@ -1,0 +1,1 @@
+"""The dashboards, as Python; Grafana's JSON is made from it."""
