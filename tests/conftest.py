@@ -1,0 +1,25 @@
+"""What every test may rely on."""
+
+import os
+import signal
+
+import hypothesis
+import pytest
+
+from deploy.local.rabbitmq import DEFAULT_URL
+
+# Who is started in the background ignores Ctrl-C, and hands that down: the commands that tests interrupt must not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A time limit for each example would fail at random on a machine that is busy with other tests.
+hypothesis.settings.register_profile("payscore", deadline=None)
+# `pytest --hypothesis-profile=thorough`: as many examples as a night allows.
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=10_000)
+hypothesis.settings.load_profile("payscore")
+
+
+@pytest.fixture(scope="session")
+def amqp_url() -> str:
+    """The broker that all tests share; each keeps to names of its own."""
+    return os.environ.get("PAYSCORE_AMQP_URL", DEFAULT_URL)

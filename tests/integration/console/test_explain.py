@@ -1,0 +1,139 @@
+"""The story of a trip: everything that happened, in order; nothing that is not for the eyes of an operator."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from payscore_worker.errors import OutcomeUnknown
+from payscore_worker.explain import Announced, Called, Heard, Moved, Notified, Story, Troubled, explain
+from payscore_worker.simulator import FaultKind
+from payscore_worker.storage.archive import Archive, Plan
+from payscore_worker.storage.reports import Reports
+from tests.integration.settlement.town import Town
+
+
+@pytest.fixture
+def reports(engine: AsyncEngine) -> Reports:
+    return Reports(engine)
+
+
+async def story_of(reports: Reports, trip_id: str = "t1") -> Story:
+    story = await explain(reports, trip_id)
+    assert story is not None
+    return story
+
+
+def told(story: Story) -> list[str]:
+    lines = []
+    for one in story.happenings:
+        match one:
+            case Heard() | Notified() | Announced():
+                lines.append(f"{one.KIND} {one.type}")
+            case Called():
+                lines.append(f"called {one.call} {one.outcome}")
+            case Moved():
+                lines.append(f"moved {one.state}")
+            case Troubled():
+                lines.append(f"troubled {one.what}")
+    return lines
+
+
+async def test_a_trip_that_was_paid_is_told_from_its_start_to_its_money(reports: Reports, town: Town) -> None:
+    await town.rides()
+    await town.passes(10)
+
+    story = await story_of(reports)
+
+    assert told(story) == [
+        "heard trip.started",
+        "called user_service_state accepted",
+        "called create accepted",
+        "moved NOTED",
+        "moved OPEN",
+        "announced settlement.opened",
+        "heard trip.ended",
+        "called query accepted",
+        "called complete accepted",
+        "moved COMPLETED",
+        "announced settlement.completed",
+        "notified payscore.user_paid",
+        "moved PAID",
+        "announced settlement.paid",
+    ]
+    assert (story.state, story.total_fen, story.paid_fen) == ("PAID", 3_200, 3_200)
+    assert [(item.name, item.amount_fen) for item in story.fare] == [("里程费", 3_500), ("优惠券", -300)]
+    assert story.transaction_id
+    assert story.due_at is None
+
+
+async def test_a_trip_with_a_problem_says_which_and_since_when(reports: Reports, town: Town) -> None:
+    await town.starts()
+    town.refuse("complete", "PARAM_ERROR", "参数错误")
+    await town.passes(600)
+    await town.ends()
+
+    story = await story_of(reports)
+
+    (trouble,) = (one for one in story.happenings if isinstance(one, Troubled))
+    assert (trouble.what, trouble.code, trouble.why, trouble.at) == ("problem", "PARAM_ERROR", "参数错误", town.now)
+    assert trouble.request_id
+    assert "called complete refused" in told(story)
+
+
+async def test_attempts_whose_outcome_is_unknown_are_told(reports: Reports, town: Town) -> None:
+    town.fault(FaultKind.DROP_REPLY, "create", times=100)
+    with pytest.raises(OutcomeUnknown):
+        await town.starts()
+
+    (call,) = (one for one in (await story_of(reports)).happenings if isinstance(one, Called) and one.call == "create")
+
+    assert (call.outcome, call.uncertain, call.status) == ("unknown", True, None)
+    assert call.attempts > 1
+
+
+async def test_the_relay_s_work_is_told_once_it_is_done(reports: Reports, town: Town) -> None:
+    await town.starts()
+    (before,) = (one for one in (await story_of(reports)).happenings if isinstance(one, Announced))
+    await town.announced()
+    (after,) = (one for one in (await story_of(reports)).happenings if isinstance(one, Announced))
+
+    assert (before.published_at, after.published_at) == (None, town.now)
+
+
+async def test_neither_passenger_nor_ticket_nor_body_is_told(reports: Reports, town: Town) -> None:
+    await town.rides()
+    await town.passes(10)
+
+    document = json.dumps((await story_of(reports)).document(), ensure_ascii=False)
+
+    assert '"openid": "oPasse…"' in document
+    for secret in ("oPassenger", "ticket", "静安寺", "虹桥火车站", "<Item"):
+        assert secret not in document
+    assert json.loads(document)["happenings"][0]["kind"] == "heard"
+
+
+async def test_a_trip_goes_by_its_order_number_too(reports: Reports, town: Town) -> None:
+    await town.starts("a trip")
+    (row,) = await reports.all_trips()
+
+    assert (await story_of(reports, row["out_order_no"])).trip_id == "a trip"
+    assert await explain(reports, "another trip") is None
+
+
+async def test_of_an_archived_trip_the_file_is_told(
+    reports: Reports, town: Town, database_url: str, tmp_path: Path
+) -> None:
+    await town.rides()
+    await town.passes(10)
+    await town.announced()
+    plan = Plan(before=town.now + timedelta(days=1), directory=tmp_path / "archive")
+    async with Archive.of(database_url) as archive:
+        moved = [batch async for batch in archive.run(plan, town.now)]
+
+    story = await story_of(reports)
+
+    assert (story.archive, story.state, story.paid_fen) == (moved[0].files[0], "PAID", 3_200)
+    assert told(story) == ["moved NOTED", "moved PAID"]

@@ -1,0 +1,58 @@
+"""Databases for tests: an SQLite file, and a schema of its own in PostgreSQL; both gone afterwards."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from payscore_worker.migrations import migrate
+from payscore_worker.storage import Storage
+from payscore_worker.storage.database import open_storage
+from payscore_worker.storage.engine import engine_for
+
+
+def postgresql_url() -> str:
+    url = os.environ.get("PAYSCORE_TEST_DATABASE_URL", "")
+    if not url:
+        pytest.skip("PAYSCORE_TEST_DATABASE_URL names no PostgreSQL; `make test` finds or starts one")
+    return url
+
+
+@asynccontextmanager
+async def postgresql_schema() -> AsyncIterator[str]:
+    """Make a schema, and give the URL that leads into it."""
+    url, schema = postgresql_url(), f"payscore_test_{uuid4().hex[:12]}"
+    async with engine_for(url) as engine:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"CREATE SCHEMA {schema}"))
+        try:
+            yield f"{url}{'&' if '?' in url else '?'}search_path={schema}"
+        finally:
+            async with engine.begin() as connection:
+                await connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+        return
+    async with postgresql_schema() as url:
+        yield url
+
+
+@pytest.fixture
+async def database_url(empty_database_url: str) -> str:
+    await migrate(empty_database_url)
+    return empty_database_url
+
+
+@pytest.fixture
+async def storage(database_url: str) -> AsyncIterator[Storage]:
+    storage = await open_storage(database_url)
+    yield storage
+    await storage.aclose()

@@ -1,0 +1,90 @@
+"""How full the queues are, as RabbitMQ tells it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from payscore_worker.messaging.inspect import Depth, depths, unacked_by_management
+from payscore_worker.messaging.topology import QUEUES
+from payscore_worker.serving import make_server
+from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk
+from tests.integration.messaging.waiting import eventually
+from tests.integration.messaging.worker import Handler, a_worker
+
+
+async def depth_of(desk: Desk, queue: str) -> Depth:
+    found = await depths(desk.connection, desk.topology)
+    return next(depth for depth in found if depth.queue == desk.topology.name(queue))
+
+
+async def test_every_queue_is_shown_with_what_is_ready_and_dead(desk: Desk) -> None:
+    await desk.cancel("t1", "t2")
+    await desk.put(f"{TRIP_CANCELLED}.dead", b"{}")
+    await desk.put("payscore.retry.120ms", b"{}")  # its queue is nobody's: it stays
+
+    found = {depth.queue: depth for depth in await depths(desk.connection, desk.topology)}
+
+    name = desk.topology.name
+    assert list(found) == [*map(name, QUEUES), name("payscore.retry.50ms"), name("payscore.retry.120ms")]
+    assert found[name(TRIP_CANCELLED)] == Depth(queue=name(TRIP_CANCELLED), ready=2, unacked=None, consumers=0, dead=1)
+    assert found[name(TRIP_ENDED)] == Depth(queue=name(TRIP_ENDED), ready=0, unacked=None, consumers=0, dead=0)
+
+
+async def test_consumers_are_counted(amqp_url: str, desk: Desk) -> None:
+    async with a_worker(amqp_url, desk.topology, Handler()):
+        assert (await depth_of(desk, TRIP_CANCELLED)).consumers == 1
+
+
+async def test_a_queue_that_does_not_stand_is_shown_as_unknown(desk: Desk) -> None:
+    await desk.delete_queue(TRIP_ENDED)
+
+    depth = await depth_of(desk, TRIP_ENDED)
+
+    assert (depth.ready, depth.consumers, depth.dead) == (None, None, 0)
+    assert not desk.connection.is_closed
+
+
+@asynccontextmanager
+async def a_management_api(answer: Response, asked: list[str]) -> AsyncIterator[str]:
+    async def queues(request: Request) -> Response:
+        asked.append(request.scope["raw_path"].decode())
+        return answer
+
+    server = make_server(Starlette(routes=[Route("/api/queues/{vhost:path}", queues)]), host="127.0.0.1", port=0)
+    serving = asyncio.create_task(server.serve())
+    await eventually(lambda: server.started)
+    yield f"http://127.0.0.1:{server.port}/"
+    server.stop()
+    await serving
+
+
+@pytest.mark.parametrize(
+    ("amqp_url", "path"),
+    [
+        ("amqp://guest:guest@rabbit/", "/api/queues/%2F"),
+        ("amqp://guest:guest@rabbit", "/api/queues/%2F"),
+        ("amqp://guest:guest@rabbit/%2F", "/api/queues/%2F"),
+        ("amqp://guest:guest@rabbit/rides", "/api/queues/rides"),
+        ("amqp://guest:guest@rabbit/rides%2Fcn", "/api/queues/rides%2Fcn"),
+    ],
+)
+async def test_the_management_api_tells_what_is_in_hand(amqp_url: str, path: str) -> None:
+    asked: list[str] = []
+    answer = JSONResponse([{"name": "q1", "messages_unacknowledged": 7}, {"name": "q2"}])
+    async with a_management_api(answer, asked) as url:
+        assert await unacked_by_management(url, amqp_url) == {"q1": 7, "q2": 0}
+
+    assert asked == [path]
+
+
+async def test_a_management_api_that_refuses_is_told() -> None:
+    async with a_management_api(Response(status_code=401), []) as url:
+        with pytest.raises(httpx.HTTPStatusError):
+            await unacked_by_management(url, "amqp://guest:guest@rabbit/")

@@ -1,0 +1,86 @@
+"""While WeChat Pay is out, messages wait in their own queue, where operators look; none is used up."""
+
+from functools import partial
+
+from payscore_worker.errors import HeldBack, OutcomeUnknown
+from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay.breaker import OPENS_AFTER, FailureClass
+from tests.integration.messaging.desk import TRIP_CANCELLED, Desk
+from tests.integration.messaging.waiting import eventually
+from tests.integration.messaging.worker import Handler, a_worker
+
+
+def a_breaker(*, is_open: bool) -> Breaker:
+    breaker = Breaker()
+    if is_open:
+        for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
+            breaker.failed(OutcomeUnknown("out", status=503))
+    return breaker
+
+
+async def has_consumers(desk: Desk, number: int) -> bool:
+    return await desk.consumers(TRIP_CANCELLED) == number
+
+
+async def has_ready(desk: Desk, number: int) -> bool:
+    return await desk.ready(TRIP_CANCELLED) == number
+
+
+async def test_messages_wait_in_their_queue_while_the_breaker_is_open(amqp_url: str, desk: Desk) -> None:
+    handler, breaker = Handler(), a_breaker(is_open=False)
+    async with a_worker(amqp_url, desk.topology, handler, breaker=breaker) as worker:
+        await eventually(partial(has_consumers, desk, 1))
+        for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
+            breaker.failed(OutcomeUnknown("out", status=503))
+        await eventually(partial(has_consumers, desk, 0))
+        await desk.cancel("t1", "t2")
+        await eventually(partial(has_ready, desk, 2))
+
+        assert not handler.heard
+        assert worker.is_ready
+        assert not worker.consumers.hearing.is_deaf
+
+
+async def test_a_worker_that_starts_during_an_outage_takes_nothing_before_it_is_over(amqp_url: str, desk: Desk) -> None:
+    handler, breaker = Handler(), a_breaker(is_open=True)
+    await desk.cancel("t1")
+    async with a_worker(amqp_url, desk.topology, handler, breaker=breaker):
+        await eventually(partial(has_ready, desk, 1))
+        assert await has_consumers(desk, 0)
+
+        breaker.close()
+
+        await eventually(lambda: handler.done)
+    assert await desk.is_empty(TRIP_CANCELLED, f"{TRIP_CANCELLED}.dead")
+
+
+async def test_a_paused_queue_is_consumed_again_however_often_the_breaker_turns(amqp_url: str, desk: Desk) -> None:
+    handler, breaker = Handler(), a_breaker(is_open=False)
+    async with a_worker(amqp_url, desk.topology, handler, breaker=breaker):
+        for turn in range(3):
+            for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
+                breaker.failed(OutcomeUnknown("out", status=503))
+            await eventually(partial(has_consumers, desk, 0))
+            await desk.cancel(f"t{turn}")
+            breaker.close()
+            await eventually(partial(has_consumers, desk, 1))
+        await eventually(lambda: len(handler.done) == 3)
+
+    assert sorted(handler.done) == ["t0", "t1", "t2"]
+
+
+async def test_a_call_that_was_held_back_does_not_count_as_an_attempt(amqp_url: str, desk: Desk) -> None:
+    """The ladder of these tests has two rungs: a third counted attempt would be the last."""
+    waiting = [HeldBack("out")] * 5
+
+    async def react(_trip_id: str) -> None:
+        if waiting:
+            raise waiting.pop()
+
+    handler = Handler(react)
+    async with a_worker(amqp_url, desk.topology, handler):
+        await desk.cancel("t1")
+        await eventually(lambda: handler.done)
+
+    assert handler.heard == ["t1"] * 6
+    assert await desk.is_empty(TRIP_CANCELLED, f"{TRIP_CANCELLED}.dead")

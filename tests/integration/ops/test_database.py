@@ -1,0 +1,157 @@
+"""What the gauges of the database say is what the database holds, on both databases."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from payscore_worker import metrics
+from payscore_worker.ops.database import DatabaseLook
+from payscore_worker.simulator import FaultKind
+from payscore_worker.storage import Storage
+from payscore_worker.storage.engine import engine_for
+from payscore_worker.storage.standing import UNFINISHED, standing
+from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.settlement.town import Town, a_town
+from tests.unit.ops.samples import value
+
+__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+
+LIMIT = timedelta(seconds=5)
+
+
+@pytest.fixture
+async def town(storage: Storage) -> AsyncIterator[Town]:
+    async with a_town(storage, "payafter") as town:
+        yield town
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    async with engine_for(database_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def look(town: Town, engine: AsyncEngine) -> DatabaseLook:
+    return DatabaseLook(engine, town.clock)
+
+
+async def test_an_empty_database_is_all_zeros(look: DatabaseLook) -> None:
+    await look.look_at_unfinished()
+    await look.look_at_all()
+
+    for state in UNFINISHED:
+        assert value(metrics.TRIPS, state=state) == 0
+        assert value(metrics.TRIPS_AGE, state=state) == 0
+    for gauge in (metrics.PROBLEM_TRIPS, metrics.OUTBOX_ROWS, metrics.OUTBOX_AGE, metrics.OUTSTANDING_FEN):
+        assert value(gauge) == 0
+    assert value(metrics.IMBALANCE) == 0
+
+
+async def test_trips_are_counted_by_state_with_the_age_of_the_oldest_in_it(town: Town, look: DatabaseLook) -> None:
+    await town.starts("old", openid="oOne")
+    await town.passes(600)
+    await town.starts("young", openid="oTwo")
+    await town.ends("old")
+    town.clock.now += timedelta(seconds=1)
+
+    await look.look_at_unfinished()
+
+    assert {state: value(metrics.TRIPS, state=state) for state in UNFINISHED} == {"NOTED": 0, "OPEN": 1, "COMPLETED": 1}
+    assert value(metrics.TRIPS_AGE, state="OPEN") == pytest.approx(1, abs=1)
+    assert value(metrics.TRIPS_AGE, state="COMPLETED") == pytest.approx(1)
+    assert value(metrics.UNANSWERED, call="complete") == 0  # the open trip rides on: nothing was sent for its end
+    assert value(metrics.OUTSTANDING_FEN) == 3_200
+    assert value(metrics.OUTBOX_ROWS) == 3
+    assert value(metrics.OUTBOX_AGE) == pytest.approx(601)
+
+    await town.announced()
+    await town.passes(3)
+    await look.look_at_unfinished()
+
+    assert value(metrics.OUTSTANDING_FEN) == 0
+    assert value(metrics.TRIPS, state="COMPLETED") == 0
+
+
+async def test_a_call_that_may_be_on_its_way_is_seen_until_it_is_answered(town: Town, look: DatabaseLook) -> None:
+    town.fault(FaultKind.UNAVAILABLE, "create", times=None)
+    with pytest.raises(Exception, match=r"503|unavailable"):
+        await town.starts()
+    town.clock.now += timedelta(seconds=150)
+    await look.look_at_unfinished()
+
+    assert value(metrics.UNANSWERED, call="create") == 1
+    assert value(metrics.UNANSWERED_AGE, call="create") == pytest.approx(150)
+    assert value(metrics.UNANSWERED, call="complete") == 0
+
+    town.simulator.clear_faults()
+    await town.settlement.advance("t1")
+    await look.look_at_unfinished()
+
+    assert value(metrics.UNANSWERED, call="create") == 0
+    assert value(metrics.UNANSWERED_AGE, call="create") == 0
+
+
+async def test_a_trip_with_a_problem_is_counted_and_its_age_grows(town: Town, look: DatabaseLook) -> None:
+    town.refuse("create", "SIGN_ERROR", "签名错误", status=401, times=None)
+    await town.starts()
+    town.clock.now += timedelta(hours=5)
+    await look.look_at_unfinished()
+    await look.look_at_all()
+
+    assert value(metrics.PROBLEM_TRIPS) == 1
+    assert value(metrics.PROBLEM_AGE) == pytest.approx(5 * 3600)
+    assert value(metrics.BOOKS, entry="with_problem") == 1
+    assert value(metrics.UNANSWERED, call="create") == 0  # a person has it now
+
+
+async def test_trips_that_nobody_takes_up_are_seen(town: Town, look: DatabaseLook) -> None:
+    await town.starts()
+    due_at = town.clock.now + town.rules.stale_after
+    town.clock.now = due_at + timedelta(seconds=400)
+    await look.look_at_unfinished()
+
+    lag = value(metrics.TRIPS_DUE_LAG)
+    assert lag is not None
+    assert lag >= 400
+
+    await town.reconciler.run_once()
+    await look.look_at_unfinished()
+
+    assert value(metrics.TRIPS_DUE_LAG) == 0
+    assert value(metrics.TRIPS_LATE, what="stale") == 1
+
+
+async def test_the_books_balance_until_somebody_takes_a_trip_out_of_them(
+    town: Town, engine: AsyncEngine, look: DatabaseLook
+) -> None:
+    await town.rides("paid")
+    await town.passes(3)
+    await town.starts("open", openid="oRider")
+    await look.look_at_all()
+
+    entries = {entry: value(metrics.BOOKS, entry=entry) for entry in ("noted", "settled", "declined", "waiting")}
+    assert entries == {"noted": 2, "settled": 1, "declined": 0, "waiting": 1}
+    assert value(metrics.TRIPS, state="PAID") == 1
+    assert value(metrics.IMBALANCE) == 0
+
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM trip WHERE trip_id = 'open'"))
+    await look.look_at_all()
+
+    assert value(metrics.IMBALANCE) == 1
+
+
+async def test_a_look_that_postgresql_would_take_too_long_for_is_given_up_by_it(
+    engine: AsyncEngine, town: Town
+) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no limit for a statement; the look itself has one")
+    async with engine.connect() as locking:
+        await locking.execute(text("LOCK TABLE trip IN ACCESS EXCLUSIVE MODE"))
+
+        with pytest.raises(Exception, match="statement timeout"):
+            await standing(engine, town.now, limit=timedelta(milliseconds=50))

@@ -1,0 +1,387 @@
+"""Trips are settled: in order, out of order, told twice, cancelled, declined."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected
+from payscore_worker.events import OrderPaid
+from payscore_worker.simulator import Behaviour, Passenger
+from payscore_worker.storage import CallOutcome, Storage
+from payscore_worker.trip import TripState
+from tests.integration.settlement.town import TERMS, Town, a_town
+
+
+async def test_a_trip_is_settled_from_its_start_to_the_money(town: Town) -> None:
+    await town.starts()
+    assert await town.state() is TripState.OPEN
+
+    await town.passes(600)
+    await town.ends()
+    assert await town.state() is TripState.COMPLETED
+    assert town.charged_fen() == 0
+
+    await town.passes(3)
+    assert await town.state() is TripState.PAID
+    assert town.charged_fen() == 3_200
+
+
+async def test_every_step_is_announced_once_with_what_the_contract_promises(town: Town) -> None:
+    await town.rides()
+    await town.passes(3)
+
+    opened, completed, paid = await town.announced()
+
+    trip = await town.trip()
+    about = {"trip_id": "t1", "out_order_no": "t1"}
+    assert opened == (
+        "settlement.opened",
+        about | {"state": "OPEN", "order_id": trip.order_id, "risk_amount_fen": 20_000},
+    )
+    assert completed[0] == "settlement.completed"
+    assert completed[1].items() >= (about | {"state": "COMPLETED", "total_fen": 3_200}).items()
+    assert paid[0] == "settlement.paid"
+    assert paid[1].items() >= (about | {"state": "PAID", "total_fen": 3_200, "paid_fen": 3_200}).items()
+    assert paid[1]["transaction_id"] == town.order().charges[0].transaction_id
+
+
+async def test_a_trip_takes_no_more_calls_than_it_needs(town: Town) -> None:
+    await town.rides()
+    await town.passes(3)
+
+    queries = 1 if town.payscore.needs_finish_ticket else 0
+    made = {kind: town.calls_made(kind) for kind in ("user_service_state", "create", "query", "complete")}
+    assert made == {"user_service_state": 1, "create": 1, "query": queries, "complete": 1}
+
+
+async def test_the_fare_comes_before_the_start_and_both_are_settled_in_one_go(town: Town) -> None:
+    await town.ends()
+    assert await town.state() is TripState.NOTED
+
+    await town.starts()
+    await town.passes(11)
+    await town.passes(3)
+
+    assert await town.state() is TripState.PAID
+    assert await town.announced_types() == ["settlement.opened", "settlement.completed", "settlement.paid"]
+
+
+async def test_a_very_short_trip_waits_until_its_end_fits_behind_its_start(town: Town) -> None:
+    await town.starts()
+    await town.passes(2)
+    await town.ends()
+    await town.passes(8)
+    assert await town.state() is TripState.OPEN
+    assert town.calls_made("complete") == 0
+
+    await town.passes(1)
+
+    assert await town.state() is TripState.COMPLETED
+
+
+async def test_facts_told_twice_change_nothing(town: Town) -> None:
+    started_at = town.now
+    await town.starts(started_at=started_at)
+    await town.passes(600)
+    ended_at = town.now
+    await town.ends(ended_at=ended_at)
+    await town.passes(3)
+    before = await town.trip()
+
+    await town.starts(started_at=started_at)
+    await town.ends(ended_at=ended_at)
+
+    assert await town.trip() == before
+    assert town.order().creates == town.order().completes == 1
+
+
+async def test_another_fare_for_a_trip_that_has_ended_is_refused_and_the_first_one_stands(town: Town) -> None:
+    await town.rides()
+
+    with pytest.raises(ConflictingFact, match="total_fen"):
+        await town.ends(total_fen=9_900)
+
+    await town.passes(3)
+    assert town.charged_fen() == 3_200
+
+
+async def test_a_trip_cancelled_before_its_end_cancels_the_order(town: Town) -> None:
+    await town.starts()
+    await town.passes(60)
+
+    await town.cancels()
+
+    assert await town.state() is TripState.CANCELLED
+    assert town.order().cancels == 1
+    assert await town.announced_types() == ["settlement.opened", "settlement.cancelled"]
+
+
+async def test_a_trip_cancelled_before_it_was_started_never_opens_an_order(town: Town) -> None:
+    await town.cancels()
+    await town.starts()
+
+    assert await town.state() is TripState.CANCELLED
+    assert town.simulator.orders_created == []
+
+
+async def test_a_trip_cannot_be_cancelled_once_its_fare_is_owed(town: Town) -> None:
+    await town.rides()
+
+    with pytest.raises(IllegalTransition):
+        await town.cancels()
+
+    await town.passes(3)
+    assert await town.state() is TripState.PAID
+
+
+async def test_a_free_trip_is_completed_with_zero_and_nothing_is_collected(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    await town.ends(total_fen=0)
+    await town.passes(5)
+
+    assert await town.state() is TripState.PAID
+    assert town.order().charges == []
+    assert (await town.announced())[-1][1]["paid_fen"] == 0
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (Behaviour.NOT_ENABLED, "service_not_enabled"),
+        (Behaviour.RISK_REFUSED, "risk_refused"),
+        (Behaviour.ARREARS, "arrears"),
+        (Behaviour.TOO_MANY_ORDERS, "too_many_orders"),
+        (Behaviour.MINOR_PROTECTED, "minor_protected"),
+    ],
+)
+async def test_a_passenger_whom_payscore_will_not_serve_is_declined_with_the_reason(
+    town: Town, behaviour: Behaviour, reason: str
+) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(behaviour))
+
+    await town.starts()
+
+    assert await town.state() is TripState.DECLINED
+    (declined,) = await town.announced()
+    assert declined[0] == "settlement.declined"
+    assert declined[1]["reason"] == reason
+
+
+async def test_a_passenger_without_the_service_is_told_how_to_enable_it(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NOT_ENABLED))
+
+    await town.starts()
+
+    ((_, declined),) = await town.announced()
+    assert declined["enable"]["business_type"] == "wxpayScoreEnable"
+    assert declined["enable"]["sign"]
+
+
+async def test_only_a_passenger_without_the_service_is_told_how_to_enable_it(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.RISK_REFUSED))
+
+    await town.starts()
+
+    ((_, declined),) = await town.announced()
+    assert "enable" not in declined
+
+
+async def test_the_fare_of_a_declined_trip_is_noted_and_nothing_is_asked_of_wechat(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.RISK_REFUSED))
+    await town.starts()
+    calls = len(town.simulator.calls(100))
+
+    await town.ends()
+
+    trip = await town.trip()
+    assert trip.state is TripState.DECLINED
+    assert trip.ended is not None
+    assert len(town.simulator.calls(100)) == calls
+
+
+async def test_a_fare_above_what_payscore_takes_cancels_the_order_and_declines(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+
+    await town.ends(total_fen=60_000)
+
+    assert await town.state() is TripState.DECLINED
+    assert town.order().cancels == 1
+    assert town.charged_fen() == 0
+    assert [(type_, data.get("reason")) for type_, data in await town.announced()] == [
+        ("settlement.opened", None),
+        ("settlement.declined", "amount_over_limit"),
+    ]
+
+
+async def test_a_cancelled_trip_and_a_fare_contradict_each_other(town: Town) -> None:
+    await town.starts()
+    await town.cancels()
+
+    with pytest.raises(ConflictingFact, match="cancelled"):
+        await town.ends()
+
+
+async def test_a_lost_callback_is_found_by_asking(town: Town) -> None:
+    town.listening = False
+    await town.rides()
+    await town.passes(3)
+    assert await town.state() is TripState.COMPLETED
+
+    await town.passes(2)
+
+    assert await town.state() is TripState.PAID
+    assert town.received == []
+
+
+async def test_a_passenger_who_pays_after_days_is_found_paid(storage: Storage, family: str) -> None:
+    async with a_town(storage, family) as town:
+        two_days = timedelta(days=2).total_seconds()
+        town.simulator.set_passenger("oPassenger", Passenger(Behaviour.PAYS_LATE, seconds=two_days))
+        town.listening = False
+        await town.rides()
+        for _ in range(4):
+            await town.passes(86_400)
+
+        assert await town.state() is TripState.PAID
+        assert "settlement.overdue" not in await town.announced_types()
+
+
+async def test_a_passenger_who_never_pays_is_said_to_be_overdue_once(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+
+    for _ in range(6):
+        await town.passes(86_400)
+
+    assert await town.state() is TripState.COMPLETED
+    assert (await town.announced_types()).count("settlement.overdue") == 1
+
+
+async def test_a_trip_that_never_ends_is_said_to_be_stale_once(town: Town) -> None:
+    await town.starts()
+
+    for _ in range(3):
+        await town.passes(86_400)
+
+    types = await town.announced_types()
+    assert types == ["settlement.opened", "settlement.stale"]
+
+
+async def test_a_coupon_is_not_rounded_away_but_shown_to_a_person(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.PAYS_OTHER_AMOUNT, coupon_fen=100))
+    await town.rides()
+    await town.passes(3)
+
+    trip = await town.trip()
+    assert trip.state is TripState.COMPLETED
+    assert trip.problem is not None
+    assert trip.problem.code == "amount_differs"
+    assert (await town.announced_types())[-1] == "settlement.problem"
+
+
+async def test_a_notification_about_nobodys_order_is_refused(town: Town) -> None:
+    await town.rides()
+    await town.passes(3)
+    resource = dict(town.received[-1][1])
+
+    with pytest.raises(Rejected, match="no trip"):
+        await town.settlement.note_paid(OrderPaid(resource=resource | {"out_order_no": "nobody"}))
+    with pytest.raises(Rejected, match="mchid"):
+        await town.settlement.note_paid(OrderPaid(resource=resource | {"mchid": "1"}))
+
+
+async def test_a_notification_repeated_changes_nothing(town: Town) -> None:
+    await town.rides()
+    await town.passes(3)
+    before = await town.trip()
+
+    for _ in range(3):
+        await town.settlement.note_paid(OrderPaid(resource=town.received[-1][1]))
+
+    assert await town.trip() == before
+
+
+async def test_a_second_payment_for_a_paid_trip_is_refused(town: Town) -> None:
+    await town.rides()
+    await town.passes(3)
+    resource = dict(town.received[-1][1])
+    if "finish_transaction_id" in resource:
+        resource["finish_transaction_id"] = "4200009"
+    else:
+        collection = dict(resource["collection"])
+        collection["details"] = [dict(collection["details"][0]) | {"transaction_id": "4200009"}]
+        resource["collection"] = collection
+
+    with pytest.raises(ConflictingFact, match="another payment"):
+        await town.settlement.note_paid(OrderPaid(resource=resource))
+
+
+async def test_the_service_state_that_a_callback_told_spares_the_question_while_it_is_fresh(
+    storage: Storage, family: str
+) -> None:
+    terms = replace(TERMS, service_state_ttl=timedelta(hours=1))
+    async with a_town(storage, family, terms=terms) as town:
+        town.simulator.open_service("oPassenger")
+        await town.passes(1)
+        await town.starts("t1")
+        assert town.calls_made("user_service_state") == 0
+
+        await town.passes(3_601)
+        await town.starts("t2")
+        await town.starts("t3")
+
+        assert town.calls_made("user_service_state") == 1
+
+
+async def test_a_passenger_who_closed_the_service_is_declined_without_a_question(storage: Storage, family: str) -> None:
+    terms = replace(TERMS, service_state_ttl=timedelta(hours=1))
+    async with a_town(storage, family, terms=terms) as town:
+        town.simulator.close_service("oPassenger")
+        await town.passes(1)
+
+        await town.starts()
+
+        assert await town.state() is TripState.DECLINED
+        assert town.simulator.orders_created == []
+        assert town.calls_made("user_service_state") == 0
+
+
+async def test_a_service_closed_behind_our_back_is_found_when_the_order_is_refused(
+    storage: Storage, family: str
+) -> None:
+    terms = replace(TERMS, service_state_ttl=timedelta(hours=1))
+    async with a_town(storage, family, terms=terms) as town:
+        town.simulator.open_service("oPassenger")
+        await town.passes(1)
+        town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NOT_ENABLED))
+
+        await town.starts()
+
+        assert await town.state() is TripState.DECLINED
+        ((_, declined),) = await town.announced()
+        assert declined["reason"] == "service_not_enabled"
+
+
+async def test_the_start_can_be_the_events_own_time(storage: Storage, family: str) -> None:
+    terms = replace(TERMS, start_at_event=True)
+    async with a_town(storage, family, terms=terms) as town:
+        await town.rides()
+        await town.passes(3)
+
+        assert await town.state() is TripState.PAID
+        assert b"OnAccept" not in (await town.call("create")).body
+
+
+async def test_the_journal_tells_every_call_with_its_answer(town: Town) -> None:
+    await town.rides()
+
+    create, complete = await town.call("create"), await town.call("complete")
+
+    for call in (create, complete):
+        assert (call.outcome, call.attempts, call.status, call.uncertain) == (CallOutcome.ACCEPTED, 1, 200, False)
+        assert call.request_id
+    assert (create.generation, complete.generation) == (1, 2)
+    assert (await town.call("user_service_state")).attempts == 1

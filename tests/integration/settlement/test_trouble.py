@@ -1,0 +1,336 @@
+"""Calls go wrong in every way they can, and the money stays right: nothing lost, nothing charged twice."""
+
+import asyncio
+
+import pytest
+
+from payscore_worker.errors import OutcomeUnknown, Retryable, TripBusy, WechatPayUnavailable
+from payscore_worker.events import OrderPaid
+from payscore_worker.simulator import Behaviour, FaultKind, Passenger
+from payscore_worker.simulator.calls import CallKind
+from payscore_worker.storage import CallOutcome
+from payscore_worker.trip import TripState
+from payscore_worker.wechatpay import Answer, Call
+from tests.integration.settlement.town import Town
+
+PERSISTENT = [
+    FaultKind.FAIL_BEFORE,
+    FaultKind.UNAVAILABLE,
+    FaultKind.DROP_REPLY,
+    FaultKind.FAIL_AFTER,
+    FaultKind.BAD_SIGNATURE,
+    FaultKind.SIGNTEST,
+    FaultKind.WRONG_SERIAL,
+    FaultKind.UNSIGNED,
+    FaultKind.CLOCK_SKEW,
+]
+
+
+async def settled(town: Town) -> None:
+    """Let the reconciler and WeChat do what is left to do."""
+    for _ in range(6):
+        await town.passes(60)
+
+
+@pytest.mark.parametrize("fault", PERSISTENT)
+@pytest.mark.parametrize("call", ["create", "complete"])
+async def test_whatever_becomes_of_a_call_the_same_bytes_settle_the_trip_once(
+    town: Town, fault: FaultKind, call: str
+) -> None:
+    town.fault(fault, call, times=3)  # the first send and both quick tries
+    try:
+        await town.rides()
+    except Retryable:
+        await town.passes(600)
+        await town.starts(started_at=(await town.trip()).started.started_at)  # type: ignore[union-attr]
+        if (await town.trip()).ended is None:
+            await town.ends()
+    await settled(town)
+
+    assert await town.state() is TripState.PAID
+    assert town.charged_fen() == 3_200
+    assert len(town.order().charges) == 1
+    assert {kind: len(bodies) for kind, bodies in town.order().bodies.items()} == {"create": 1, "complete": 1}
+
+
+async def test_a_lost_reply_is_unknown_and_not_failed(town: Town) -> None:
+    town.fault(FaultKind.DROP_REPLY, "create", times=3)
+
+    with pytest.raises(OutcomeUnknown):
+        await town.starts()
+
+    call = await town.call("create")
+    assert (call.outcome, call.uncertain, call.attempts) == (CallOutcome.UNKNOWN, True, 3)
+    assert await town.state() is TripState.NOTED
+    assert await town.announced() == []
+
+
+@pytest.mark.parametrize("kind", ["create", "complete", "cancel"])
+async def test_the_bytes_are_in_the_journal_before_they_are_on_the_wire(
+    town: Town, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    send, journaled = town.payscore.send, []
+
+    async def looking_first(call: Call) -> Answer:
+        if call.kind == kind:
+            journaled.append((await town.call(kind)).body == call.body)
+        return await send(call)
+
+    monkeypatch.setattr(town.payscore, "send", looking_first)
+    await town.starts()
+    await town.passes(600)
+    await (town.cancels() if kind == "cancel" else town.ends())
+
+    assert journaled == [True]
+
+
+async def test_bytes_that_may_have_been_sent_before_a_crash_stay_binding(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.starts()
+    await town.passes(600)
+    send = town.payscore.send
+
+    async def dying(call: Call) -> Answer:
+        answer = await send(call)
+        if call.kind == "complete":
+            raise asyncio.CancelledError
+        return answer
+
+    monkeypatch.setattr(town.payscore, "send", dying)
+    with pytest.raises(asyncio.CancelledError):
+        await town.ends()
+    first = await town.call("complete")
+    assert first.outcome is CallOutcome.PREPARED
+    monkeypatch.setattr(town.payscore, "send", send)
+    town.refuse("complete", "PARAM_ERROR", "实际结束时间不能晚于使用完结接口的时间")
+
+    await town.settlement.advance("t1")
+    await settled(town)
+
+    last = await town.call("complete")
+    assert (last.generation, last.body) == (first.generation, first.body)
+    assert await town.state() is TripState.PAID
+    assert len(town.order().bodies[CallKind.COMPLETE]) == 1
+
+
+async def test_a_call_that_is_throttled_was_not_processed(town: Town) -> None:
+    town.fault(FaultKind.THROTTLE, "create", times=3)
+
+    with pytest.raises(WechatPayUnavailable):
+        await town.starts()
+
+    assert not (await town.call("create")).uncertain
+
+
+async def test_a_trip_left_in_the_middle_is_taken_up_by_the_reconciler_after_a_minute(town: Town) -> None:
+    town.fault(FaultKind.DROP_REPLY, "create", times=3)
+    with pytest.raises(OutcomeUnknown):
+        await town.starts()
+
+    await town.passes(60)
+
+    assert await town.state() is TripState.OPEN
+    assert await town.announced_types() == ["settlement.opened"]
+
+
+async def test_a_callback_that_overtakes_a_lost_reply_to_complete_settles_the_trip(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.fault(FaultKind.DROP_REPLY, "complete", times=3)
+    with pytest.raises(OutcomeUnknown):
+        await town.ends()
+    assert await town.state() is TripState.OPEN
+
+    await town.passes(3)
+
+    assert await town.state() is TripState.PAID
+    assert await town.announced_types() == ["settlement.opened", "settlement.completed", "settlement.paid"]
+
+
+async def test_an_end_time_that_wechats_clock_refuses_is_rebuilt_after_a_question(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.refuse("complete", "PARAM_ERROR", "实际结束时间不能晚于使用完结接口的时间")
+
+    await town.ends()
+
+    assert await town.state() is TripState.COMPLETED
+    assert (await town.call("complete")).generation == 3
+    assert town.calls_made("query") >= 1
+
+
+async def test_the_bytes_stay_binding_when_an_earlier_attempt_may_have_been_accepted(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.fault(FaultKind.DROP_REPLY, "complete", times=3)
+    with pytest.raises(OutcomeUnknown):
+        await town.ends()
+    first = await town.call("complete")
+    town.refuse("complete", "PARAM_ERROR", "实际结束时间不能晚于使用完结接口的时间")
+
+    await town.settlement.advance("t1")
+
+    last = await town.call("complete")
+    assert (last.generation, last.body) == (first.generation, first.body)
+    assert await town.state() in (TripState.COMPLETED, TripState.PAID)
+
+
+async def test_a_completed_order_that_refuses_our_complete_is_taken_as_completed(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.fault(FaultKind.DROP_REPLY, "complete", times=3)
+    with pytest.raises(OutcomeUnknown):
+        await town.ends()
+    town.refuse("complete", "INVALID_REQUEST", "订单重入参数校验失败", sub_code=271316598)
+
+    await town.settlement.advance("t1")
+
+    assert await town.state() is TripState.COMPLETED
+
+
+async def test_a_refusal_that_stays_stops_the_trip_for_a_person_and_is_announced_once(town: Town) -> None:
+    town.refuse("create", "PARAM_ERROR", "参数错误", times=None)
+
+    await town.starts()
+    await settled(town)
+
+    trip = await town.trip()
+    assert trip.problem is not None
+    assert (trip.problem.code, trip.problem.step) == ("PARAM_ERROR", "OpenOrder")
+    assert await town.announced_types() == ["settlement.problem"]
+    assert town.calls_made("create") == 1
+
+
+async def test_a_cleared_problem_takes_the_trip_up_with_the_same_bytes(town: Town) -> None:
+    town.refuse("create", "PARAM_ERROR", "参数错误")
+    await town.starts()
+
+    await town.settlement.clear_problem("t1")
+    await town.settlement.advance("t1")
+
+    assert await town.state() is TripState.OPEN
+    assert len(town.order().bodies[CallKind.CREATE]) == 1
+
+
+async def test_an_order_that_wechat_revoked_behind_our_back_is_declined_so_that_the_fare_can_be_asked_for(
+    town: Town,
+) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.simulator.revoke("t1")
+
+    await town.ends()
+
+    assert await town.state() is TripState.DECLINED
+    assert [(t, d.get("reason")) for t, d in await town.announced()][-1] == ("settlement.declined", "revoked")
+
+
+async def test_an_order_revoked_after_it_was_completed_is_shown_to_a_person(town: Town) -> None:
+    town.listening = False
+    await town.rides()
+    town.simulator.revoke("t1")
+
+    await town.passes(5)
+
+    problem = (await town.trip()).problem
+    assert problem is not None
+    assert problem.code == "revoked_after_completion"
+
+
+async def test_a_notification_for_a_trip_with_a_problem_waits_for_the_person(town: Town) -> None:
+    town.listening = False
+    await town.rides()
+    town.refuse("query", "PARAM_ERROR", "参数错误", times=1)
+    await town.passes(5)
+    assert (await town.trip()).problem is not None
+    town.listening = True
+
+    await town.passes(60)
+    assert town.received
+    assert await town.state() is TripState.COMPLETED
+
+    await town.settlement.clear_problem("t1")
+    await town.settlement.advance("t1")
+    assert await town.state() is TripState.PAID
+
+
+async def test_two_workers_on_one_trip_open_one_order_and_announce_it_once(town: Town) -> None:
+    other = town.another_settlement()
+    await town.settlement.note_started(town.a_start())
+
+    await asyncio.gather(
+        *(settlement.advance("t1") for settlement in (town.settlement, other) for _ in range(3)),
+        return_exceptions=True,
+    )
+
+    assert await town.state() is TripState.OPEN
+    assert town.simulator.orders_created == ["t1"]
+    assert len(town.order().bodies[CallKind.CREATE]) == 1
+    assert await town.announced_types() == ["settlement.opened"]
+
+
+async def test_one_process_lets_one_task_at_a_trip(town: Town) -> None:
+    await town.settlement.note_started(town.a_start())
+
+    await asyncio.gather(*(town.settlement.advance("t1") for _ in range(5)))
+
+    assert town.calls_made("create") == 1
+    assert town.calls_made("user_service_state") == 1
+
+
+async def test_a_fact_that_comes_while_the_order_is_being_opened_is_kept(town: Town) -> None:
+    await asyncio.gather(town.starts(), town.ends(), return_exceptions=False)
+    await town.passes(11)
+    await town.passes(3)
+
+    assert await town.state() is TripState.PAID
+
+
+async def test_a_writer_who_is_overtaken_every_time_says_that_the_trip_is_busy(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.starts()
+
+    async def overtaken(*_arguments: object, **_options: object) -> bool:
+        return False
+
+    monkeypatch.setattr(town.storage, "save", overtaken)
+
+    with pytest.raises(TripBusy):
+        await town.ends()
+
+
+async def test_an_answer_that_names_another_order_is_not_believed(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides("t1")
+    await town.rides("t2")
+    query = town.payscore.query
+
+    async def other(_out_order_no: str) -> object:
+        return await query("t2")
+
+    monkeypatch.setattr(town.payscore, "query", other)
+    await town.passes(60)
+
+    problem = (await town.trip("t1")).problem
+    assert problem is not None
+    assert problem.code == "not_ours"
+
+
+async def test_a_forged_notification_in_the_queue_cannot_pay_a_trip_less_than_it_owes(town: Town) -> None:
+    town.listening = False
+    await town.rides()
+    await town.passes(3)
+    town.listening = True
+    await town.passes(15)
+    resource = dict(town.received[-1][1])
+
+    trip = await town.trip()
+    assert trip.state is TripState.PAID
+    assert resource["total_amount"] == 3_200
+
+    await town.rides("t2")
+    await town.settlement.note_paid(OrderPaid(resource=resource | {"out_order_no": "t2", "total_amount": 1}))
+
+    assert await town.state("t2") is TripState.COMPLETED

@@ -1,0 +1,251 @@
+"""A town for one test: our settlement, a database, and WeChat Pay as the simulator plays it, under one clock."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+import httpx
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from consumers import order_paid, service_changed, trip_cancelled, trip_ended, trip_started
+from payscore_worker.errors import Rejected
+from payscore_worker.events import (
+    DiscountItem,
+    FeeItem,
+    OrderPaid,
+    ServiceChanged,
+    TripCancelled,
+    TripEnded,
+    TripStarted,
+)
+from payscore_worker.reconciler import Reconciler
+from payscore_worker.settlement import Settlement, Terms
+from payscore_worker.simulator import Fault, FaultKind, Simulator, SimulatorConfig, SimulatorKeys, create_app
+from payscore_worker.simulator.ledger import LedgerEntry
+from payscore_worker.storage import CallRecord, Storage
+from payscore_worker.trip import Rules, Trip, TripState
+from payscore_worker.wechatpay import (
+    Merchant,
+    Notifications,
+    PayScore,
+    VerificationKeys,
+    WechatPayClient,
+    load_private_key,
+    payscore,
+)
+from tests.builders import NOW, PAYAFTER
+
+NOTIFY_URL: Final = "http://webhook.test/notify/payscore"
+MINUTE: Final = timedelta(minutes=1)
+
+TERMS: Final = Terms(introduction="网约车出行", start_at_event=False, service_state_ttl=timedelta(0))
+
+
+@cache
+def simulator_keys() -> SimulatorKeys:
+    """Make them once: three RSA keys take a while."""
+    return SimulatorKeys.generate()
+
+
+@cache
+def merchant_private_key() -> RSAPrivateKey:
+    return load_private_key(simulator_keys().merchant_private_key_pem)
+
+
+async def no_sleep(_seconds: float) -> None:
+    """Stand in for the pauses between quick tries."""
+
+
+@dataclass
+class Clock:
+    """The one clock of a town; it moves when a test says so."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Town:
+    """Everything a test speaks to."""
+
+    settlement: Settlement
+    reconciler: Reconciler
+    storage: Storage
+    simulator: Simulator
+    payscore: PayScore
+    notifications: Notifications
+    clock: Clock
+    rules: Rules
+    received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    listening: bool = True
+
+    @property
+    def now(self) -> datetime:
+        return self.clock()
+
+    # --- What the ride service says ---
+
+    def a_start(self, trip_id: str = "t1", **changes: Any) -> TripStarted:
+        event = TripStarted(trip_id=trip_id, openid="oPassenger", started_at=self.now, start_location="静安寺")
+        return msgspec.structs.replace(event, **changes)
+
+    async def starts(self, trip_id: str = "t1", **changes: Any) -> None:
+        await trip_started.handle(self.a_start(trip_id, **changes), self.settlement)
+
+    async def ends(self, trip_id: str = "t1", *, total_fen: int = 3_200, **changes: Any) -> None:
+        event = TripEnded(
+            trip_id=trip_id,
+            ended_at=self.now,
+            end_location="虹桥火车站",
+            fees=(FeeItem(name="里程费", amount_fen=total_fen + 300),),
+            discounts=(DiscountItem(name="优惠券", amount_fen=300),),
+            total_fen=total_fen,
+        )
+        await trip_ended.handle(msgspec.structs.replace(event, **changes), self.settlement)
+
+    async def cancels(self, trip_id: str = "t1", reason: str = "乘客取消") -> None:
+        event = TripCancelled(trip_id=trip_id, cancelled_at=self.now, reason=reason)
+        await trip_cancelled.handle(event, self.settlement)
+
+    # --- Time ---
+
+    async def passes(self, seconds: float) -> None:
+        """Let time pass: WeChat debits and calls back, the reconciler takes up what is due."""
+        self.clock.now += timedelta(seconds=seconds)
+        await self.simulator.run_once()
+        await self.reconciler.run_once()
+        await self.simulator.run_once()
+
+    async def rides(self, trip_id: str = "t1", seconds: float = 600) -> None:
+        """Start a trip, ride, and end it."""
+        await self.starts(trip_id)
+        await self.passes(seconds)
+        await self.ends(trip_id)
+
+    # --- What can be seen ---
+
+    async def trip(self, trip_id: str = "t1") -> Trip:
+        trip = await self.storage.load(trip_id)
+        assert trip is not None
+        return trip
+
+    async def state(self, trip_id: str = "t1") -> TripState:
+        return (await self.trip(trip_id)).state
+
+    def order(self, trip_id: str = "t1") -> LedgerEntry:
+        return self.simulator.ledger_entry(trip_id)
+
+    def charged_fen(self, trip_id: str = "t1") -> int:
+        return self.order(trip_id).charged_fen
+
+    async def call(self, kind: str, trip_id: str = "t1") -> CallRecord:
+        call = await self.storage.last_call(trip_id, kind)
+        assert call is not None
+        return call
+
+    async def announced(self) -> list[tuple[str, dict[str, Any]]]:
+        """Take what waits in the outbox: type and data."""
+        rows = await self.storage.claim_outbox(now=self.now, lease=MINUTE, limit=100)
+        await self.storage.mark_published([row.id for row in rows], now=self.now)
+        return [(row.type, msgspec.json.decode(row.body)["data"]) for row in rows]
+
+    async def announced_types(self) -> list[str]:
+        return [type_ for type_, _ in await self.announced()]
+
+    def calls_made(self, kind: str) -> int:
+        return sum(call.kind == kind for call in self.simulator.calls(10_000))
+
+    # --- What goes wrong ---
+
+    def another_settlement(self) -> Settlement:
+        """Be a second worker on the same database."""
+        return Settlement(storage=self.storage, payscore=self.payscore, rules=self.rules, terms=TERMS, clock=self.clock)
+
+    def fault(self, fault: FaultKind, call: str, **options: Any) -> None:
+        self.simulator.add_fault(Fault(fault, call=call, **options))
+
+    def refuse(
+        self, call: str, code: str, message: str, *, sub_code: int = 0, status: int = 400, **options: Any
+    ) -> None:
+        fault = Fault(
+            FaultKind.REFUSE, call=call, status=status, code=code, message=message, sub_code=sub_code, **options
+        )
+        self.simulator.add_fault(fault)
+
+    # --- WeChat's callbacks ---
+
+    async def receive(self, request: httpx.Request) -> httpx.Response:
+        """Be webhook, broker and consumer in one."""
+        if not self.listening:
+            return httpx.Response(503)
+        notification = await self.notifications.open(request.headers, await request.aread())
+        resource = msgspec.json.decode(notification.resource, type=dict[str, Any])
+        self.received.append((notification.event_type, resource))
+        try:
+            if notification.event_type == "PAYSCORE.USER_PAID":
+                await order_paid.handle(OrderPaid(resource=resource), self.settlement)
+            else:
+                await service_changed.handle(ServiceChanged(resource=resource), self.settlement)
+        except Rejected:
+            return httpx.Response(200)  # it would lie in the dead-letter queue
+        return httpx.Response(200)
+
+
+@asynccontextmanager
+async def a_town(
+    storage: Storage, family: str, *, terms: Terms = TERMS, rules: dict[str, Any] | None = None, **config: Any
+) -> AsyncIterator[Town]:
+    """Build a town; `rules` and `config` change the defaults of our rules and of the simulator."""
+    keys = simulator_keys()
+    clock = Clock()
+    town: Town
+
+    async def receive(request: httpx.Request) -> httpx.Response:
+        return await town.receive(request)
+
+    simulator = Simulator(
+        SimulatorConfig(keys=keys, notify_url=NOTIFY_URL, **config),
+        clock=clock,
+        http=httpx.AsyncClient(transport=httpx.MockTransport(receive)),
+    )
+    apiv3_keys = (keys.apiv3_key.encode(),)
+    verification = VerificationKeys(apiv3_keys=apiv3_keys, clock=clock)
+    client = WechatPayClient(
+        merchant=Merchant(
+            mchid=keys.mchid,
+            appid=keys.appid,
+            service_id=keys.service_id,
+            serial_no=keys.merchant.serial_no,
+            private_key=merchant_private_key(),
+            apiv3_keys=apiv3_keys,
+            apiv2_key=keys.apiv2_key,
+            notify_url=NOTIFY_URL,
+        ),
+        keys=verification,
+        base_urls=["http://wechatpay.test"],
+        transport=httpx.ASGITransport(create_app(simulator)),
+        clock=clock,
+        sleep=no_sleep,
+    )
+    speaking = payscore(family, client)
+    needs_ticket, capped = speaking.needs_finish_ticket, speaking.total_cap_fen(1) is not None
+    own_rules = replace(PAYAFTER, needs_finish_ticket=needs_ticket, capped_by_risk_amount=capped, **(rules or {}))
+    settlement = Settlement(storage=storage, payscore=speaking, rules=own_rules, terms=terms, clock=clock)
+    town = Town(
+        settlement=settlement,
+        reconciler=Reconciler(storage=storage, settlement=settlement, clock=clock),
+        storage=storage,
+        simulator=simulator,
+        payscore=speaking,
+        notifications=Notifications(keys=verification, apiv3_keys=apiv3_keys, clock=clock),
+        clock=clock,
+        rules=own_rules,
+    )
+    yield town
+    await client.aclose()

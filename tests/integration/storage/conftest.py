@@ -1,0 +1,3 @@
+from tests.integration.databases import database_url, empty_database_url, storage
+
+__all__ = ["database_url", "empty_database_url", "storage"]

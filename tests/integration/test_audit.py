@@ -1,0 +1,153 @@
+"""The audit finds what is wrong with the books, names it, and is content with books that are in order."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from payscore_worker.audit import Finding, audit_books, audit_queues, audit_wechatpay
+from payscore_worker.messaging.inspect import Depth
+from payscore_worker.simulator import FaultKind
+from payscore_worker.storage import Storage
+from payscore_worker.storage.engine import engine_for
+from payscore_worker.storage.reports import Reports
+from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.settlement.town import Town, a_town
+
+__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+
+TAMPERED: Final = {
+    "paid is what was owed": "UPDATE trip SET paid_fen = paid_fen - 1 WHERE trip_id = 'paid'",
+    "paid trips were completed by us": "DELETE FROM wechatpay_call WHERE trip_id = 'paid' AND kind = 'complete'",
+    "paid trips are announced as paid": "DELETE FROM trip_event WHERE trip_id = 'paid' AND type = 'settlement.paid'",
+    "declined trips are announced": "DELETE FROM trip_event WHERE type = 'settlement.declined'",
+    "cancelled trips are announced": "DELETE FROM trip_event WHERE type = 'settlement.cancelled'",
+    "problems are announced": "UPDATE trip SET problem = '{}' WHERE trip_id = 'paid'",
+    "open orders were asked for": "DELETE FROM wechatpay_call WHERE trip_id = 'open'",
+    "trips that are over are not due": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'paid'",
+    "somebody will look at every unfinished trip": "UPDATE trip SET due_at = NULL WHERE trip_id = 'open'",
+    "due trips are taken up": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'open'",
+    "announcements are published": (
+        "UPDATE trip_event SET pending = true WHERE trip_id = 'paid' AND type = 'settlement.paid'"
+    ),
+    "conservation": "DELETE FROM trip WHERE trip_id = 'open'",
+}
+"""What was done behind our back, by the check that must find it."""
+
+
+async def a_day(town: Town) -> None:
+    """Settle a trip, and have one of every other kind."""
+    await town.rides("paid")
+    await town.passes(3)
+    await town.cancels("cancelled")
+    await town.starts("declined", openid="oWithout")
+    await town.starts("open", openid="oRider")
+    await town.announced()
+
+
+@pytest.fixture
+async def town(storage: Storage) -> AsyncIterator[Town]:
+    async with a_town(storage, "payafter") as town:
+        town.simulator.close_service("oWithout")
+        await a_day(town)
+        yield town
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    async with engine_for(database_url) as engine:
+        yield engine
+
+
+def wrong(findings: list[Finding]) -> dict[str, tuple[str, ...]]:
+    return {finding.check: finding.trips for finding in findings if not finding.ok}
+
+
+async def test_books_in_order_are_found_to_be_so_and_add_up(town: Town, engine: AsyncEngine) -> None:
+    findings = await audit_books(Reports(engine), town.now)
+
+    assert wrong(findings) == {}
+    conservation = next(finding for finding in findings if finding.check == "conservation")
+    assert conservation.detail == ("4 noted = 1 settled + 1 declined + 1 cancelled + 1 waiting + 0 with a problem")
+
+
+async def test_every_check_is_tampered_with_here(town: Town, engine: AsyncEngine) -> None:
+    checks = {finding.check for finding in await audit_books(Reports(engine), town.now)}
+
+    assert checks == set(TAMPERED)
+
+
+@pytest.mark.parametrize("check", TAMPERED)
+async def test_what_was_done_behind_our_back_is_found_and_the_trip_is_named(
+    check: str, town: Town, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(TAMPERED[check]))
+
+    found = wrong(await audit_books(Reports(engine), town.now + timedelta(minutes=10)))
+
+    assert check in found
+    if check != "conservation":
+        assert len(found[check]) == 1
+
+
+async def test_a_dead_letter_and_a_missing_queue_are_not_fine_and_what_is_on_its_way_is() -> None:
+    depths = [
+        Depth(queue="payscore.trip-started", ready=2, unacked=None, consumers=1, dead=0),
+        Depth(queue="payscore.trip-ended", ready=0, unacked=None, consumers=1, dead=3),
+        Depth(queue="payscore.order-paid", ready=None, unacked=None, consumers=None, dead=None),
+    ]
+
+    findings = {finding.check: finding for finding in audit_queues(depths, pending=1)}
+
+    assert [check for check, finding in findings.items() if finding.ok] == ["in flight"]
+    assert findings["every queue stands"].detail == "payscore.order-paid"
+    assert findings["no dead letters"].detail == "3 in payscore.trip-ended.dead"
+    assert findings["in flight"].detail == "2 messages in queues, 1 announcements in the outbox"
+
+
+async def test_wechat_pay_is_asked_about_every_trip_of_the_sample_and_agrees(town: Town, engine: AsyncEngine) -> None:
+    rows = await Reports(engine).sample(10)
+
+    finding = await audit_wechatpay(rows, town.payscore)
+
+    assert (finding.ok, finding.detail) == (True, "4 trips agree")
+
+
+@pytest.mark.parametrize(
+    ("trip_id", "tampered", "said"),
+    [
+        ("paid", "UPDATE trip SET paid_fen = paid_fen - 1 WHERE trip_id = 'paid'", "paid 3200 of 3200"),
+        ("paid", "UPDATE trip SET state = 'CANCELLED' WHERE trip_id = 'paid'", "CANCELLED"),
+        (
+            "open",
+            "UPDATE trip SET state = 'PAID', paid_fen = 1 WHERE trip_id = 'open'",
+            "open: PAID, and WeChat Pay: RUNNING",
+        ),
+        ("open", "UPDATE trip SET out_order_no = 'nobodys' WHERE trip_id = 'open'", "no such order"),
+    ],
+)
+async def test_a_trip_that_wechat_pay_tells_otherwise_is_named_with_its_word(
+    town: Town, engine: AsyncEngine, trip_id: str, tampered: str, said: str
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(tampered))
+    rows = await Reports(engine).sample(10)
+
+    finding = await audit_wechatpay(rows, town.payscore)
+
+    assert not finding.ok
+    assert finding.detail.startswith(f"{trip_id}: ")
+    assert said in finding.detail
+
+
+async def test_a_wechat_pay_that_cannot_be_asked_is_not_taken_for_agreement(town: Town, engine: AsyncEngine) -> None:
+    town.fault(FaultKind.UNAVAILABLE, "query", times=None)
+
+    finding = await audit_wechatpay(await Reports(engine).sample(10), town.payscore)
+
+    assert not finding.ok
+    assert "could not be asked" in finding.detail

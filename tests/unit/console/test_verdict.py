@@ -1,0 +1,128 @@
+"""Is money stuck: what is said in which situation, the worst first."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from payscore_worker.console.depths import Look
+from payscore_worker.console.verdict import Severity, Situation, findings, worst
+from payscore_worker.console.words import WORDS
+from payscore_worker.messaging.inspect import Depth
+from payscore_worker.storage.standing import Some, Standing
+
+NOW: Final = datetime(2026, 5, 1, tzinfo=UTC)
+MINUTE: Final = timedelta(minutes=1)
+NONE: Final = Some(count=0, oldest=timedelta())
+
+CALM: Final = Standing(
+    states=dict.fromkeys(("NOTED", "OPEN", "COMPLETED"), NONE),
+    with_problem=NONE,
+    stale=0,
+    overdue=0,
+    due_lag=timedelta(),
+    calls_out={"create": NONE, "complete": NONE},
+    outstanding_fen=0,
+    outbox=NONE,
+)
+
+
+def a_depth(**changes: Any) -> Depth:
+    return replace(Depth(queue="q", ready=0, unacked=None, consumers=1, dead=0), **changes)
+
+
+def a_situation(*depths: Depth, standing: Standing | None = CALM, **changes: Any) -> Situation:
+    situation = Situation(
+        now=NOW,
+        standing=standing,
+        look=Look(NOW, depths or (a_depth(),)),
+        breaker="",
+        watching_since=NOW,
+        is_linked=True,
+        is_consuming=True,
+    )
+    return replace(situation, **changes)
+
+
+def said(situation: Situation) -> list[tuple[str, Severity]]:
+    found = findings(situation)
+    assert all(finding.key in WORDS for finding in found)
+    assert [finding.severity for finding in found] == sorted((one.severity for one in found), reverse=True)
+    return [(finding.key, finding.severity) for finding in found]
+
+
+def test_where_nothing_is_wrong_nothing_is_said() -> None:
+    assert said(a_situation()) == []
+    assert worst([]) is Severity.FINE
+
+
+@pytest.mark.parametrize(
+    ("situation", "key"),
+    [
+        (a_situation(breaker="unreachable"), "finding_breaker"),
+        (a_situation(is_linked=False, is_consuming=False), "finding_broker"),
+        (a_situation(is_consuming=False), "finding_deaf"),
+        (a_situation(standing=None), "finding_database"),
+        (a_situation(a_depth(ready=None, dead=None)), "finding_queue_missing"),
+        (a_situation(a_depth(ready=1, consumers=0)), "finding_no_consumer"),
+        (a_situation(standing=replace(CALM, due_lag=6 * MINUTE)), "finding_due"),
+    ],
+)
+def test_what_stands_in_everybody_s_way_means_that_money_is_stuck(situation: Situation, key: str) -> None:
+    assert said(situation) == [(key, Severity.STUCK)]
+
+
+@pytest.mark.parametrize(
+    ("situation", "key"),
+    [
+        (a_situation(a_depth(dead=2)), "finding_dead"),
+        (a_situation(a_depth(queue="q.replay", ready=1, dead=None)), "finding_staged"),
+        (a_situation(now=NOW + 2 * MINUTE), "finding_unseen"),
+        (a_situation(now=NOW + 2 * MINUTE, look=None), "finding_unseen"),
+        (a_situation(standing=replace(CALM, with_problem=Some(count=1, oldest=MINUTE))), "finding_problems"),
+        (a_situation(standing=replace(CALM, outbox=Some(count=1, oldest=6 * MINUTE))), "finding_outbox"),
+        (a_situation(standing=replace(CALM, overdue=1)), "finding_overdue"),
+        (a_situation(standing=replace(CALM, stale=1)), "finding_stale"),
+        (
+            a_situation(standing=replace(CALM, calls_out={"complete": Some(count=1, oldest=11 * MINUTE)})),
+            "finding_unanswered",
+        ),
+    ],
+)
+def test_what_is_about_some_trips_needs_a_person(situation: Situation, key: str) -> None:
+    assert said(situation) == [(key, Severity.LOOK)]
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        a_situation(standing=replace(CALM, due_lag=4 * MINUTE)),
+        a_situation(standing=replace(CALM, outbox=Some(count=9, oldest=4 * MINUTE))),
+        a_situation(standing=replace(CALM, calls_out={"create": Some(count=9, oldest=9 * MINUTE)})),
+        a_situation(a_depth(ready=900)),
+        a_situation(a_depth(ready=0, consumers=0)),
+        a_situation(a_depth(queue="payscore.retry.5s", ready=9, consumers=0, dead=None)),
+        a_situation(now=NOW + MINUTE),
+        a_situation(look=None),
+    ],
+)
+def test_what_passes_by_itself_is_not_worth_a_word(situation: Situation) -> None:
+    assert said(situation) == []
+
+
+def test_queues_that_are_left_alone_while_wechat_pay_is_out_are_no_news() -> None:
+    assert said(a_situation(a_depth(ready=9, consumers=0), breaker="trouble")) == [("finding_breaker", Severity.STUCK)]
+
+
+def test_an_old_look_accuses_nobody() -> None:
+    old = a_situation(a_depth(ready=9, consumers=0), now=NOW + 2 * MINUTE)
+
+    assert said(old) == [("finding_unseen", Severity.LOOK)]
+
+
+def test_the_worst_stands_first() -> None:
+    both = a_situation(a_depth(dead=1), is_consuming=False, standing=replace(CALM, stale=1))
+
+    assert [key for key, _ in said(both)] == ["finding_deaf", "finding_dead", "finding_stale"]
+    assert worst(findings(both)) is Severity.STUCK

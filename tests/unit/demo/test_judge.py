@@ -1,0 +1,132 @@
+"""The judge of a demo finds whatever is wrong: a demo that cannot fail proves nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from payscore_worker.demo.judge import MAX_PROBLEMS, Evidence, judge
+from payscore_worker.demo.plan import PlannedTrip
+from payscore_worker.demo.play import Heard
+from payscore_worker.trip import TripState
+
+PAID = PlannedTrip(
+    trip_id="t1", openid="o1", begins_after_seconds=0, messages=(), must_end=TripState.PAID, owed_fen=3200
+)
+DECLINED = replace(PAID, trip_id="t2", must_end=TripState.DECLINED, owed_fen=0)
+
+Case = dict[str, Any]
+
+
+def a_case() -> Case:
+    """Everything as it should be."""
+    return {
+        "heard": {
+            "t1": {"settlement.opened": {"e1"}, "settlement.paid": {"e2"}},
+            "t2": {"settlement.declined": {"e3"}},
+        },
+        "said_fen": 3200,
+        "rows": {
+            "t1": {"out_order_no": "t1", "state": "PAID", "paid_fen": 3200, "problem": None},
+            "t2": {"out_order_no": "t2", "state": "DECLINED", "paid_fen": None, "problem": None},
+        },
+        "ledger": {"t1": {"charged_fen": 3200, "charges": [1], "bodies": {"create": ["a"], "complete": ["b"]}}},
+        "left_over": {},
+    }
+
+
+def problems(case: Case) -> list[str]:
+    heard = {
+        trip_id: Heard(ids=ids, data={"settlement.paid": {"paid_fen": case["said_fen"]}})
+        for trip_id, ids in case["heard"].items()
+    }
+    evidence = Evidence(heard=heard, rows=case["rows"], ledger=case["ledger"], left_over=case["left_over"])
+    return judge([PAID, DECLINED], evidence).problems
+
+
+async def test_a_demo_in_which_all_is_well_has_no_problems() -> None:
+    assert problems(a_case()) == []
+
+
+def lose_the_row(case: Case) -> None:
+    del case["rows"]["t1"]
+
+
+def end_elsewhere(case: Case) -> None:
+    case["rows"]["t1"]["state"] = "COMPLETED"
+
+
+def store_less(case: Case) -> None:
+    case["rows"]["t1"]["paid_fen"] = 3199
+
+
+def charge_nothing(case: Case) -> None:
+    case["ledger"] = {}
+
+
+def charge_more(case: Case) -> None:
+    case["ledger"]["t1"]["charged_fen"] = 6400
+
+
+def charge_twice(case: Case) -> None:
+    case["ledger"]["t1"]["charges"] = [1, 2]
+
+
+def charge_the_declined(case: Case) -> None:
+    case["ledger"]["t2"] = {"charged_fen": 100, "charges": [1], "bodies": {}}
+
+
+def send_another_body(case: Case) -> None:
+    case["ledger"]["t1"]["bodies"]["complete"] = ["b", "c"]
+
+
+def announce_nothing(case: Case) -> None:
+    del case["heard"]["t1"]["settlement.paid"]
+
+
+def announce_under_two_ids(case: Case) -> None:
+    case["heard"]["t1"]["settlement.paid"] = {"e2", "e9"}
+
+
+def announce_another_amount(case: Case) -> None:
+    case["said_fen"] = 1
+
+
+def leave_a_message(case: Case) -> None:
+    case["left_over"] = {"payscore.trip-ended.dead": 1}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lose_the_row,
+        end_elsewhere,
+        store_less,
+        charge_nothing,
+        charge_more,
+        charge_twice,
+        charge_the_declined,
+        send_another_body,
+        announce_nothing,
+        announce_under_two_ids,
+        announce_another_amount,
+        leave_a_message,
+    ],
+)
+async def test_whatever_is_wrong_is_found(spoil: Callable[[Case], None]) -> None:
+    case = a_case()
+    spoil(case)
+
+    assert problems(case)
+
+
+async def test_a_thousand_problems_are_told_as_a_few_and_a_number() -> None:
+    trips = [replace(PAID, trip_id=f"t{number}") for number in range(1000)]
+    evidence = Evidence(heard={}, rows={}, ledger={}, left_over={})
+
+    verdict = judge(trips, evidence)
+
+    assert len(verdict.problems) == MAX_PROBLEMS + 1
+    assert verdict.problems[-1] == f"and {1000 - MAX_PROBLEMS} more"
+    assert not verdict.ok

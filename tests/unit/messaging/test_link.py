@@ -1,0 +1,107 @@
+"""Ending what a broken link left behind, and telling a wish from an accident."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from payscore_worker.messaging.link import (
+    LONGEST_PAUSE_SECONDS,
+    LinkBroken,
+    _pauses,
+    is_cancelled,
+    race,
+    translated,
+)
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def fail() -> None:
+    raise ConnectionResetError
+
+
+async def test_the_first_to_end_ends_the_others() -> None:
+    ended = False
+
+    async def tidy_up() -> None:
+        nonlocal ended
+        try:
+            await forever()
+        finally:
+            ended = True
+
+    await race(tidy_up(), asyncio.sleep(0), tidy_up())
+
+    assert ended
+
+
+async def test_what_the_first_raises_is_raised() -> None:
+    with pytest.raises(ConnectionResetError):
+        await race(forever(), fail())
+
+
+async def test_a_race_that_is_cancelled_ends_all() -> None:
+    others: list[asyncio.Task[None]] = []
+
+    async def enter() -> None:
+        task: asyncio.Task[None] | None = asyncio.current_task()
+        assert task is not None
+        others.append(task)
+        await forever()
+
+    running = asyncio.create_task(race(enter(), enter()))
+    await asyncio.sleep(0.01)
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert all(task.cancelled() for task in others)
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_a_broken_link() -> None:
+    with pytest.raises(LinkBroken), translated():
+        raise asyncio.CancelledError
+
+
+async def test_a_part_that_was_cancelled_by_nobody_is_a_broken_link_too() -> None:
+    async def give_up() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(LinkBroken), translated():
+        await race(forever(), give_up())
+
+
+async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
+    async def work() -> None:
+        with translated():
+            await forever()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_time_out_stays_one() -> None:
+    async def wait() -> None:
+        async with asyncio.timeout(0):
+            with translated():
+                await forever()
+
+    with pytest.raises(TimeoutError):
+        await wait()
+    assert not is_cancelled()
+
+
+def test_pauses_grow_to_a_limit_and_are_never_quite_the_same() -> None:
+    series = [[next(pauses) for _ in range(10)] for pauses in (_pauses(), _pauses())]
+
+    for pauses in series:
+        assert all(later > earlier for earlier, later in pairwise(pauses[:4]))
+        assert max(pauses) <= 1.5 * LONGEST_PAUSE_SECONDS
+    assert series[0] != series[1]

@@ -1,0 +1,205 @@
+"""The documents agree with the code, with each other, and with the files they point to."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Final
+
+import jsonschema
+import msgspec
+import pytest
+import yaml
+
+from payscore_worker.cli import COMMANDS
+from payscore_worker.events import TripEnded, TripStarted
+from payscore_worker.messaging.topology import QUEUES
+from payscore_worker.settings import PARTS, Part, WebhookSettings
+
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
+READMES: Final = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+CHINESE_INDEX: Final = ROOT / "docs" / "zh-CN" / "README.md"
+CHINESE_PAGES: Final = [*sorted({*ROOT.glob("docs/zh-CN/*.md")} - {CHINESE_INDEX}), ROOT / "README.zh-CN.md"]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def asyncapi() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text(encoding="utf-8"))
+    return document
+
+
+def examples(page: Path) -> list[dict[str, Any]]:
+    blocks = re.findall(r"```json\n(.+?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [json.loads(block) for block in blocks]
+
+
+def test_the_asyncapi_document_is_what_the_code_says_now() -> None:
+    said_now = json.loads(json.dumps(script("asyncapi").document()))
+
+    assert asyncapi() == said_now, "run `make docs`"
+
+
+@pytest.mark.parametrize(("language", "name"), [("en", "settings.md"), ("zh-CN", "zh-CN/settings.md")])
+def test_the_page_of_settings_is_what_the_code_says_now(language: str, name: str) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+    assert text.rstrip() == "\n".join(script("settings").page(language)).rstrip(), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "says", "complaint"),
+    [
+        ("Moon", "webhook_port", "a port number; 0 for any free one", "Moon has no Chinese description"),
+        ("Webhook", "webhook_moon", "a phase", "PAYSCORE_WEBHOOK_MOON has no Chinese description"),
+        ("Webhook", "webhook_port", "no longer a port", "PAYSCORE_WEBHOOK_PORT is now described as"),
+    ],
+)
+def test_there_is_no_chinese_page_of_settings_before_all_is_translated(
+    part: str, setting: str, says: str, complaint: str
+) -> None:
+    settings = script("settings")
+    text = Annotated[str, msgspec.Meta(description=says)]
+    unheard_of = msgspec.defstruct(
+        f"{part}Settings", [(setting, text)], bases=(Part,), namespace={"__doc__": WebhookSettings.__doc__}
+    )
+
+    with pytest.raises(settings.Untranslated, match=complaint):
+        list(settings.page("zh-CN", [unheard_of]))
+
+
+def test_every_chinese_description_is_of_a_setting_that_there_is() -> None:
+    words = script("settings").in_chinese()
+    parts = {part.__name__.removesuffix("Settings") for part in PARTS}
+
+    assert set(words.titles) == set(words.parts) == parts
+    assert set(words.settings) == {field.encode_name for part in PARTS for field in msgspec.structs.fields(part)}
+
+
+def test_every_reference_in_the_asyncapi_document_leads_somewhere() -> None:
+    document = asyncapi()
+
+    def follow(node: object) -> None:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                target: Any = document
+                for part in node["$ref"].removeprefix("#/").split("/"):
+                    target = target[part]
+            for value in node.values():
+                follow(value)
+        elif isinstance(node, list):
+            for value in node:
+                follow(value)
+
+    follow(document)
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_messages_of_the_readme_are_accepted_by_the_code_and_by_the_schema(readme: Path) -> None:
+    started, ended = examples(readme)
+    TripStarted.read(json.dumps(started).encode())
+    TripEnded.read(json.dumps(ended).encode())
+    document = asyncapi()
+
+    for type_, example in (("trip.started", started), ("trip.ended", ended)):
+        payload = document["components"]["messages"][type_]["payload"]
+        envelope = {"specversion": "1.0", "id": "e1", "source": "ride", "type": type_, "data": example}
+        for message in (example, envelope):
+            jsonschema.validate(message, {**payload, "components": document["components"]})
+        without = {name: value for name, value in example.items() if name != "trip_id"}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(without, {**payload, "components": document["components"]})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.+?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_every_command_that_the_readme_names_exists(readme: Path) -> None:
+    named = set(re.findall(r"payscore-worker ([a-z]+)", readme.read_text(encoding="utf-8")))
+
+    assert named
+    assert named <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_readme_names_every_make_target_for_newcomers(readme: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make ([a-z-]+)", readme.read_text(encoding="utf-8"), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
+
+
+def test_every_queue_of_the_topology_is_in_the_asyncapi_document() -> None:
+    channels = asyncapi()["channels"]
+
+    for binding in QUEUES.values():
+        for routing_key in binding.routing_keys:
+            assert channels[routing_key]["bindings"]["amqp"]["exchange"]["name"] == binding.exchange
+
+
+def test_every_decision_is_listed() -> None:
+    listed = (ROOT / "docs" / "adr" / "README.md").read_text(encoding="utf-8")
+
+    for page in (ROOT / "docs" / "adr").glob("0*.md"):
+        assert page.name in listed
+
+
+@pytest.mark.parametrize("page", CHINESE_PAGES, ids=lambda page: page.name)
+def test_a_chinese_page_and_its_english_one_point_to_each_other(page: Path) -> None:
+    english = english_page(page)
+    pointed_to = re.findall(r"\[[^]]+\]\(([^)#\s]+)\)", english.read_text(encoding="utf-8"))
+
+    assert page in {(english.parent / target).resolve() for target in pointed_to}, f"{english.name} has no link"
+
+
+@pytest.mark.parametrize("page", CHINESE_PAGES, ids=lambda page: page.name)
+def test_a_chinese_page_names_all_that_its_english_one_names(page: Path) -> None:
+    missing = names(english_page(page)) - names(page)
+
+    assert not missing
+
+
+def english_page(page: Path) -> Path:
+    link = re.search(r"\[English\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8"))
+    assert link is not None, f"{page.name} has no [English] link"
+    return (page.parent / link[1]).resolve()
+
+
+def names(page: Path) -> set[str]:
+    """Read what a page sets as code, in text and tables: commands, members, states, figures."""
+    text = re.sub(r"```.+?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return set(re.findall(r"`([^`\n]+)`", text))
+
+
+def test_every_row_column_and_problem_of_the_state_table_is_explained_in_chinese() -> None:
+    english = (ROOT / "docs" / "state-table.md").read_text(encoding="utf-8")
+    chinese = (ROOT / "docs" / "zh-CN" / "state-table.md").read_text(encoding="utf-8")
+    first_cells = [line.split("|")[1] for line in chinese.splitlines() if line.startswith("|")]
+    explained = {word.strip(" `") for cell in first_cells for word in re.split("[、，]", cell)}
+
+    _, *tables = re.findall(r"(?:^\|.*\n?)+", english, re.MULTILINE)
+    for table in tables:
+        header, _, *rows = ([cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines())
+        problems = set(re.findall(r"problem (\w+)", table)) - {"CODE"}
+        assert {*header[1:], *(row[0] for row in rows), *problems} <= explained
+
+
+def test_every_chinese_page_is_listed() -> None:
+    listed = CHINESE_INDEX.read_text(encoding="utf-8")
+
+    for page in CHINESE_PAGES:
+        assert f"]({page.name})" in listed or f"](../../{page.name})" in listed, page.name

@@ -1,0 +1,630 @@
+import asyncio
+import logging
+import re
+import traceback
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.contextvars import get_contextvars, merge_contextvars
+from structlog.testing import capture_logs
+
+from payscore_worker.errors import (
+    OutcomeUnknown,
+    Refusal,
+    WechatPayError,
+    WechatPayRejected,
+    WechatPayUnavailable,
+)
+from payscore_worker.wechatpay import Call, CallKind, VerificationKeys, WechatPayClient
+from payscore_worker.wechatpay.auth import MAX_ANSWER_BYTES
+from payscore_worker.wechatpay.client import PAUSE_SECONDS
+from payscore_worker.wechatpay.signatures import request_text
+from tests.unit.wechatpay.vectors import APIV3_KEY, CERTIFICATE_SERIAL
+from tests.unit.wechatpay.wechat import (
+    BACKUP,
+    NOW,
+    PRIMARY,
+    PUBLIC_KEY_ID,
+    Clock,
+    Pauses,
+    Reply,
+    Wechat,
+    a_certificate,
+    a_client,
+    a_key,
+    a_merchant,
+    a_success,
+    an_error,
+    certificate_mode,
+    certificates_body,
+    merchant_key,
+    public_key_mode,
+)
+
+COMPLETE = Call(CallKind.COMPLETE, "POST", "/v3/payscore/serviceorder/trip-1/complete", '{"name":"用车"}'.encode())
+QUERY = Call(CallKind.QUERY, "GET", "/v3/payscore/serviceorder?service_id=500001&appid=wx1&out_order_no=trip-1")
+ASK = Call(CallKind.USER_SERVICE_STATE, "GET", "/v3/payscore/user-service-state?appid=wx1&openid=oUpF8uMuAJO_M2px")
+
+
+def beginning(content: bytes) -> str:
+    return repr(content[:12])
+
+
+def refused_connection() -> httpx.ConnectError:
+    return httpx.ConnectError("All connection attempts failed")
+
+
+# --- Signing ---
+
+
+def verify_authorization(request: httpx.Request) -> dict[str, str]:
+    """Check a request's signature as WeChat Pay would; returns what the header says."""
+    named = dict(re.findall(r'(\w+)="([^"]*)"', request.headers["Authorization"]))
+    signed = request_text(
+        method=request.method,
+        target=request.url.raw_path.decode(),
+        timestamp=int(named["timestamp"]),
+        nonce=named["nonce_str"],
+        body=request.content,
+    )
+    merchant_key().public_key().verify(b64decode(named["signature"]), signed, PKCS1v15(), SHA256())
+    return named
+
+
+@pytest.mark.parametrize("call", [COMPLETE, QUERY])
+async def test_a_call_goes_out_signed_as_it_is(clock: Clock, wechat: Wechat, call: Call) -> None:
+    await a_client(wechat, clock=clock).send(call)
+
+    (request,) = wechat.requests
+    named = verify_authorization(request)
+    assert named["mchid"] == "1230000109"
+    assert named["serial_no"] == CERTIFICATE_SERIAL
+    assert named["timestamp"] == str(int(NOW.timestamp()))
+    assert (request.method, request.url.raw_path.decode(), request.content) == (call.method, call.path, call.body)
+
+
+async def test_a_call_says_what_it_takes_and_who_asks(clock: Clock, wechat: Wechat) -> None:
+    client = a_client(wechat, clock=clock)
+    await client.send(COMPLETE)
+    await client.send(QUERY)
+
+    complete, query = wechat.requests
+    assert complete.headers["Accept"] == query.headers["Accept"] == "application/json"
+    assert complete.headers["User-Agent"].startswith("payscore-worker/")
+    assert complete.headers["Content-Type"] == "application/json"
+    assert "Content-Type" not in query.headers
+    assert complete.headers["Wechatpay-Serial"] == PUBLIC_KEY_ID
+    assert complete.extensions["timeout"] == {"connect": 3, "read": 10, "write": 10, "pool": 10}
+
+
+async def test_the_answer_carries_status_request_id_and_attempts(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [a_success({"order_id": "42"})]
+
+    answer = await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert (answer.status, answer.request_id, answer.attempts) == (200, "08F1-1", 1)
+    assert answer.data == {"order_id": "42"}
+
+
+async def test_an_empty_204_is_verified_and_taken(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [a_success(status=204, content=b"")]
+
+    answer = await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert (answer.status, answer.data) == (204, {})
+
+
+# --- Verifying ---
+
+
+def tampered(_: httpx.Request) -> httpx.Response:
+    response = a_success({"total_amount": 4000})
+    return httpx.Response(200, content=response.content.replace(b"4000", b"1"), headers=response.headers)
+
+
+def without_headers(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={"order_id": "1"})
+
+
+def probing(_: httpx.Request) -> httpx.Response:
+    response = a_success()
+    response.headers["Wechatpay-Signature"] = "WECHATPAY/SIGNTEST/" + response.headers["Wechatpay-Signature"]
+    return response
+
+
+UNBELIEVABLE: list[Reply] = [
+    tampered,
+    without_headers,
+    probing,
+    lambda _: a_success(key=a_key("somebody")),
+    lambda _: a_success(serial="PUB_KEY_ID_9999"),
+    lambda _: a_success(at=NOW - timedelta(seconds=300)),
+    lambda _: a_success(at=NOW + timedelta(seconds=300)),
+    lambda _: a_success(status=204, content=b"", key=a_key("somebody")),
+]
+NAMES = ["tampered", "unsigned", "probe", "other key", "unknown serial", "300 s old", "300 s ahead", "204, other key"]
+
+
+@pytest.mark.parametrize("reply", UNBELIEVABLE, ids=NAMES)
+async def test_a_success_that_nothing_proves_is_an_unknown_outcome(clock: Clock, wechat: Wechat, reply: Reply) -> None:
+    wechat.replies = [reply] * 3
+
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert (unknown.value.attempts, unknown.value.status) == (3, 204 if reply is UNBELIEVABLE[-1] else 200)
+
+
+@pytest.mark.parametrize("reply", UNBELIEVABLE, ids=NAMES)
+async def test_after_a_probe_the_next_signed_answer_is_taken(clock: Clock, wechat: Wechat, reply: Reply) -> None:
+    wechat.replies = [reply, a_success({"order_id": "42"})]
+
+    answer = await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert (answer.attempts, answer.data) == (2, {"order_id": "42"})
+
+
+async def test_an_answer_under_a_new_certificate_makes_us_fetch_it_once(clock: Clock, wechat: Wechat) -> None:
+    serial, key = "7F00AA11", a_key("new")
+    content = certificates_body({serial: a_certificate(key)})
+    wechat.certificates = [a_success(content=content, serial=serial, key=key)]
+    wechat.replies = [a_success(serial=serial, key=key) for _ in range(11)]
+    client = a_client(wechat, clock=clock, keys=certificate_mode(clock))
+
+    answers = await asyncio.gather(*(client.send(COMPLETE) for _ in range(10)))
+
+    assert all(answer.attempts == 1 for answer in answers)
+    assert wechat.asked_for("/v3/certificates") == 1
+    await client.send(QUERY)
+    assert wechat.requests[-1].headers["Wechatpay-Serial"] == serial
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"{", b'"x"', b"\xff", b'{"a":' * 60_000], ids=beginning)
+async def test_a_signed_answer_that_is_no_json_object_is_unknown(clock: Clock, wechat: Wechat, content: bytes) -> None:
+    wechat.replies = [a_success(content=content)] * 3
+
+    with pytest.raises(OutcomeUnknown):
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+
+async def test_accepted_for_later_is_not_yet_done(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [a_success(status=202)] * 3
+
+    with pytest.raises(OutcomeUnknown):
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+
+async def test_an_endless_answer_is_cut_off(clock: Clock, wechat: Wechat) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 65536
+            yield b" " * 65536
+
+    wechat.replies = [lambda _: httpx.Response(200, content=endless())] * 3
+
+    with pytest.raises(OutcomeUnknown, match="ReadError"):
+        await a_client(wechat, clock=clock).send(COMPLETE)
+    assert sent <= 3 * (MAX_ANSWER_BYTES + 65536)
+
+
+async def test_no_cookie_is_kept(clock: Clock, wechat: Wechat) -> None:
+    reply = a_success()
+    reply.headers["Set-Cookie"] = "tracker=1; Path=/"
+    wechat.replies = [reply]
+    client = a_client(wechat, clock=clock)
+
+    await client.send(COMPLETE)
+
+    assert not client._http.cookies
+
+
+async def test_an_answer_that_never_comes_is_given_up(
+    clock: Clock, wechat: Wechat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr("payscore_worker.wechatpay.client.TRY_SECONDS", 0.01)
+    client = a_client(wechat, clock=clock, transport=httpx.MockTransport(never))
+
+    with pytest.raises(OutcomeUnknown, match="no answer: TimeoutError"):
+        await client.send(COMPLETE)
+
+
+async def test_a_call_that_is_cancelled_is_not_tried_again(clock: Clock, wechat: Wechat) -> None:
+    trying = asyncio.Event()
+
+    async def never_the_second_time(request: httpx.Request) -> httpx.Response:
+        wechat.requests.append(request)
+        if len(wechat.requests) > 1:
+            trying.set()
+            await asyncio.Event().wait()
+        return httpx.Response(500)
+
+    client = a_client(wechat, clock=clock, transport=httpx.MockTransport(never_the_second_time))
+    sending = asyncio.create_task(client.send(COMPLETE))
+    await trying.wait()
+    sending.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert len(wechat.requests) == 2
+
+
+# --- Trying again ---
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.ReadTimeout(""),
+        httpx.ReadError(""),
+        httpx.Response(500),
+        httpx.Response(502),
+        probing,
+        OSError("unmapped"),
+    ],
+    ids=["read time-out", "reset while reading", "500", "502", "probe", "an error no transport should raise"],
+)
+async def test_a_second_try_sends_the_same_bytes_signed_anew(
+    clock: Clock, wechat: Wechat, pauses: Pauses, trouble: Reply
+) -> None:
+    wechat.replies = [trouble]
+
+    answer = await a_client(wechat, clock=clock, base_urls=(PRIMARY,), sleep=pauses).send(COMPLETE)
+
+    first, second = wechat.requests
+    assert answer.attempts == 2
+    assert first.content == second.content == COMPLETE.body
+    assert first.url == second.url
+    assert verify_authorization(first)["nonce_str"] != verify_authorization(second)["nonce_str"]
+    assert [PAUSE_SECONDS[0] <= pause <= PAUSE_SECONDS[1] for pause in pauses.seconds] == [True]
+
+
+async def test_a_try_is_signed_when_it_is_made(clock: Clock, wechat: Wechat) -> None:
+    async def a_minute(_: float) -> None:
+        clock.advance(timedelta(minutes=1))
+
+    wechat.replies = [httpx.Response(500), lambda _: a_success(at=clock.now)]
+
+    await a_client(wechat, clock=clock, sleep=a_minute).send(COMPLETE)
+
+    times = [int(verify_authorization(request)["timestamp"]) for request in wechat.requests]
+    assert times[1] - times[0] == 60
+
+
+async def test_three_tries_are_all(clock: Clock, wechat: Wechat, pauses: Pauses) -> None:
+    wechat.replies = [httpx.Response(500)] * 10
+
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await a_client(wechat, clock=clock, sleep=pauses).send(COMPLETE)
+
+    assert unknown.value.attempts == len(wechat.requests) == 3
+    assert len(pauses.seconds) == 2
+
+
+async def test_a_success_needs_no_pause(clock: Clock, wechat: Wechat, pauses: Pauses) -> None:
+    await a_client(wechat, clock=clock, sleep=pauses).send(COMPLETE)
+
+    assert pauses.seconds == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "refusal"),
+    [
+        (an_error(400, "PARAM_ERROR"), Refusal.INVALID_PARAMETER),
+        (an_error(401, "SIGN_ERROR"), Refusal.MISCONFIGURED),
+        (an_error(403, "NO_AUTH"), Refusal.NOT_PERMITTED),
+        (an_error(404, "ORDER_NOT_ EXIST"), Refusal.ORDER_NOT_FOUND),
+        (an_error(400, "PARAM_ERROR", request_id="08F1-271300099"), Refusal.RISK_REFUSED),
+        (httpx.Response(404, content=b"<html>"), Refusal.UNCLEAR),
+        (httpx.Response(400, content=b'{"a":' * 60_000), Refusal.UNCLEAR),
+        (httpx.Response(400, json={"code": 5, "message": None, "detail": []}), Refusal.UNCLEAR),
+    ],
+)
+async def test_a_refusal_is_final_and_needs_no_signature(
+    clock: Clock, wechat: Wechat, pauses: Pauses, reply: httpx.Response, refusal: Refusal
+) -> None:
+    wechat.replies = [reply]
+
+    with pytest.raises(WechatPayRejected) as refused:
+        await a_client(wechat, clock=clock, sleep=pauses).send(COMPLETE)
+
+    assert refused.value.refusal is refusal
+    assert refused.value.status == reply.status_code
+    assert refused.value.attempts == len(wechat.requests) == 1
+
+
+async def test_a_refusal_says_what_wechat_pay_said(clock: Clock, wechat: Wechat) -> None:
+    detail = {"field": "/post_payments/0/name", "value": "secret", "issue": "too long"}
+    body = {"code": "PARAM_ ERROR", "message": "参数\n错误" + "长" * 1000, "detail": detail}
+    wechat.replies = [httpx.Response(400, json=body, headers={"Request-ID": "08F1-268435464"})]
+
+    with pytest.raises(WechatPayRejected) as refused:
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+    error = refused.value
+    assert (error.code, error.request_id) == ("PARAM_ERROR", "08F1-268435464")
+    assert error.message.startswith("参数 错误长")
+    assert error.message.endswith("[/post_payments/0/name]")
+    assert len(error.message) < 250
+    assert "secret" not in str(error)
+
+
+async def test_a_throttled_call_goes_again_with_the_same_bytes_at_a_slower_pace(
+    clock: Clock, wechat: Wechat, pauses: Pauses
+) -> None:
+    wechat.replies = [an_error(429, "FREQUENCY_LIMITED", "频率超限"), a_success()]
+
+    client = a_client(wechat, clock=clock, sleep=pauses)
+    answer = await client.send(COMPLETE)
+
+    assert answer.attempts == 2
+    assert len({request.content for request in wechat.requests}) == 1
+    assert client._pace.gap_seconds > 0
+
+
+async def test_a_call_that_stays_throttled_was_not_processed(clock: Clock, wechat: Wechat, pauses: Pauses) -> None:
+    wechat.replies = [an_error(429, "FREQUENCY_LIMITED", "频率超限")] * 3
+
+    with pytest.raises(WechatPayUnavailable) as unavailable:
+        await a_client(wechat, clock=clock, sleep=pauses).send(COMPLETE)
+
+    error = unavailable.value
+    assert (error.status, error.code, error.attempts) == (429, "FREQUENCY_LIMITED", 3)
+
+
+async def test_a_request_to_try_later_is_passed_on_as_unknown(clock: Clock, wechat: Wechat, pauses: Pauses) -> None:
+    wechat.replies = [an_error(400, "INVALID_REQUEST", "请求异常,请稍后重试")]
+
+    with pytest.raises(OutcomeUnknown):
+        await a_client(wechat, clock=clock, sleep=pauses).send(COMPLETE)
+
+    assert (len(wechat.requests), pauses.seconds) == (1, [])
+
+
+async def test_a_refusal_after_an_unknown_attempt_counts_both(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [httpx.ReadTimeout(""), an_error(400, "INVALID_REQUEST", "综合评估未通过")]
+
+    with pytest.raises(WechatPayRejected) as refused:
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert refused.value.attempts == 2
+
+
+async def test_throttled_after_an_unknown_attempt_is_still_unknown(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [httpx.ReadTimeout(""), *[an_error(429, "FREQUENCY_LIMITED")] * 2]
+
+    with pytest.raises(OutcomeUnknown):
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+
+# --- Hosts ---
+
+
+async def test_refused_everywhere_was_surely_not_processed(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [refused_connection() for _ in range(6)]
+
+    with pytest.raises(WechatPayUnavailable) as unavailable:
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert unavailable.value.attempts == 6
+    assert unavailable.value.status is None
+    assert set(wechat.hosts) == {"api.mch.weixin.qq.com", "api2.mch.weixin.qq.com"}
+
+
+async def test_refused_after_an_unknown_attempt_is_still_unknown(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [httpx.ReadTimeout(""), *[refused_connection() for _ in range(4)]]
+
+    with pytest.raises(OutcomeUnknown):
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+
+CONNECTION_FAILURES = [
+    httpx.ConnectError("refused"),
+    httpx.ConnectTimeout("slow"),
+    httpx.ReadError("reset"),
+    httpx.RemoteProtocolError("hung up"),
+]
+
+
+@pytest.mark.parametrize("failure", CONNECTION_FAILURES, ids=lambda failure: type(failure).__name__)
+async def test_the_same_signed_request_goes_to_the_backup(
+    clock: Clock, wechat: Wechat, pauses: Pauses, failure: httpx.TransportError
+) -> None:
+    wechat.replies = [failure]
+
+    answer = await a_client(wechat, clock=clock, sleep=pauses).send(COMPLETE)
+
+    first, second = wechat.requests
+    assert wechat.hosts == ["api.mch.weixin.qq.com", "api2.mch.weixin.qq.com"]
+    assert second.headers["Host"] == "api2.mch.weixin.qq.com"
+    assert first.headers["Authorization"] == second.headers["Authorization"]
+    assert (first.url.raw_path, first.content) == (second.url.raw_path, second.content)
+    assert (answer.attempts, pauses.seconds) == (2, [])
+
+
+async def test_a_server_that_hung_up_may_have_processed_the_call(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [httpx.ConnectTimeout("server disconnected"), *[refused_connection() for _ in range(5)]]
+
+    with pytest.raises(OutcomeUnknown):
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+
+@pytest.mark.parametrize("reply", [httpx.Response(500), httpx.ReadTimeout("slow")], ids=["500", "read time-out"])
+async def test_what_is_no_connection_failure_stays_with_the_primary(clock: Clock, wechat: Wechat, reply: Reply) -> None:
+    wechat.replies = [reply]
+
+    await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert set(wechat.hosts) == {"api.mch.weixin.qq.com"}
+
+
+async def test_the_backup_is_kept_for_a_minute_and_then_the_primary_tried_again(clock: Clock, wechat: Wechat) -> None:
+    client = a_client(wechat, clock=clock)
+    wechat.replies = [refused_connection()]
+    await client.send(COMPLETE)
+
+    clock.advance(timedelta(seconds=59))
+    await client.send(COMPLETE)
+    clock.advance(timedelta(seconds=1))
+    wechat.replies = [refused_connection()]
+    await client.send(COMPLETE)
+    await client.send(COMPLETE)
+
+    assert [host.split(".")[0] for host in wechat.hosts] == ["api", "api2", "api2", "api", "api2", "api2"]
+
+
+async def test_a_backup_that_fails_sends_back_to_the_primary(clock: Clock, wechat: Wechat) -> None:
+    client = a_client(wechat, clock=clock)
+    wechat.replies = [refused_connection(), a_success(), refused_connection()]
+    await client.send(COMPLETE)
+    await client.send(COMPLETE)
+    await client.send(COMPLETE)
+
+    assert [host.split(".")[0] for host in wechat.hosts] == ["api", "api2", "api2", "api", "api"]
+
+
+async def test_one_host_alone_has_no_backup(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [refused_connection()]
+
+    await a_client(wechat, clock=clock, base_urls=("http://127.0.0.1:9000/",)).send(COMPLETE)
+
+    assert [str(request.url) for request in wechat.requests] == [f"http://127.0.0.1:9000{COMPLETE.path}"] * 2
+
+
+@pytest.mark.parametrize(
+    "base_url", ["api.mch.weixin.qq.com", "https://h/v3", "https://h?x=1", "ftp://h", "", "https://h#x"]
+)
+def test_a_base_url_is_a_scheme_and_a_host(clock: Clock, wechat: Wechat, base_url: str) -> None:
+    with pytest.raises(ValueError, match="base URL"):
+        a_client(wechat, clock=clock, base_urls=(base_url, BACKUP))
+
+
+# --- At start ---
+
+
+def test_the_merchants_own_key_is_refused_as_a_verification_key(clock: Clock, wechat: Wechat) -> None:
+    own = {PUBLIC_KEY_ID: merchant_key().public_key()}
+    keys = VerificationKeys(apiv3_keys=[APIV3_KEY], clock=clock, public_keys=own)
+
+    with pytest.raises(ValueError, match="merchant's own key"):
+        a_client(wechat, clock=clock, keys=keys)
+
+
+async def test_closing_closes_the_transport(clock: Clock) -> None:
+    class Transport(httpx.MockTransport):
+        closed = False
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    transport = Transport(Wechat())
+    client = WechatPayClient(
+        merchant=a_merchant(), keys=public_key_mode(clock), base_urls=[PRIMARY], transport=transport, clock=clock
+    )
+
+    await client.aclose()
+
+    assert transport.closed
+
+
+# --- Logs ---
+
+
+async def logged(wechat: Wechat, call: Call, clock: Clock) -> dict[str, Any]:
+    with capture_logs(processors=[merge_contextvars]) as logs, suppress(WechatPayError):
+        await a_client(wechat, clock=clock).send(call)
+    (line,) = [line for line in logs if line["event"] == "wechatpay_call"]
+    return dict(line)
+
+
+async def test_a_call_is_one_line(clock: Clock, wechat: Wechat) -> None:
+    line = await logged(wechat, COMPLETE, clock)
+
+    assert line.pop("duration_ms") >= 0
+    assert line == {
+        "event": "wechatpay_call",
+        "log_level": "info",
+        "kind": "complete",
+        "method": "POST",
+        "path": "/v3/payscore/serviceorder/trip-1/complete",
+        "status": 200,
+        "code": "",
+        "wechatpay_request_id": "08F1-1",
+        "attempts": 1,
+        "serial": PUBLIC_KEY_ID,
+        "wanted_serial": PUBLIC_KEY_ID,
+        "outcome": "accepted",
+    }
+
+
+async def test_later_lines_about_the_same_message_name_the_request_too(clock: Clock, wechat: Wechat) -> None:
+    await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert get_contextvars()["wechatpay_request_id"] == "08F1-1"
+
+
+@pytest.mark.parametrize(
+    ("replies", "outcome", "attempts", "status"),
+    [
+        ([httpx.Response(500), a_success()], "accepted", 2, 200),
+        ([an_error(400, "PARAM_ERROR", request_id="1-271300099")], "risk_refused", 1, 400),
+        ([an_error(429)] * 3, "unavailable", 3, 429),
+        ([httpx.ReadTimeout("")] * 3, "unknown", 3, None),
+        ([probing] * 3, "unknown", 3, 200),
+    ],
+)
+async def test_its_line_says_how_a_call_ended(
+    clock: Clock, wechat: Wechat, replies: list[Reply], outcome: str, attempts: int, status: int | None
+) -> None:
+    wechat.replies = replies
+
+    line = await logged(wechat, COMPLETE, clock)
+
+    assert (line["outcome"], line["attempts"], line["status"]) == (outcome, attempts, status)
+
+
+async def test_neither_logs_nor_errors_name_the_passenger(
+    clock: Clock, wechat: Wechat, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wechat.replies = [httpx.ConnectTimeout(f"Connection timeout to host {PRIMARY}{ASK.path}")] * 6
+    with capture_logs() as logs, pytest.raises(OutcomeUnknown) as unknown:
+        await a_client(wechat, clock=clock).send(ASK)
+    await a_client(wechat, clock=clock).send(ASK)
+
+    told = "".join(traceback.format_exception(unknown.value))
+    shown = [repr(logs), caplog.text, repr(unknown.value), told, repr(ASK)]
+    assert not [text for text in shown if "oUpF8" in text]
+
+
+# --- Nothing that comes back breaks the client ---
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(status=st.integers(200, 599), content=st.binary(max_size=200), signed=st.booleans())
+async def test_any_answer_ends_in_an_answer_or_an_error_of_ours(
+    clock: Clock, status: int, content: bytes, *, signed: bool
+) -> None:
+    reply = a_success(status=status, content=content) if signed else httpx.Response(status, content=content)
+    try:
+        answer = await a_client(Wechat([reply] * 3), clock=clock).send(COMPLETE)
+    except WechatPayError:
+        return
+    assert signed
+    assert answer.data == msgspec.json.decode(content or b"{}")

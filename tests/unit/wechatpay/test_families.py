@@ -1,0 +1,460 @@
+"""What both families do alike, and the bodies that they lay out differently."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from payscore_worker.errors import MalformedMessage, Refusal, Rejected, WechatPayRejected
+from payscore_worker.wechatpay import (
+    Call,
+    CallKind,
+    Completion,
+    DiscountItem,
+    FeeItem,
+    NewOrder,
+    PayScore,
+    Phase,
+    payscore,
+)
+from payscore_worker.wechatpay.signatures import jump_sign
+from tests.unit.wechatpay.wechat import Clock, Wechat, a_client, a_merchant, a_success, an_error
+
+END = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
+IDS = {"appid": "wxd678efh567hg6787", "service_id": "500001"}
+ENTITY = IDS | {"mchid": "1230000109", "out_order_no": "trip-1"}
+OPENID = "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"
+
+Speaker = Callable[[str], PayScore]
+families = pytest.mark.parametrize("family", ["payafter", "serviceorder"])
+
+
+@pytest.fixture
+def speak(clock: Clock, wechat: Wechat) -> Speaker:
+    """Speak one of the families to the WeChat Pay of the test."""
+    return lambda family: payscore(family, a_client(wechat, clock=clock))
+
+
+def an_order(**changes: Any) -> NewOrder:
+    members: dict[str, Any] = {
+        "out_order_no": "trip-1",
+        "openid": OPENID,
+        "introduction": "网约车出行",
+        "risk_amount_fen": 20000,
+        "start_location": "虹桥火车站",
+        "end_location": "浦东机场T2",
+        "attach": "城市=上海",
+    }
+    return NewOrder(**members | changes)
+
+
+def a_completion(**changes: Any) -> Completion:
+    members: dict[str, Any] = {
+        "out_order_no": "trip-1",
+        "fees": (
+            FeeItem(name="里程费", amount_fen=4200, description="21 公里"),
+            FeeItem(name="过路费", amount_fen=800, count=2),
+        ),
+        "discounts": (DiscountItem(name="新客立减", amount_fen=1000),),
+        "total_fen": 4000,
+        "end_time": END,
+        "start_location": "虹桥火车站",
+        "planned_end_location": "浦东机场T2",
+        "end_location": "浦东机场T1",
+        "finish_ticket": "AAQVf5Z6",
+    }
+    return Completion(**members | changes)
+
+
+def body_of(call: Call) -> dict[str, Any]:
+    body: dict[str, Any] = msgspec.json.decode(call.body)
+    return body
+
+
+# --- create ---
+
+
+def test_payafter_creates_an_order_without_confirmation(speak: Speaker) -> None:
+    call = speak("payafter").create(an_order())
+
+    assert (call.kind, call.method, call.path) == (CallKind.CREATE, "POST", "/v3/payscore/payafter-orders")
+    assert body_of(call) == IDS | {
+        "out_order_no": "trip-1",
+        "service_start_time": "OnAccept",
+        "service_start_location": "虹桥火车站",
+        "service_end_location": "浦东机场T2",
+        "service_introduction": "网约车出行",
+        "risk_amount": 20000,
+        "attach": "%E5%9F%8E%E5%B8%82%3D%E4%B8%8A%E6%B5%B7",
+        "need_user_confirm": False,
+        "openid": OPENID,
+    }
+
+
+def test_serviceorder_creates_an_order_without_confirmation(speak: Speaker) -> None:
+    call = speak("serviceorder").create(an_order())
+
+    assert (call.kind, call.method, call.path) == (CallKind.CREATE, "POST", "/v3/payscore/serviceorder")
+    assert body_of(call) == IDS | {
+        "out_order_no": "trip-1",
+        "service_introduction": "网约车出行",
+        "time_range": {"start_time": "OnAccept"},
+        "location": {"start_location": "虹桥火车站", "end_location": "浦东机场T2"},
+        "risk_fund": {"name": "ESTIMATE_ORDER_COST", "amount": 20000},
+        "attach": "%E5%9F%8E%E5%B8%82%3D%E4%B8%8A%E6%B5%B7",
+        "notify_url": "https://pay.example.com/notify/payscore",
+        "openid": OPENID,
+        "need_user_confirm": False,
+    }
+
+
+@families
+def test_a_start_may_be_given_to_the_second(speak: Speaker, family: str) -> None:
+    body = body_of(speak(family).create(an_order(start_time=END)))
+
+    assert "20261121163000" in (body.get("service_start_time"), body.get("time_range", {}).get("start_time"))
+
+
+@families
+def test_what_is_empty_is_left_out(speak: Speaker, family: str) -> None:
+    body = body_of(speak(family).create(an_order(start_location="", end_location="🛬", attach="")))
+
+    assert not {"service_start_location", "service_end_location", "location", "attach"} & set(body)
+
+
+def test_serviceorder_names_no_end_without_a_start(speak: Speaker) -> None:
+    assert "location" not in body_of(speak("serviceorder").create(an_order(start_location="")))
+
+
+@families
+def test_texts_are_brought_within_their_limits(speak: Speaker, family: str) -> None:
+    call = speak(family).create(an_order(introduction="🚕" + "出" * 30, attach="车" * 100, start_location="点" * 30))
+    body = body_of(call)
+
+    assert body["service_introduction"] == "出" * 20
+    assert len(body["attach"]) <= (200 if family == "payafter" else 256)
+    assert body.get("service_start_location", body.get("location", {}).get("start_location")) == "点" * 20
+
+
+@families
+def test_an_introduction_of_emoji_alone_is_replaced(speak: Speaker, family: str) -> None:
+    assert body_of(speak(family).create(an_order(introduction="🚕")))["service_introduction"] == "出行服务"
+
+
+@families
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("out_order_no", ""),
+        ("out_order_no", "a|b"),
+        ("out_order_no", "x" * 33),
+        ("out_order_no", "号"),
+        ("openid", ""),
+        ("openid", "a b"),
+        ("openid", "x" * 129),
+        ("risk_amount_fen", 0),
+        ("risk_amount_fen", -1),
+    ],
+)
+def test_an_order_that_cannot_be_sent_is_named(speak: Speaker, family: str, member: str, value: object) -> None:
+    with pytest.raises(MalformedMessage, match=member):
+        speak(family).create(an_order(**{member: value}))
+
+
+# --- complete ---
+
+
+def test_payafter_completes_with_the_ticket(speak: Speaker) -> None:
+    call = speak("payafter").complete(a_completion())
+
+    assert (call.kind, call.path) == (CallKind.COMPLETE, "/v3/payscore/payafter-orders/trip-1/complete")
+    assert body_of(call) == IDS | {
+        "finish_type": 2,
+        "real_service_end_time": "20261121163000",
+        "real_service_end_location": "浦东机场T1",
+        "fees": [
+            {"fee_name": "里程费", "fee_amount": 4200, "fee_desc": "21 公里"},
+            {"fee_name": "过路费", "fee_amount": 800, "fee_count": 2},
+        ],
+        "discounts": [{"discount_name": "新客立减", "discount_amount": 1000}],
+        "total_amount": 4000,
+        "finish_ticket": "AAQVf5Z6",
+    }
+
+
+def test_serviceorder_completes_without_a_ticket(speak: Speaker) -> None:
+    call = speak("serviceorder").complete(a_completion(finish_ticket=None))
+
+    assert (call.kind, call.path) == (CallKind.COMPLETE, "/v3/payscore/serviceorder/trip-1/complete")
+    assert body_of(call) == IDS | {
+        "post_payments": [
+            {"name": "里程费", "amount": 4200, "description": "21 公里"},
+            {"name": "过路费", "amount": 800, "count": 2},
+        ],
+        "post_discounts": [{"name": "新客立减", "description": "新客立减", "amount": 1000}],
+        "total_amount": 4000,
+        "time_range": {"end_time": "20261121163000"},
+        "location": {"end_location": "浦东机场T1"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("start", "planned", "real", "sent"),
+    [
+        ("A", "", "A", None),
+        ("A", "B", "A", None),
+        ("A", "B", "B", None),
+        ("A", "B", "C", "C"),
+        ("A", "", "C", "C"),
+        ("", "", "C", "C"),
+        ("A", "B", "", None),
+        ("A" * 25, "", "A" * 20, None),
+        ("A", "B" * 30, "B" * 25, None),
+        ("A", "B🚕", "B", None),
+    ],
+)
+def test_payafter_names_the_real_end_only_where_it_is_news(
+    speak: Speaker, start: str, planned: str, real: str, sent: str | None
+) -> None:
+    completion = a_completion(start_location=start, planned_end_location=planned, end_location=real)
+
+    assert body_of(speak("payafter").complete(completion)).get("real_service_end_location") == sent
+
+
+def test_serviceorder_names_no_end_where_create_named_no_start(speak: Speaker) -> None:
+    assert "location" not in body_of(speak("serviceorder").complete(a_completion(start_location="🚕")))
+
+
+@families
+def test_a_free_trip_completes_with_zero(speak: Speaker, family: str) -> None:
+    body = body_of(speak(family).complete(a_completion(fees=(), discounts=(), total_fen=0)))
+
+    assert body["total_amount"] == 0
+    assert body.get("post_payments") == ([{"name": "行程费用", "amount": 0}] if family == "serviceorder" else None)
+    assert not {"fees", "discounts", "post_discounts"} & set(body)
+
+
+def test_payafter_cannot_complete_without_a_ticket(speak: Speaker) -> None:
+    with pytest.raises(ValueError, match="finish_ticket"):
+        speak("payafter").complete(a_completion(finish_ticket=None))
+
+
+@families
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"total_fen": 4001},
+        {"discounts": ()},
+        {"fees": (FeeItem(name="a", amount_fen=-1),), "discounts": (), "total_fen": -1},
+        {
+            "fees": (FeeItem(name="a", amount_fen=1),),
+            "discounts": (DiscountItem(name="b", amount_fen=2),),
+            "total_fen": -1,
+        },
+    ],
+)
+def test_a_total_that_is_not_the_sum_is_refused(speak: Speaker, family: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(MalformedMessage, match="total_fen"):
+        speak(family).complete(a_completion(**changes))
+
+
+@families
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(
+    fees=st.lists(st.integers(0, 10**7), max_size=130),
+    discounts=st.lists(st.integers(0, 10**4), max_size=40),
+    text=st.text(st.characters(exclude_categories=[]), max_size=40),
+)
+def test_whatever_is_completed_adds_up_on_the_wire(
+    speak: Speaker, family: str, fees: list[int], discounts: list[int], text: str
+) -> None:
+    total_fen = sum(fees) - sum(discounts)
+    if total_fen < 0:
+        return
+    completion = a_completion(
+        fees=tuple(FeeItem(name=text, amount_fen=fee, description=text) for fee in fees),
+        discounts=tuple(DiscountItem(name=text, amount_fen=discount) for discount in discounts),
+        total_fen=total_fen,
+        end_location=text,
+    )
+    call = speak(family).complete(completion)
+    body = body_of(call)
+    charged = [fee.get("amount", fee.get("fee_amount")) for fee in body.get("post_payments", body.get("fees", []))]
+    taken_off = [
+        item.get("amount", item.get("discount_amount"))
+        for item in body.get("post_discounts", body.get("discounts", []))
+    ]
+
+    assert sum(charged) - sum(taken_off) == body["total_amount"] == total_fen
+    assert len(charged) <= 100
+    assert len(taken_off) <= (5 if family == "payafter" else 30)
+    assert b"null" not in call.body
+    assert max(call.body.decode()) <= "\uffff"
+
+
+@families
+def test_the_same_facts_make_the_same_bytes(speak: Speaker, family: str) -> None:
+    payscore = speak(family)
+
+    assert payscore.complete(a_completion()).body == payscore.complete(a_completion()).body
+    assert payscore.create(an_order()).body == payscore.create(an_order()).body
+    assert b": " not in payscore.create(an_order()).body
+
+
+# --- cancel ---
+
+
+@families
+def test_a_cancel_names_ids_and_reason(speak: Speaker, family: str) -> None:
+    call = speak(family).cancel(out_order_no="trip-1", reason="司机取消" * 10)
+
+    path = {"payafter": "payafter-orders", "serviceorder": "serviceorder"}[family]
+    assert (call.kind, call.path) == (CallKind.CANCEL, f"/v3/payscore/{path}/trip-1/cancel")
+    assert body_of(call) == IDS | {"reason": ("司机取消" * 10)[:30]}
+
+
+@families
+def test_a_cancel_always_has_a_reason(speak: Speaker, family: str) -> None:
+    assert body_of(speak(family).cancel(out_order_no="trip-1", reason="😡"))["reason"] == "行程取消"
+
+
+@families
+@pytest.mark.parametrize("out_order_no", ["", "../x", "a/b", "a?b", "x" * 33])
+async def test_a_number_that_would_bend_the_path_is_refused(speak: Speaker, family: str, out_order_no: str) -> None:
+    with pytest.raises(MalformedMessage, match="out_order_no"):
+        speak(family).cancel(out_order_no=out_order_no, reason="x")
+    with pytest.raises(MalformedMessage, match="out_order_no"):
+        speak(family).complete(a_completion(out_order_no=out_order_no))
+    with pytest.raises(MalformedMessage, match="out_order_no"):
+        await speak(family).query(out_order_no)
+
+
+# --- Asking ---
+
+
+@families
+async def test_a_query_names_ids_and_number(speak: Speaker, wechat: Wechat, family: str) -> None:
+    wechat.replies = [a_success(ENTITY | {"state": "DONE", "total_amount": 0})]
+
+    order, answer = await speak(family).query("trip-1")
+
+    path = {"payafter": "payafter-orders", "serviceorder": "serviceorder"}[family]
+    expected = f"/v3/payscore/{path}?service_id=500001&appid=wxd678efh567hg6787&out_order_no=trip-1"
+    assert wechat.requests[0].url.raw_path.decode() == expected
+    assert (order.phase, answer.request_id) == (Phase.DONE, "08F1-1")
+
+
+@families
+async def test_an_unknown_order_is_refused_as_not_found(speak: Speaker, wechat: Wechat, family: str) -> None:
+    wechat.replies = [an_error(404, "ORDER_NOT_ EXIST", "订单不存在")]
+
+    with pytest.raises(WechatPayRejected) as refused:
+        await speak(family).query("trip-1")
+
+    assert refused.value.refusal is Refusal.ORDER_NOT_FOUND
+
+
+@families
+async def test_an_ill_typed_answer_names_the_member(speak: Speaker, wechat: Wechat, family: str) -> None:
+    wechat.replies = [a_success(ENTITY | {"state": "USER_PAID", "total_amount": "4000"})]
+
+    with pytest.raises(MalformedMessage, match="total_amount"):
+        await speak(family).query("trip-1")
+
+
+@families
+async def test_the_service_state_is_asked_for_by_passenger(speak: Speaker, wechat: Wechat, family: str) -> None:
+    wechat.replies = [a_success({"use_service_state": state}) for state in ("AVAILABLE", "UNAVAILABLE")]
+    payscore = speak(family)
+
+    assert [(await payscore.service_enabled(OPENID))[0] for _ in range(2)] == [True, False]
+    expected = f"/v3/payscore/user-service-state?appid=wxd678efh567hg6787&service_id=500001&openid={OPENID}"
+    assert wechat.requests[0].url.raw_path.decode() == expected
+
+
+@families
+async def test_a_call_is_sent_as_it_was_kept(speak: Speaker, wechat: Wechat, family: str) -> None:
+    payscore = speak(family)
+    made = payscore.complete(a_completion())
+    kept = Call(CallKind(made.kind.value), made.method, made.path, bytes(made.body))
+
+    await payscore.send(kept)
+
+    assert wechat.requests[0].content == made.body
+
+
+# --- Reading ---
+
+
+def test_a_created_legacy_order_is_running_although_its_answer_says_no_state(speak: Speaker) -> None:
+    assert speak("payafter").read_created(ENTITY | {"order_id": "42"}).phase is Phase.RUNNING
+    assert speak("payafter").read_created(ENTITY | {"state": "CREATED"}).phase is Phase.CREATED
+
+
+@pytest.mark.parametrize(
+    ("state", "description", "phase"),
+    [("DOING", "USER_CONFIRM", Phase.RUNNING), ("CREATED", None, Phase.CREATED), (None, None, Phase.UNKNOWN)],
+)
+def test_a_created_current_order_is_what_its_answer_says(
+    speak: Speaker, state: str | None, description: str | None, phase: Phase
+) -> None:
+    answered = ENTITY | {"state": state, "state_description": description}
+
+    assert speak("serviceorder").read_created(answered).phase is phase
+
+
+@families
+@pytest.mark.parametrize("other", [{}, {"mchid": "1"}, {"appid": "1"}, {"service_id": "1"}, {"mchid": None}])
+def test_an_order_is_ours_if_all_three_ids_are(speak: Speaker, family: str, other: dict[str, Any]) -> None:
+    payscore = speak(family)
+
+    assert payscore.is_ours(payscore.read_order(ENTITY | other)) is (not other)
+
+
+@families
+def test_a_service_change_of_ours_is_read_and_any_other_refused(speak: Speaker, family: str) -> None:
+    change = ENTITY | {"openid": OPENID, "user_service_status": "USER_CLOSE_SERVICE"}
+
+    assert speak(family).read_service_change(change).enabled is False
+    with pytest.raises(Rejected):
+        speak(family).read_service_change(change | {"service_id": "2"})
+
+
+# --- What differs, and the jump ---
+
+
+def test_only_the_legacy_family_needs_a_ticket_and_caps_the_total(speak: Speaker) -> None:
+    assert [speak(family).needs_finish_ticket for family in ("payafter", "serviceorder")] == [True, False]
+    assert [speak(family).total_cap_fen(20000) for family in ("payafter", "serviceorder")] == [20000, None]
+    assert [speak(family).family for family in ("payafter", "serviceorder")] == ["payafter", "serviceorder"]
+
+
+def test_there_are_two_families(speak: Speaker) -> None:
+    with pytest.raises(ValueError, match="payafter, serviceorder"):
+        speak("smartretail")
+
+
+@families
+def test_without_an_apiv2_key_the_jump_names_the_service(speak: Speaker, family: str) -> None:
+    assert speak(family).enable_jump("trip-1") == {
+        "business_type": "wxpayScoreEnable",
+        "mch_id": "1230000109",
+        "service_id": "500001",
+    }
+
+
+@families
+def test_with_an_apiv2_key_the_jump_is_signed(clock: Clock, wechat: Wechat, family: str) -> None:
+    client = a_client(wechat, clock=clock, merchant=a_merchant(apiv2_key="k" * 32))
+
+    jump = payscore(family, client).enable_jump("trip-1")
+
+    assert jump.pop("business_type") == "wxpayScoreEnable"
+    assert jump["sign"] == jump_sign(jump, "k" * 32)
+    assert jump["timestamp"] == str(int(clock().timestamp()))
+    assert len(jump["nonce_str"]) == 32
+    assert set(jump) == {"mch_id", "service_id", "out_request_no", "timestamp", "nonce_str", "sign_type", "sign"}

@@ -1,0 +1,393 @@
+import asyncio
+import gc
+from collections.abc import Mapping
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from payscore_worker.errors import WechatPayRejected
+from payscore_worker.wechatpay import UnusableCertificates, VerificationKeys
+from payscore_worker.wechatpay.keys import DOWNLOAD_PAUSE, FRESH_FOR, MAX_CERTIFICATES, MAX_WAITING
+from tests.unit.wechatpay.vectors import APIV3_KEY
+from tests.unit.wechatpay.wechat import (
+    NOW,
+    PUBLIC_KEY_ID,
+    Clock,
+    Wechat,
+    a_certificate,
+    a_client,
+    a_key,
+    a_success,
+    an_error,
+    certificate_mode,
+    certificates_body,
+    public_key_mode,
+    signature_headers,
+)
+
+OLD, NEW = "5DEA10EF55877E3C", "7F00AA11BB22CC33"
+
+
+class Source:
+    """Plays `GET /v3/certificates`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.listed: dict[str, bytes] = {OLD: a_certificate(a_key("old"))}
+        self.signed_by = OLD
+        self.apiv3_key = APIV3_KEY
+        self.failure: Exception | None = None
+        self.downloads = 0
+
+    async def __call__(self) -> tuple[Mapping[str, str], bytes]:
+        self.downloads += 1
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        body = certificates_body(self.listed, apiv3_key=self.apiv3_key)
+        key = a_key("old" if self.signed_by == OLD else "new")
+        return signature_headers(body, at=self.clock(), serial=self.signed_by, key=key), body
+
+
+@pytest.fixture
+def source(clock: Clock) -> Source:
+    return Source(clock)
+
+
+def keys_from(source: Source, *apiv3_keys: bytes) -> VerificationKeys:
+    keys = certificate_mode(source.clock, *apiv3_keys)
+    keys.download_from(source)
+    return keys
+
+
+async def settled() -> None:
+    """Let what runs in the background come to its end."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+# --- Public key ---
+
+
+async def test_a_public_key_is_found_by_its_id_and_needs_no_download(clock: Clock, source: Source) -> None:
+    keys = public_key_mode(clock)
+    keys.download_from(source)
+
+    await keys.refresh()
+
+    assert keys.ready
+    assert keys.wanted_serial == PUBLIC_KEY_ID
+    assert await keys.find(PUBLIC_KEY_ID) == a_key("wechat").public_key()
+    assert source.downloads == 0
+
+
+async def test_another_public_key_id_is_unknown_and_not_asked_for(clock: Clock, source: Source) -> None:
+    keys = public_key_mode(clock)
+    keys.download_from(source)
+
+    assert await keys.find("PUB_KEY_ID_9999") is None
+    assert source.downloads == 0
+
+
+async def test_both_kinds_of_key_are_held_side_by_side(clock: Clock, source: Source) -> None:
+    keys = public_key_mode(clock)
+    keys.download_from(source)
+
+    assert await keys.find(OLD) == a_key("old").public_key()
+    assert await keys.find(PUBLIC_KEY_ID) == a_key("wechat").public_key()
+    assert keys.wanted_serial == PUBLIC_KEY_ID
+
+
+async def test_only_so_many_wait_for_a_serial_to_be_looked_up(clock: Clock) -> None:
+    keys, allowed = certificate_mode(clock), asyncio.Event()
+
+    async def slow() -> tuple[Mapping[str, str], bytes]:
+        await allowed.wait()
+        return {}, b""
+
+    keys.download_from(slow)
+    waiting = [asyncio.create_task(keys.find(f"{number:X}")) for number in range(MAX_WAITING)]
+    await settled()
+
+    assert await keys.find("FF") is None
+    assert not any(task.done() for task in waiting)
+
+    allowed.set()
+    assert set(await asyncio.gather(*waiting)) == {None}
+
+
+# --- Certificates ---
+
+
+async def test_nothing_is_ready_before_the_first_download(source: Source) -> None:
+    keys = keys_from(source)
+    before = (keys.ready, keys.wanted_serial)
+
+    await keys.refresh()
+
+    assert before == (False, None)
+    assert keys.ready
+    assert await keys.find(OLD) == a_key("old").public_key()
+    assert keys.certificate_expiry == {OLD: NOW + timedelta(days=1825)}
+
+
+async def test_certificates_open_with_the_previous_apiv3_key(source: Source) -> None:
+    keys = keys_from(source, b"n" * 32, APIV3_KEY)
+
+    await keys.refresh()
+
+    assert keys.ready
+
+
+async def test_the_newest_certificate_is_the_one_to_ask_for(source: Source) -> None:
+    source.listed[NEW] = a_certificate(a_key("new"), starts=NOW - timedelta(hours=1))
+    keys = keys_from(source)
+
+    await keys.refresh()
+
+    assert keys.wanted_serial == NEW
+
+
+async def test_a_list_not_signed_by_one_of_its_own_is_refused(source: Source) -> None:
+    source.signed_by = NEW
+    keys = keys_from(source)
+
+    with pytest.raises(UnusableCertificates):
+        await keys.refresh()
+    assert not keys.ready
+
+
+async def test_a_list_signed_by_a_key_already_held_is_taken(source: Source) -> None:
+    keys = keys_from(source)
+    await keys.refresh()
+    source.listed = {NEW: a_certificate(a_key("new"))}
+    source.clock.advance(DOWNLOAD_PAUSE)
+
+    await keys.refresh()
+
+    assert set(keys.certificate_expiry) == {NEW}
+
+
+async def test_a_list_with_a_wrong_signature_under_a_right_serial_is_refused(source: Source) -> None:
+    source.listed[NEW] = a_certificate(a_key("old"))
+    source.signed_by = NEW  # signed with NEW's key, which is not the one in the certificate
+    keys = keys_from(source)
+
+    with pytest.raises(UnusableCertificates):
+        await keys.refresh()
+
+
+async def test_a_stale_list_is_refused(source: Source) -> None:
+    keys = keys_from(source)
+    source.clock = Clock(NOW - timedelta(seconds=300))
+
+    with pytest.raises(UnusableCertificates):
+        await keys.refresh()
+
+
+async def test_a_wrong_apiv3_key_is_told_and_not_shown(source: Source) -> None:
+    source.apiv3_key = b"another-key-another-key-another!"
+    keys = keys_from(source)
+
+    with pytest.raises(UnusableCertificates) as refused:
+        await keys.refresh()
+    assert APIV3_KEY.decode() not in repr(refused.value)
+
+
+async def test_an_expired_certificate_is_dropped(source: Source) -> None:
+    source.listed = {
+        OLD: a_certificate(a_key("old"), expires=NOW + timedelta(hours=1)),
+        NEW: a_certificate(a_key("new")),
+    }
+    source.signed_by = NEW
+    keys = keys_from(source)
+    await keys.refresh()
+
+    source.clock.advance(timedelta(hours=1))
+
+    assert await keys.find(OLD) is None
+    assert set(keys.certificate_expiry) == {NEW}
+    assert keys.ready
+
+
+async def test_nothing_is_ready_when_all_have_expired(source: Source) -> None:
+    source.listed = {OLD: a_certificate(a_key("old"), expires=NOW + timedelta(hours=1))}
+    keys = keys_from(source)
+    await keys.refresh()
+
+    source.clock.advance(timedelta(hours=1))
+
+    assert not keys.ready
+
+
+async def test_a_list_of_expired_certificates_is_refused(source: Source) -> None:
+    source.listed = {OLD: a_certificate(a_key("old"), expires=NOW)}
+    keys = keys_from(source)
+
+    with pytest.raises(UnusableCertificates, match="none is valid"):
+        await keys.refresh()
+
+
+async def test_no_more_certificates_are_held_than_make_sense(source: Source) -> None:
+    pem = a_certificate(a_key("old"))
+    source.listed = {OLD: pem} | {f"{n:X}": pem for n in range(1, 100)}
+    keys = keys_from(source)
+
+    await keys.refresh()
+
+    assert len(keys.certificate_expiry) == MAX_CERTIFICATES
+
+
+# --- Unknown serials, and time ---
+
+
+async def test_an_unknown_serial_is_asked_for_once_by_all_who_wait(source: Source) -> None:
+    keys = keys_from(source)
+
+    found = await asyncio.gather(*(keys.find(OLD) for _ in range(20)))
+
+    assert found == [a_key("old").public_key()] * 20
+    assert source.downloads == 1
+
+
+async def test_an_unknown_serial_is_not_asked_for_again_within_a_minute(source: Source) -> None:
+    keys = keys_from(source)
+    for serial in ("AA", "BB", "CC"):
+        assert await keys.find(serial) is None
+    assert source.downloads == 1
+
+    source.clock.advance(DOWNLOAD_PAUSE)
+    source.listed[NEW] = a_certificate(a_key("new"))
+
+    assert await keys.find(NEW) == a_key("new").public_key()
+    assert source.downloads == 2
+
+
+async def test_a_failed_download_is_remembered_and_does_no_harm(source: Source) -> None:
+    source.failure = WechatPayRejected("no", refusal="misconfigured", status=403, code="NO_AUTH")  # type: ignore[arg-type]
+    keys = keys_from(source)
+
+    assert await keys.find("AA") is None
+    assert await keys.find("AA") is None
+    assert source.downloads == 1
+    with pytest.raises(WechatPayRejected):
+        await keys.refresh()
+    assert source.downloads == 1
+
+    source.failure = None
+    source.clock.advance(DOWNLOAD_PAUSE)
+    assert await keys.find(OLD) is not None
+
+
+async def test_certificates_are_refreshed_within_the_hour_without_a_wait(source: Source) -> None:
+    keys = keys_from(source)
+    await keys.refresh()
+    source.listed[NEW] = a_certificate(a_key("new"))
+
+    source.clock.advance(FRESH_FOR - timedelta(seconds=1))
+    await keys.find(OLD)
+    await settled()
+    assert source.downloads == 1
+
+    source.clock.advance(timedelta(seconds=1))
+    assert await keys.find(OLD) is not None
+    await settled()
+    assert source.downloads == 2
+    assert set(keys.certificate_expiry) == {OLD, NEW}
+
+
+async def test_a_refresh_that_fails_in_the_background_leaves_the_keys_as_they_are(source: Source) -> None:
+    keys = keys_from(source)
+    await keys.refresh()
+    source.failure = UnusableCertificates("no")
+
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+
+    source.clock.advance(FRESH_FOR)
+    await keys.find(OLD)
+    await settled()
+    still_there = await keys.find(OLD)
+    source.clock.advance(FRESH_FOR)
+    await keys.find(OLD)  # the failed download is let go for another
+    await settled()
+    gc.collect()
+
+    assert still_there is not None
+    assert complaints == []
+
+
+async def test_one_who_stops_waiting_does_not_stop_the_download(source: Source) -> None:
+    keys = keys_from(source)
+    impatient = [asyncio.create_task(keys.find(OLD)), asyncio.create_task(keys.refresh())]
+    await asyncio.sleep(0)
+    for waiting in impatient:
+        waiting.cancel()
+
+    assert await keys.find(OLD) is not None
+    assert source.downloads == 1
+
+
+async def test_closing_gives_up_a_download_under_way(source: Source) -> None:
+    keys = keys_from(source)
+    waiting = asyncio.create_task(keys.find(OLD))
+    await asyncio.sleep(0)
+
+    await keys.aclose()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+# --- Through the client ---
+
+
+async def test_the_client_downloads_and_signs_for_it(clock: Clock, wechat: Wechat) -> None:
+    body = certificates_body({OLD: a_certificate(a_key("old"))})
+    wechat.certificates = [a_success(content=body, serial=OLD, key=a_key("old"))]
+    keys = certificate_mode(clock)
+    a_client(wechat, clock=clock, keys=keys)
+
+    await keys.refresh()
+
+    (request,) = wechat.requests
+    assert request.url.path == "/v3/certificates"
+    assert request.headers["Authorization"].startswith("WECHATPAY2-SHA256-RSA2048 ")
+    assert "Wechatpay-Serial" not in request.headers
+    assert keys.ready
+
+
+async def test_a_merchant_of_the_public_key_mode_cannot_download_and_goes_on(clock: Clock, wechat: Wechat) -> None:
+    wechat.certificates = [an_error(403, "NO_AUTH")]
+    keys = public_key_mode(clock)
+    a_client(wechat, clock=clock, keys=keys)
+
+    assert await keys.find("AA") is None
+    assert keys.ready
+
+
+async def test_an_unreachable_wechat_pay_is_told_at_start(clock: Clock, wechat: Wechat) -> None:
+    wechat.certificates = [httpx.Response(500)] * 3
+    keys = certificate_mode(clock)
+    a_client(wechat, clock=clock, keys=keys)
+
+    with pytest.raises(Exception, match="HTTP 500"):
+        await keys.refresh()
+
+
+async def test_garbage_in_place_of_certificates_is_refused(clock: Clock, wechat: Wechat) -> None:
+    for garbage in (b"", b"[]", b"{}", b'{"data":[{}]}', b'{"data":5}', b"[" * 60_000):
+        keys = certificate_mode(clock)
+        wechat.certificates = [a_success(content=garbage)]
+        a_client(wechat, clock=clock, keys=keys)
+
+        with pytest.raises(UnusableCertificates):
+            await keys.refresh()
+
+
+def test_a_key_is_recognised_whatever_its_serial(clock: Clock) -> None:
+    keys = public_key_mode(clock)
+
+    assert keys.serial_of(a_key("wechat").public_key()) == PUBLIC_KEY_ID
+    assert keys.serial_of(a_key("old").public_key()) is None

@@ -1,0 +1,53 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from payscore_worker.errors import MalformedMessage
+from payscore_worker.wechatpay import ServiceChange
+from payscore_worker.wechatpay.service import read_change, read_enabled
+
+CHANGE = {
+    "mchid": "1230000109",
+    "appid": "wx1",
+    "service_id": "500001",
+    "openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",
+    "user_service_status": "USER_OPEN_SERVICE",
+    "openorclose_time": "20210624163720",
+}
+
+
+def test_the_service_state_says_whether_it_is_enabled() -> None:
+    assert read_enabled({"use_service_state": "AVAILABLE"})
+    assert not read_enabled({"use_service_state": "UNAVAILABLE"})
+
+
+@pytest.mark.parametrize("state", [None, "", "MAYBE", 1])
+def test_another_service_state_is_not_guessed(state: object) -> None:
+    with pytest.raises(MalformedMessage, match="use_service_state"):
+        read_enabled({"use_service_state": state})
+
+
+@pytest.mark.parametrize("time", ["20210624163720", "2021-06-24T16:37:20+08:00"])
+def test_an_opened_service_is_read_with_its_time(time: str) -> None:
+    assert read_change(CHANGE | {"openorclose_time": time}) == ServiceChange(
+        mchid="1230000109",
+        appid="wx1",
+        service_id="500001",
+        openid="oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",
+        enabled=True,
+        changed_at=datetime(2021, 6, 24, 8, 37, 20, tzinfo=UTC),
+    )
+
+
+def test_a_closed_service_is_read() -> None:
+    assert not read_change(CHANGE | {"user_service_status": "USER_CLOSE_SERVICE"}).enabled
+
+
+@pytest.mark.parametrize("member", ["user_service_status", "openid"])
+def test_a_change_without_what_matters_is_refused(member: str) -> None:
+    with pytest.raises(MalformedMessage, match=member):
+        read_change({name: value for name, value in CHANGE.items() if name != member})
+
+
+def test_the_passenger_is_not_shown() -> None:
+    assert CHANGE["openid"] not in repr(read_change(CHANGE))
