@@ -1,0 +1,65 @@
+"""The demo settles every trip, whatever is killed meanwhile, and says so in the words of the contract."""
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from tests.acceptance.commands import finish, payscore_worker, start
+
+
+def pids_of(role: str, directory: Path) -> list[int]:
+    """Find the processes of a role that run in a directory."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            if role.encode() in command and (process / "cwd").resolve() == directory.resolve():
+                found.append(int(process.name))
+    return found
+
+
+async def test_a_demo_settles_every_trip_in_both_families_and_accounts_for_every_fen(tmp_path: Path) -> None:
+    done = await payscore_worker("demo", "--trips", "30", "--family", "both", "--json", directory=tmp_path)
+
+    assert done.code == 0, done.err
+    assert done.document["ok"] is True
+    assert set(done.document["families"]) == {"payafter", "serviceorder"}
+    for family in done.document["families"].values():
+        assert family["trips"] == 30
+        assert family["by_state"] == {"CANCELLED": 1, "DECLINED": 3, "PAID": 26}
+        assert family["owed_fen"] == family["paid_fen"] > 0
+        assert family["problems"] == []
+        assert family["seconds"] > 0
+
+
+async def test_a_worker_killed_again_and_again_still_settles_every_trip(tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    demo = await start("demo", "--trips", "60", "--keep", str(stage), "--json", directory=tmp_path)
+    killed = 0
+    ending = asyncio.create_task(finish(demo))
+    while not ending.done():
+        await asyncio.wait([ending], timeout=2.5)
+        for pid in pids_of("worker", stage / "payafter"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+        if killed >= 6:
+            break
+    done = await ending
+
+    assert done.code == 0, done.out + done.err
+    assert done.document["families"]["payafter"]["restarts"] == killed >= 3
+    assert done.document["families"]["payafter"]["problems"] == []
+
+
+async def test_a_csv_file_that_cannot_be_read_is_named_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "trips.csv").write_text("a,b\n1,2\n")
+
+    done = await payscore_worker("demo", "--from-csv", "trips.csv", directory=tmp_path)
+
+    assert done.code == 2
+    assert "trips.csv: row 1" in done.err

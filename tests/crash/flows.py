@@ -1,0 +1,155 @@
+"""The flows: what befalls a trip in each, and how it must end, whatever crashes on the way."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from payscore_worker.trip import TripState
+from tests.crash.scene import FARE_FEN, Scene
+
+TRIES: Final = 3
+"""The quick ones of the client: when all of them lose their reply, the outcome is unknown (`client.TRIES`)."""
+
+OPENED: Final = "settlement.opened"
+COMPLETED: Final = "settlement.completed"
+PAID: Final = "settlement.paid"
+DECLINED: Final = "settlement.declined"
+CANCELLED: Final = "settlement.cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A story, and its only end."""
+
+    play: Callable[[Scene], Awaitable[None]]
+    state: TripState = TripState.PAID
+    owed_fen: int = FARE_FEN
+    has_order: bool = True
+    announced: frozenset[str] = frozenset({OPENED, COMPLETED, PAID})
+
+
+async def _happy(scene: Scene) -> None:
+    await scene.starts()
+    await scene.until_announced(OPENED)
+    await scene.rides()
+    await scene.ends()
+
+
+async def _ended_first(scene: Scene) -> None:
+    await scene.ends()
+    await scene.until_noted("trip.ended")
+    await scene.starts()
+
+
+async def _declined(scene: Scene) -> None:
+    """The passenger has closed the service."""
+    await scene.closes_service()
+    await scene.starts()
+    await scene.until_announced(DECLINED)
+    await scene.ends()
+    await scene.until_noted("trip.ended")
+
+
+async def _refused(scene: Scene) -> None:
+    """WeChat Pay refuses the order."""
+    await scene.passenger("risk_refused")
+    await scene.starts()
+    await scene.until_announced(DECLINED)
+    await scene.ends()
+    await scene.until_noted("trip.ended")
+
+
+async def _cancelled(scene: Scene) -> None:
+    await scene.starts()
+    await scene.until_announced(OPENED)
+    await scene.is_cancelled()
+
+
+async def _lost_create(scene: Scene) -> None:
+    await scene.fault("drop_reply", call="create", times=TRIES)
+    await _happy(scene)
+
+
+async def _lost_complete(scene: Scene) -> None:
+    await scene.fault("drop_reply", call="complete", times=TRIES)
+    await _happy(scene)
+
+
+async def _lost_callback(scene: Scene) -> None:
+    """WeChat Pay never tells of the payment; the reconciler asks."""
+    await scene.fault("callback_lost")
+    await _happy(scene)
+
+
+async def _duplicates(scene: Scene) -> None:
+    """Everything is said at least twice: at once, later, and under another id."""
+    await scene.fault("callback_duplicated")
+    start = await scene.starts()
+    await scene.starts(again=start)
+    await scene.until_announced(OPENED)
+    await scene.starts()
+    await scene.rides()
+    end = await scene.ends()
+    await scene.ends(again=end)
+    await scene.until_announced(PAID)
+    await scene.ends()
+    await scene.calls_back_again()
+
+
+async def _lies(scene: Scene) -> None:
+    """A forged payment, a stranger's payment, another fare; then the true payment, and a forgery before it."""
+    await scene.passenger("never_pays")
+    await _happy(scene)
+    await scene.until_announced(COMPLETED)
+    await scene.is_lied_to(forged=True)
+    await scene.is_lied_to(forged=False)
+    contradiction = await scene.ends(fare_fen=FARE_FEN + 100)
+    scene.refused["payscore.trip-ended"] = {contradiction}
+    await scene.until_refused()
+    await scene.fault("callback_forged_first")
+    await scene.pays_now()
+
+
+async def _unheard(scene: Scene) -> None:
+    """Nobody takes the first announcement; the relay comes back with it."""
+    await scene.nobody_listens()
+    try:
+        await scene.starts()
+        await scene.until_accepted()
+        await scene.rides()
+    finally:
+        await scene.somebody_listens()
+    await scene.until_announced(OPENED)
+    await scene.ends()
+
+
+FLOWS: Final[Mapping[str, Flow]] = {
+    "happy": Flow(play=_happy),
+    "ended first": Flow(play=_ended_first),
+    "declined": Flow(
+        play=_declined,
+        state=TripState.DECLINED,
+        owed_fen=0,
+        has_order=False,
+        announced=frozenset({DECLINED}),
+    ),
+    "refused": Flow(
+        play=_refused,
+        state=TripState.DECLINED,
+        owed_fen=0,
+        has_order=False,
+        announced=frozenset({DECLINED}),
+    ),
+    "cancelled": Flow(
+        play=_cancelled,
+        state=TripState.CANCELLED,
+        owed_fen=0,
+        announced=frozenset({OPENED, CANCELLED}),
+    ),
+    "lost create": Flow(play=_lost_create),
+    "lost complete": Flow(play=_lost_complete),
+    "lost callback": Flow(play=_lost_callback),
+    "duplicates": Flow(play=_duplicates),
+    "lies": Flow(play=_lies),
+    "unheard": Flow(play=_unheard),
+}

@@ -1,0 +1,61 @@
+"""What a role waits for, made short: a case takes seconds, and waits for nothing but what it is about.
+
+Only patience is changed, never a decision. Two names are left as they are: how long a ride lasts at least
+(`trip.SHORTEST_SERVICE`, which the simulator checks), and every time-out.
+"""
+
+import functools
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import httpx
+import httpx_aiohttp
+
+from payscore_worker import bootstrap, outcomes, reconciler, trip
+from payscore_worker.messaging import relay
+from payscore_worker.wechatpay import client, load_private_key
+
+SHORTENED: Final[tuple[tuple[Any, str, object], ...]] = (
+    (trip, "END_MARGIN", timedelta(0)),  # the simulator has our clock
+    (trip, "IN_HAND", timedelta(seconds=1)),
+    (outcomes, "DEBIT_PAUSE", timedelta(seconds=1)),
+    (outcomes, "SECOND_THOUGHT", timedelta(seconds=0.3)),
+    (reconciler, "LEASE", timedelta(seconds=1)),
+    (reconciler, "EVERY_SECONDS", 0.15),
+    (reconciler, "PAUSE_SECONDS", 0.3),
+    (relay, "LEASE", timedelta(seconds=0.6)),
+    (relay, "LINGER_SECONDS", 0.005),
+    (relay, "IDLE_SECONDS", 0.15),
+    (relay, "PAUSE_SECONDS", 0.3),
+    (relay, "UNROUTED_DELAYS", (timedelta(seconds=0.3),) * 8),
+    (client, "PAUSE_SECONDS", (0.01, 0.05)),
+)
+
+SETTINGS: Final = {
+    "PAYSCORE_RETRY_DELAYS": "300ms,1s,2s,3s",
+    "PAYSCORE_POLL_DELAYS": "1s,1s,2s",
+}
+
+
+_private_key: Final = functools.cache(load_private_key)
+_ssl_context: Final = functools.cache(httpx.create_ssl_context)
+
+
+def install() -> None:
+    """Shorten everything; a name that is gone fails here, and not by a case that takes a minute.
+
+    Two things that every start computes anew, always with the same result, are kept: they are half of its time.
+    """
+    kept = ((bootstrap, "load_private_key", _private_key), (httpx, "create_ssl_context", _ssl_context))
+    for owner, name, value in (*SHORTENED, *kept):
+        if not hasattr(owner, name):
+            raise AttributeError(f"{owner.__name__} has no {name} any more")
+        setattr(owner, name, value)
+
+
+def warm_up(variables: Mapping[str, str]) -> None:
+    """Compute what is kept, in the process that will be forked."""
+    if key := variables.get("PAYSCORE_MERCHANT_PRIVATE_KEY"):
+        _private_key(key)
+        httpx_aiohttp.AiohttpTransport()

@@ -1,0 +1,189 @@
+"""Every panel shows something of a real run: our roles and RabbitMQ, scraped by a real Prometheus while they suffer."""
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+import yaml
+from aio_pika import Message
+from aio_pika.abc import AbstractChannel
+from yarl import URL
+
+from deploy.grafana.__main__ import DASHBOARDS
+from deploy.local.prometheus import PrivatePrometheus, start_prometheus
+from deploy.local.rabbitmq import PrivateRabbitMQ
+from payscore_worker.demo.plan import PlannedTrip, generated_trips
+from payscore_worker.demo.run import Progress, Show, run
+from payscore_worker.demo.stage import Role, Stage
+from payscore_worker.messaging.link import connect
+from payscore_worker.trip import TripState
+from tests.integration.messaging.waiting import eventually
+from tests.unit.test_docs import ROOT
+
+SECONDS: Final = 14.0
+"""The trips that are over by then are played."""
+
+OUTAGE_SECONDS: Final = 6.0
+DEADLINE_SECONDS: Final = 30.0
+RATE_INTERVAL: Final = "10s"
+"""What Grafana would make of $__rate_interval for a scrape every second or two."""
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("prometheus_installed")]
+
+
+def address(role: Role) -> str:
+    url = URL(role._ready_url)
+    return f"{url.host}:{url.port}"
+
+
+def configuration(stage: Stage, broker: PrivateRabbitMQ) -> str:
+    """The configuration that is deployed, with the addresses of this run."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    places = {
+        "payscore-worker": address(stage.worker),
+        "payscore-webhook": address(stage.webhook),
+        "rabbitmq": f"127.0.0.1:{broker.metrics_port}",
+        "rabbitmq-queues": f"127.0.0.1:{broker.metrics_port}",
+    }
+    document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    document["rule_files"] = [str(ROOT / "deploy/prometheus/rules.yml")]
+    for job in document["scrape_configs"]:
+        del job["dns_sd_configs"]
+        job["static_configs"] = [{"targets": [places.pop(job["job_name"])]}]
+    assert places == {}
+    return json.dumps(document)
+
+
+def short_trips() -> list[PlannedTrip]:
+    """Some of everything, soon over; of the first to be paid, the callback gets lost."""
+
+    def ends(trip: PlannedTrip) -> float:
+        return trip.begins_after_seconds + trip.messages[-1].after_seconds
+
+    short = sorted((trip for trip in generated_trips(60, seed=1) if ends(trip) < SECONDS), key=ends)
+    paid = [trip.trip_id for trip in short if trip.must_end is TripState.PAID]
+    return [replace(trip, callback_lost=trip.trip_id == paid[0]) for trip in short]
+
+
+class Scene:
+    """A demo that is watched, and what is done to it."""
+
+    def __init__(self, broker: PrivateRabbitMQ, directory: Path) -> None:
+        self._broker = broker
+        self._directory = directory
+        self.began = 0.0
+        self.ended = 0.0
+        self.prometheus: PrivatePrometheus | None = None
+
+    async def play(self) -> list[str]:
+        """Play it to its end; returns what its judge finds wrong."""
+        trips = short_trips()
+        show = Show(
+            family="payafter",
+            trips=trips,
+            amqp_url=self._broker.url,
+            keep=self._directory / "demo",
+            disturbance=self._disturb,
+        )
+        result = await run(show, Progress(trips=len(trips)))
+        self.ended = time.time()
+        return list(result.verdict.problems)
+
+    async def _disturb(self, stage: Stage) -> None:
+        """Watch; then a message nobody can read, a forged callback, and an outage of WeChat Pay."""
+        self.began = time.time()
+        watch = (self._directory / "prometheus", configuration(stage, self._broker))
+        self.prometheus = await asyncio.to_thread(start_prometheus, *watch)
+        async with httpx.AsyncClient() as http:
+            forged = await http.post(f"http://{address(stage.webhook)}/notify/payscore", content=b"{}")
+            assert forged.status_code == 401
+            await self._leave_a_dead_letter(stage.worker._environment["PAYSCORE_AMQP_PREFIX"])
+            faults = f"{stage.simulator_url}/admin/faults"
+            (await http.post(faults, json={"fault": "unavailable", "times": None})).raise_for_status()
+            await asyncio.sleep(OUTAGE_SECONDS)  # the outage itself, not a wait for something
+            (await http.delete(faults)).raise_for_status()
+
+    async def _leave_a_dead_letter(self, prefix: str) -> None:
+        """Publish what no consumer can read; once it lies where it should, a person throws it away."""
+        dead = f"{prefix}payscore.trip-started.dead"
+        async with await connect(self._broker.url, "a ride service") as connection, connection.channel() as channel:
+            exchange = await channel.get_exchange(f"{prefix}ride.events")
+            await exchange.publish(Message(b"no json", message_id="nonsense"), "trip.started")
+            await eventually(lambda: _messages(channel, dead))
+            await (await channel.get_queue(dead)).purge()
+
+
+async def _messages(channel: AbstractChannel, queue: str) -> int | None:
+    return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Each panel's title with each of its queries."""
+    for file in sorted(DASHBOARDS.glob("*.json")):
+        for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
+            for target in panel.get("targets", []):
+                yield f"{file.stem}: {panel['title']}", target["expr"].replace("$__rate_interval", RATE_INTERVAL)
+
+
+async def values(http: httpx.AsyncClient, scene: Scene, expr: str) -> list[float]:
+    """Every value that the expression had in the course of the run."""
+    asked: dict[str, str | float] = {"query": expr, "start": scene.began, "end": scene.ended, "step": 1}
+    response = await http.get("/api/v1/query_range", params=asked)
+    assert response.is_success, f"{expr}: {response.text}"
+    series = response.json()["data"]["result"]
+    found = [float(value) for one in series for _, value in one["values"]]
+    return [value for value in found if not math.isnan(value)]
+
+
+@asynccontextmanager
+async def asking(scene: Scene) -> AsyncIterator[httpx.AsyncClient]:
+    assert scene.prometheus is not None
+    async with httpx.AsyncClient(base_url=scene.prometheus.url, timeout=DEADLINE_SECONDS) as http:
+        yield http
+
+
+@contextmanager
+def a_scene(broker: PrivateRabbitMQ, directory: Path) -> Iterator[Scene]:
+    scene = Scene(broker, directory)
+    try:
+        yield scene
+    finally:
+        if scene.prometheus is not None:
+            scene.prometheus.remove()
+
+
+async def test_every_panel_of_every_dashboard_shows_a_run_with_faults(
+    measured_rabbitmq: PrivateRabbitMQ, tmp_path: Path
+) -> None:
+    with a_scene(measured_rabbitmq, tmp_path) as scene:
+        assert await scene.play() == []
+
+        async with asking(scene) as http:
+            empty = [(title, expr) for title, expr in queries() if not await values(http, scene, expr)]
+            assert empty == []
+
+            for expr in (
+                'payscore_breaker_open{reason="trouble"}',
+                'payscore_queue_paused{queue=~".*payscore.trip-started"}',
+                'payscore_message_dead_letters_total{reason="MalformedMessage"}',
+                'payscore_notifications_total{verdict="BadSignature"}',
+                'payscore_trips_paid_total{by="query"}',
+                "sum(payscore_message_retries_total)",
+                "max(payscore_trips)",
+                "sum(rabbitmq_detailed_queue_consumers)",
+                "sum(rabbitmq_detailed_queue_messages_ready)",
+            ):
+                assert max(await values(http, scene, expr), default=0) > 0, expr
+            assert max(await values(http, scene, 'payscore_queue_paused{queue=~".*service-changed"}')) == 0
+
+            groups = (await http.get("/api/v1/rules")).json()["data"]["groups"]
+            broken = [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]
+            assert broken == []
