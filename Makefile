@@ -25,6 +25,10 @@ demo: $(INSTALLED) ## settle some trips before your eyes
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && \
 	PAYSCORE_AMQP_URL=$$amqp $(BIN)/payscore-worker demo $(ARGS)
 
+demo-ops: $(INSTALLED) ## the same without end, with console and graphs, to watch and to disturb
+	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && \
+	PAYSCORE_AMQP_URL=$$amqp $(BIN)/python -m deploy.local.demo_ops $(ARGS)
+
 test: $(INSTALLED) ## run all tests
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \
 	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
@@ -79,4 +83,4 @@ $(INSTALLED): requirements-dev.lock pyproject.toml deploy/local/make-venv
 	@deploy/local/make-venv $(VENV) $(PYTHON)
 	@touch $@
 
-.PHONY: help demo test crash-certificate faults fuzz check format bench docs lock stop clean
+.PHONY: help demo demo-ops test crash-certificate faults fuzz check format bench docs lock stop clean

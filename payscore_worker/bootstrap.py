@@ -2,11 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 import httpx_aiohttp
@@ -369,6 +369,17 @@ async def run_migrate(environment: Environment) -> str:
     from payscore_worker.migrations import migrate  # noqa: PLC0415 - alembic doubles the time that a worker takes to start
 
     return await migrate(environment.read(DatabaseSettings).database_url)
+
+
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Do work that has no end of its own, until SIGTERM or SIGINT; what it raises is raised."""
+    stopping = stop_on_signals()
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopped):
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await working
 
 
 def stop_on_signals() -> asyncio.Event:

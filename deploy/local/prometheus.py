@@ -17,30 +17,39 @@ PROBE_SECONDS = 5.0  # it answers in milliseconds
 START_SECONDS = 60.0  # a second on an idle machine
 STOP_SECONDS = 30.0  # it writes its head block first
 
-# What the roles and RabbitMQ's plugin listen on where nothing else is said. JSON is YAML, and needs no library.
-LOCAL = json.dumps(
-    {
-        "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
-        "rule_files": [str(Path(__file__).resolve().parents[1] / "prometheus" / "rules.yml")],
-        "scrape_configs": [
-            {"job_name": "payscore-worker", "static_configs": [{"targets": ["127.0.0.1:9180"]}]},
-            {"job_name": "payscore-webhook", "static_configs": [{"targets": ["127.0.0.1:8080"]}]},
-            {"job_name": "rabbitmq", "static_configs": [{"targets": ["127.0.0.1:15692"]}]},
-            {
-                "job_name": "rabbitmq-queues",
-                "metrics_path": "/metrics/detailed",
-                "params": {"family": ["queue_coarse_metrics", "queue_consumer_count"]},
-                "static_configs": [{"targets": ["127.0.0.1:15692"]}],
-            },
-        ],
-    }
-)
+
+def configuration(
+    *,
+    worker: str = "127.0.0.1:9180",
+    webhook: str = "127.0.0.1:8080",
+    rabbitmq: str | None = "127.0.0.1:15692",
+    interval: str = "5s",
+) -> str:
+    """What to scrape: by default what the roles and RabbitMQ's plugin listen on. JSON is YAML, and needs no library."""
+    jobs: list[dict[str, object]] = [
+        {"job_name": "payscore-worker", "static_configs": [{"targets": [worker]}]},
+        {"job_name": "payscore-webhook", "static_configs": [{"targets": [webhook]}]},
+    ]
+    if rabbitmq is not None:
+        families = {"family": ["queue_coarse_metrics", "queue_consumer_count"]}
+        detailed: dict[str, object] = {"metrics_path": "/metrics/detailed", "params": families}
+        jobs += [
+            {"job_name": name, "static_configs": [{"targets": [rabbitmq]}], **more}
+            for name, more in (("rabbitmq", {}), ("rabbitmq-queues", detailed))
+        ]
+    return json.dumps(
+        {
+            "global": {"scrape_interval": interval, "evaluation_interval": interval},
+            "rule_files": [str(Path(__file__).resolve().parents[1] / "prometheus" / "rules.yml")],
+            "scrape_configs": jobs,
+        }
+    )
 
 
-def start_prometheus(directory: Path, configuration: str) -> "PrivatePrometheus":
+def start_prometheus(directory: Path, configured: str) -> "PrivatePrometheus":
     """The Prometheus that lives in this directory, running with this configuration (YAML or JSON)."""
     server = PrivatePrometheus.load(directory)
-    if server is not None and server.is_running() and server.configuration.read_text() == configuration:
+    if server is not None and server.is_running() and server.configuration.read_text() == configured:
         return server
     if server is not None:
         server.stop()
@@ -50,7 +59,7 @@ def start_prometheus(directory: Path, configuration: str) -> "PrivatePrometheus"
     (port,) = free_ports(1)
     server = PrivatePrometheus(directory=directory.resolve(), program=program, port=port)
     server.save()
-    server.configuration.write_text(configuration)
+    server.configuration.write_text(configured)
     server.start()
     return server
 

@@ -118,7 +118,7 @@ def prometheus_service(directory: Path) -> Service:
         check=prometheus.check_prometheus,
         is_installed=lambda: prometheus.find_program() is not None,
         started=lambda: _url_of(prometheus.PrivatePrometheus.load(directory)),
-        start=lambda: prometheus.start_prometheus(directory, prometheus.LOCAL).url,
+        start=lambda: prometheus.start_prometheus(directory, prometheus.configuration()).url,
     )
 
 

@@ -16,6 +16,7 @@ from payscore_worker.settings import SettingsError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "demo": "demo",
+    "load": "demo",
     "worker": "roles",
     "webhook": "roles",
     "simulator": "roles",

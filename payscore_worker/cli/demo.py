@@ -1,4 +1,4 @@
-"""`demo`: the main job, played before your eyes."""
+"""`demo`: the main job, played before your eyes. `load`: trips without end."""
 
 import logging
 import sys
@@ -10,11 +10,15 @@ import click
 from rich.console import Console
 
 from payscore_worker import logs
+from payscore_worker.bootstrap import make_topology, until_stopped
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
+from payscore_worker.demo.briefing import brief
+from payscore_worker.demo.load import Load
 from payscore_worker.demo.plan import BadCsv, PlannedTrip, generated_trips, trips_from_csv
 from payscore_worker.demo.run import Progress, Show
 from payscore_worker.demo.run import run as run_demo
 from payscore_worker.demo.show import progress_shown, show_result
+from payscore_worker.messaging.topology import RIDE_EVENTS
 from payscore_worker.settings import BrokerSettings, Environment
 
 DEFAULT_TRIPS: Final = 200
@@ -77,3 +81,26 @@ async def _play(shows: Sequence[Show], *, as_json: bool) -> bool:
     if as_json:
         print_json({"ok": ok, "families": {family: result.document() for family, result in results.items()}})
     return ok
+
+
+@click.command()
+@click.option("--trips-a-second", default=2.0, show_default=True, type=click.FloatRange(0.01, 1_000))
+@click.option("--simulator-url", help="Tell this simulator which passengers do not simply pay.")
+def load(*, trips_a_second: float, simulator_url: str | None) -> None:
+    """Play ride service: publish trips until stopped."""
+    broker = Environment().read(BrokerSettings)
+    run(_load(broker, trips_a_second, simulator_url))
+
+
+async def _load(broker: BrokerSettings, trips_a_second: float, simulator_url: str | None) -> None:
+    async def tell(trips: Sequence[PlannedTrip]) -> None:
+        if simulator_url is not None:
+            await brief(simulator_url, trips)
+
+    work = Load(
+        amqp_url=broker.amqp_url,
+        exchange=make_topology(broker).name(RIDE_EVENTS),
+        trips_a_second=trips_a_second,
+        before_block=tell,
+    )
+    await until_stopped(work.run())

@@ -1,36 +1,30 @@
 """Runs a demo: sets the stage, plays the trips, waits for rest, judges, clears up."""
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import httpx
-import msgspec
-from sqlalchemy import text
 
 from payscore_worker.audit import audit_books
-from payscore_worker.bootstrap import make_topology, now
+from payscore_worker.bootstrap import now
+from payscore_worker.demo.briefing import ADMIN_SECONDS, brief
 from payscore_worker.demo.judge import Evidence, Verdict, judge
 from payscore_worker.demo.plan import PlannedTrip
 from payscore_worker.demo.play import Audience, RideService
-from payscore_worker.demo.stage import Role, Stage, set_stage
+from payscore_worker.demo.scene import Scene, a_scene
+from payscore_worker.demo.stage import Role, Stage
 from payscore_worker.messaging.inspect import depths
 from payscore_worker.messaging.link import connect
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.topology import Topology
-from payscore_worker.migrations import migrate
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
-
-ADMIN_SECONDS: Final = 30.0
-"""For the ledger of thousands of orders, from a simulator that is busy."""
 
 REST_SECONDS: Final = 60.0
 """How long the last messages may take to be handled once every trip is over."""
@@ -40,7 +34,8 @@ WARMED_UP: Final = 500
 
 SAMPLE_SECONDS: Final = 0.2
 
-Disturbance = Callable[[Stage], Coroutine[Any, Any, None]]
+Act = Callable[[Stage], Coroutine[Any, Any, None]]
+"""Something that is done to the stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +51,10 @@ class Show:
     """Where logs and database stay."""
     retry_delays: str | None = None
     """As PAYSCORE_RETRY_DELAYS writes them; None: as they are by default."""
-    disturbance: Disturbance | None = None
+    disturbance: Act | None = None
     """What else happens while the trips are played."""
+    afterwards: Act | None = None
+    """What happens once all has come to rest, while every role still runs."""
 
 
 @dataclass(slots=True)
@@ -114,40 +111,27 @@ async def run(show: Show, progress: Progress) -> Result:
         Retryable: RabbitMQ or the database cannot be reached.
 
     """
-    broker = BrokerSettings(amqp_url=show.amqp_url, amqp_prefix=f"demo-{uuid4().hex[:8]}.")
-    if show.retry_delays is not None:
-        broker = msgspec.structs.replace(broker, retry_delays=show.retry_delays)
-    topology = make_topology(broker)
-    async with AsyncExitStack() as stack:
-        directory = stack.enter_context(_directory(show.keep))
-        database_url = await stack.enter_async_context(_database(show.database_url, directory))
-        await stack.enter_async_context(_names_at(broker, topology))
-        settings = {
-            "PAYSCORE_AMQP_URL": broker.amqp_url,
-            "PAYSCORE_AMQP_PREFIX": broker.amqp_prefix,
-            "PAYSCORE_RETRY_DELAYS": broker.retry_delays,
-            "PAYSCORE_DATABASE_URL": database_url,
-        }
-        stage = await stack.enter_async_context(set_stage(settings=settings, family=show.family, directory=directory))
-        async with engine_for(database_url) as engine:
-            return await _play(show, stage, broker, topology, Reports(engine), progress)
+    async with (
+        a_scene(
+            family=show.family,
+            amqp_url=show.amqp_url,
+            database_url=show.database_url,
+            keep=show.keep,
+            retry_delays=show.retry_delays,
+        ) as scene,
+        engine_for(scene.database_url) as engine,
+    ):
+        return await _play(show, scene, Reports(engine), progress)
 
 
-async def _play(
-    show: Show,
-    stage: Stage,
-    broker: BrokerSettings,
-    topology: Topology,
-    reports: Reports,
-    progress: Progress,
-) -> Result:
-    trips = show.trips
+async def _play(show: Show, scene: Scene, reports: Reports, progress: Progress) -> Result:
+    trips, stage, broker, topology = show.trips, scene.stage, scene.broker, scene.topology
     publisher = Publisher(broker.amqp_url, name="payscore-worker demo", topology=topology)
     audience = Audience(broker.amqp_url, topology, trips)
     service = RideService(publisher, topology, audience)
     async with _in_background(publisher.run(), audience.run()):
         await audience.ready()
-        await _brief_simulator(stage, trips)
+        await brief(stage.simulator_url, trips)
         watching = _Watching(stage.worker, audience, progress)
         began = time.monotonic()
         disturbances = [] if show.disturbance is None else [show.disturbance(stage)]
@@ -157,6 +141,8 @@ async def _play(
             seconds = time.monotonic() - began
             progress.stage = "coming to rest"
             left_over = await _rest(broker, topology, reports)
+        if show.afterwards is not None:
+            await show.afterwards(stage)
         progress.stage = "judging"
         ledger = await _ask_simulator(stage, "/admin/ledger")
         evidence = Evidence(
@@ -216,69 +202,12 @@ async def _rest(broker: BrokerSettings, topology: Topology, reports: Reports) ->
             await asyncio.sleep(SAMPLE_SECONDS)
 
 
-async def _brief_simulator(stage: Stage, trips: Sequence[PlannedTrip]) -> None:
-    """Tell the simulator who does not simply pay, and which callback gets lost."""
-    passengers = {trip.openid: trip.behaviour for trip in trips if trip.behaviour}
-    async with httpx.AsyncClient(base_url=stage.simulator_url, timeout=ADMIN_SECONDS) as http:
-        (await http.put("/admin/passengers", json=passengers)).raise_for_status()
-        for trip in trips:
-            if trip.callback_lost:
-                fault = {"fault": "callback_lost", "openid": trip.openid}
-                (await http.post("/admin/faults", json=fault)).raise_for_status()
-
-
 async def _ask_simulator(stage: Stage, path: str) -> dict[str, Any]:
     async with httpx.AsyncClient(base_url=stage.simulator_url, timeout=ADMIN_SECONDS) as http:
         response = await http.get(path)
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
         return answer
-
-
-@contextmanager
-def _directory(keep: Path | None) -> Iterator[Path]:
-    """Make the directory of logs, keys and database."""
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="payscore-demo-") as name:
-        yield Path(name)
-
-
-@asynccontextmanager
-async def _database(url: str | None, directory: Path) -> AsyncIterator[str]:
-    """Make a database for the demo alone: a file, or a schema in the PostgreSQL that the URL names."""
-    if url is None or url.startswith("sqlite"):
-        yield f"sqlite+aiosqlite:///{directory / 'demo.db'}"
-        return
-    schema = f"payscore_demo_{uuid4().hex[:8]}"
-    async with engine_for(url) as engine:
-        async with engine.begin() as connection:
-            await connection.execute(text(f"CREATE SCHEMA {schema}"))
-        try:
-            separator = "&" if "?" in url else "?"
-            own = f"{url}{separator}search_path={schema}"
-            await migrate(own)
-            yield own
-        finally:
-            async with engine.begin() as connection:
-                await connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-
-
-@asynccontextmanager
-async def _names_at(broker: BrokerSettings, topology: Topology) -> AsyncIterator[None]:
-    """Take our names at the broker, and give them back."""
-    async with await connect(broker.amqp_url, "payscore-worker demo") as connection:
-        await topology.declare_on(connection)
-    try:
-        yield
-    finally:
-        async with (
-            await connect(broker.amqp_url, "payscore-worker demo") as connection,
-            connection.channel() as channel,
-        ):
-            await topology.delete(channel)
 
 
 @asynccontextmanager

@@ -47,13 +47,13 @@ class Role:
     """One process of ours, supervised."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], *, ready_url: str, environment: Mapping[str, str], directory: Path
+        self, name: str, arguments: Sequence[str], *, port: int, environment: Mapping[str, str], directory: Path
     ) -> None:
         self.name = name
+        self.address = f"127.0.0.1:{port}"
         self.restarts = 0
         self.usage = Usage()
         self._arguments = arguments
-        self._ready_url = ready_url
         self._environment = environment
         self._directory = directory
         self._process: asyncio.subprocess.Process | None = None
@@ -85,7 +85,7 @@ class Role:
         """
         try:
             async with asyncio.timeout(READY_SECONDS), httpx.AsyncClient() as http:
-                while not await _is_ready(http, self._ready_url):
+                while not await _is_ready(http, f"http://{self.address}/readyz"):
                     if self.restarts > MAX_FAILED_STARTS:
                         break
                     await asyncio.sleep(0.05)
@@ -149,7 +149,11 @@ class Stage:
     simulator: Role
     webhook: Role
     worker: Role
-    simulator_url: str
+
+    @property
+    def simulator_url(self) -> str:
+        """Where WeChat Pay is."""
+        return f"http://{self.simulator.address}"
 
     @property
     def restarts(self) -> int:
@@ -184,7 +188,7 @@ async def set_stage(*, settings: Mapping[str, str], family: str, directory: Path
         name: Role(
             name,
             arguments,
-            ready_url=f"http://127.0.0.1:{port}/readyz",
+            port=port,
             environment=environment,
             directory=directory,
         )
@@ -199,7 +203,7 @@ async def set_stage(*, settings: Mapping[str, str], family: str, directory: Path
         for role in roles.values():
             running.append(asyncio.create_task(role.run()))
             await role.ready()
-        yield Stage(**roles, simulator_url=f"http://127.0.0.1:{simulator_port}")
+        yield Stage(**roles)
     finally:
         for task in reversed(running):
             task.cancel()

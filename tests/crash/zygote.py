@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Coroutine
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -32,6 +33,15 @@ PARENT_DEATH_SIGNAL: Final = 1
 
 READ_BYTES: Final = 1 << 16
 
+IMPORTED_LATE: Final = (
+    "payscore_worker.console.app",
+    "payscore_worker.ops.database",
+    "payscore_worker.storage.engine",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+)
+"""What a worker imports once it runs; without it here, every life of a worker would pay for it again."""
+
 
 class Start(msgspec.Struct, kw_only=True):
     """A role to be forked."""
@@ -49,6 +59,8 @@ class Start(msgspec.Struct, kw_only=True):
 
 
 def main() -> None:
+    for module in IMPORTED_LATE:
+        import_module(module)
     impatience.install()
     seams.install()
     gc.freeze()

@@ -39,7 +39,7 @@ def test_it_is_valid_without_the_demo_too(tool: Callable[[str], str]) -> None:
 
 
 def test_every_role_runs_a_command_that_exists(compose: dict[str, Any]) -> None:
-    for role in (*ROLES, "migrate", "topology"):
+    for role in (*ROLES, "load", "migrate", "topology"):
         assert compose["services"][role]["command"][0] in COMMANDS
 
 

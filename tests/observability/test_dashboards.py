@@ -15,14 +15,13 @@ import pytest
 import yaml
 from aio_pika import Message
 from aio_pika.abc import AbstractChannel
-from yarl import URL
 
 from deploy.grafana.__main__ import DASHBOARDS
 from deploy.local.prometheus import PrivatePrometheus, start_prometheus
 from deploy.local.rabbitmq import PrivateRabbitMQ
 from payscore_worker.demo.plan import PlannedTrip, generated_trips
 from payscore_worker.demo.run import Progress, Show, run
-from payscore_worker.demo.stage import Role, Stage
+from payscore_worker.demo.stage import Stage
 from payscore_worker.messaging.link import connect
 from payscore_worker.trip import TripState
 from tests.integration.messaging.waiting import eventually
@@ -39,17 +38,12 @@ RATE_INTERVAL: Final = "10s"
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("prometheus_installed")]
 
 
-def address(role: Role) -> str:
-    url = URL(role._ready_url)
-    return f"{url.host}:{url.port}"
-
-
 def configuration(stage: Stage, broker: PrivateRabbitMQ) -> str:
     """The configuration that is deployed, with the addresses of this run."""
     document: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     places = {
-        "payscore-worker": address(stage.worker),
-        "payscore-webhook": address(stage.webhook),
+        "payscore-worker": stage.worker.address,
+        "payscore-webhook": stage.webhook.address,
         "rabbitmq": f"127.0.0.1:{broker.metrics_port}",
         "rabbitmq-queues": f"127.0.0.1:{broker.metrics_port}",
     }
@@ -92,9 +86,9 @@ class Scene:
             amqp_url=self._broker.url,
             keep=self._directory / "demo",
             disturbance=self._disturb,
+            afterwards=self._is_scraped,
         )
         result = await run(show, Progress(trips=len(trips)))
-        self.ended = time.time()
         return list(result.verdict.problems)
 
     async def _disturb(self, stage: Stage) -> None:
@@ -103,13 +97,22 @@ class Scene:
         watch = (self._directory / "prometheus", configuration(stage, self._broker))
         self.prometheus = await asyncio.to_thread(start_prometheus, *watch)
         async with httpx.AsyncClient() as http:
-            forged = await http.post(f"http://{address(stage.webhook)}/notify/payscore", content=b"{}")
+            forged = await http.post(f"http://{stage.webhook.address}/notify/payscore", content=b"{}")
             assert forged.status_code == 401
             await self._leave_a_dead_letter(stage.worker._environment["PAYSCORE_AMQP_PREFIX"])
             faults = f"{stage.simulator_url}/admin/faults"
             (await http.post(faults, json={"fault": "unavailable", "times": None})).raise_for_status()
             await asyncio.sleep(OUTAGE_SECONDS)  # the outage itself, not a wait for something
             (await http.delete(faults)).raise_for_status()
+
+    async def _is_scraped(self, _stage: Stage) -> None:
+        """Let Prometheus see how it ended: the trip whose callback got lost is the last."""
+        async with asking(self) as http:
+            await eventually(lambda: self._shows(http, 'payscore_trips_paid_total{by="query"}'))
+
+    async def _shows(self, http: httpx.AsyncClient, expr: str) -> bool:
+        self.ended = time.time()
+        return max(await values(http, self, expr), default=0) > 0
 
     async def _leave_a_dead_letter(self, prefix: str) -> None:
         """Publish what no consumer can read; once it lies where it should, a person throws it away."""

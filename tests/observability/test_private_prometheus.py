@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from deploy.local.errors import SetupFailed, Unusable
-from deploy.local.prometheus import LOCAL, PrivatePrometheus, check_prometheus, start_prometheus
+from deploy.local.prometheus import PrivatePrometheus, check_prometheus, configuration, start_prometheus
 
 pytestmark = pytest.mark.usefixtures("prometheus_installed")
 
 
 def test_it_starts_is_found_again_and_ends(tmp_path: Path) -> None:
     directory = tmp_path / "prometheus"
-    server = start_prometheus(directory, LOCAL)
+    server = start_prometheus(directory, configuration())
     try:
         check_prometheus(server.url)
-        assert start_prometheus(directory, LOCAL) == server
+        assert start_prometheus(directory, configuration()) == server
 
         other = json.dumps({"scrape_configs": []})
         server = start_prometheus(directory, other)

@@ -1,12 +1,11 @@
-"""Plays ride service for a demo: publishes trips for ever, so many a second, as any publisher of facts should."""
+"""Plays ride service for ever: so many trips a second, published as any publisher of facts should."""
 
 import asyncio
 import itertools
-import os
 import random
-import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,7 +16,6 @@ from aio_pika.exceptions import AMQPError, DeliveryError
 
 from payscore_worker.demo.plan import Message, PlannedTrip, generated_trips
 
-TRIPS_A_SECOND: Final = float(os.environ.get("LOAD_TRIPS_A_SECOND", "2"))
 BLOCK: Final = 100
 """Trips that are planned at once; among so many is one of every kind."""
 
@@ -27,28 +25,42 @@ MAX_UNDER_WAY: Final = 2_000
 PUBLISH_SECONDS: Final = 10.0
 """A confirm takes a millisecond."""
 
-
-async def main() -> None:
-    """Publish until told to stop."""
-    url = await asyncio.to_thread(Path(os.environ["LOAD_AMQP_URL_FILE"]).read_text)
-    async with await aio_pika.connect_robust(url) as connection:
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        exchange = await channel.get_exchange("ride.events", ensure=False)
-        riding = asyncio.create_task(_ride(exchange))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, riding.cancel)
-        await asyncio.wait([riding])
+PAUSE_SECONDS: Final = 1.0
+"""Before what was not confirmed is published again."""
 
 
-async def _ride(exchange: AbstractExchange) -> None:
-    run = uuid4().hex[:8]  # every start of this container has trips of its own
-    places = asyncio.Semaphore(MAX_UNDER_WAY)
-    async with asyncio.TaskGroup() as group:
-        for number in itertools.count():
-            for trip in generated_trips(BLOCK, seed=number):
-                await places.acquire()
-                playing = group.create_task(_play(trip, f"{run}-{number}-{trip.trip_id}", exchange))
-                playing.add_done_callback(lambda _task: places.release())
-                await asyncio.sleep(random.expovariate(TRIPS_A_SECOND))
+async def _nobody(_trips: Sequence[PlannedTrip]) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Trips without end. It needs no right at the broker but to publish to the exchange of rides."""
+
+    amqp_url: str = field(repr=False)
+    exchange: str
+    trips_a_second: float
+    before_block: Callable[[Sequence[PlannedTrip]], Awaitable[None]] = _nobody
+    """Told of the next trips before the first of them begins."""
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        async with await aio_pika.connect_robust(self.amqp_url) as connection:
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            await self._ride(await channel.get_exchange(self.exchange, ensure=False))
+
+    async def _ride(self, exchange: AbstractExchange) -> None:
+        run = uuid4().hex[:8]  # every run has trips of its own
+        places = asyncio.Semaphore(MAX_UNDER_WAY)
+        async with asyncio.TaskGroup() as group:
+            for number in itertools.count():
+                trips = generated_trips(BLOCK, seed=number)
+                await self.before_block(trips)
+                for trip in trips:
+                    await places.acquire()
+                    playing = group.create_task(_play(trip, f"{run}-{number}-{trip.trip_id}", exchange))
+                    playing.add_done_callback(lambda _task: places.release())
+                    await asyncio.sleep(random.expovariate(self.trips_a_second))
 
 
 async def _play(trip: PlannedTrip, trip_id: str, exchange: AbstractExchange) -> None:
@@ -78,10 +90,6 @@ async def _publish(body: bytes, routing_key: str, exchange: AbstractExchange) ->
         try:
             await exchange.publish(message, routing_key, mandatory=True, timeout=PUBLISH_SECONDS)
         except (AMQPError, DeliveryError, OSError, TimeoutError):
-            await asyncio.sleep(1)
+            await asyncio.sleep(PAUSE_SECONDS)
         else:
             return
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
