@@ -14,8 +14,8 @@ from typing import Final
 class Measured:
     """What one trip costs; docs/capacity.md says where and how it was measured."""
 
-    worker_cpu_ms: float = 24.8
-    """Of the worker process, `payafter` on PostgreSQL, with other work on the machine: an upper bound."""
+    worker_cpu_ms: float = 12.1
+    """Of the worker process from its start on, `payafter` on PostgreSQL: the dearest of four."""
     webhook_cpu_ms: float = 0.75
     """One callback: verified, decrypted, published with a confirm."""
     events_in: float = 3.0

@@ -6,7 +6,10 @@ import signal
 import hypothesis
 import pytest
 
+from deploy.local.errors import SetupFailed
+from deploy.local.prometheus import find_program
 from deploy.local.rabbitmq import DEFAULT_URL
+from deploy.local.services import apt_install, prometheus_service
 
 # Who is started in the background ignores Ctrl-C, and hands that down: the commands that tests interrupt must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -23,3 +26,14 @@ hypothesis.settings.load_profile("payscore")
 def amqp_url() -> str:
     """The broker that all tests share; each keeps to names of its own."""
     return os.environ.get("PAYSCORE_AMQP_URL", DEFAULT_URL)
+
+
+@pytest.fixture(scope="session")
+def prometheus_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Prometheus and promtool, installed where we may."""
+    if find_program() is None:
+        try:
+            apt_install(prometheus_service(tmp_path_factory.mktemp("prometheus")))
+        except SetupFailed as error:
+            if find_program() is None:
+                pytest.skip(str(error))

@@ -33,8 +33,8 @@ RETRY_DELAYS = "1s,2s,4s"
 UNANSWERED = "59"
 """Of each hundred trips one, an ordinary one, is left without an answer until its message is a dead letter."""
 
-ATTEMPTS = (len(RETRY_DELAYS.split(",")) + 1) * (len(PAUSE_SECONDS) + 1)
-"""Calls until then: each delivery tries so often."""
+STRIKES = 2 * (len(RETRY_DELAYS.split(",")) + 1) * (len(PAUSE_SECONDS) + 1)
+"""Calls until then: of its start and of its end, for each delivery, so many tries."""
 
 GRAPHS = (
     "sum by (queue) (payscore_queue_ready_messages)",
@@ -60,8 +60,8 @@ WELCOME = """\
 
   curl -X DELETE {simulator}/admin/faults
 
-[bold]Dead letters[/]: of each hundred trips WeChat Pay leaves one without an answer until we give up, and then answers
-again. Look at it under "Dead letters", and put it back: its trip goes on to paid.
+[bold]Dead letters[/]: of each hundred trips WeChat Pay leaves one without an answer until its messages
+are dead letters. After a minute they are under "Dead letters"; put them back with two clicks: the trip goes on to paid.
 """
 
 
@@ -109,7 +109,7 @@ async def _tell_simulator(stage: Stage, trips: Sequence[PlannedTrip]) -> None:
     async with httpx.AsyncClient(base_url=stage.simulator_url) as http:
         for trip in trips:
             if trip.trip_id.endswith(UNANSWERED):
-                fault = {"fault": "unavailable", "call": "create", "openid": trip.openid, "times": ATTEMPTS}
+                fault = {"fault": "unavailable", "call": "create", "openid": trip.openid, "times": STRIKES}
                 (await http.post("/admin/faults", json=fault)).raise_for_status()
 
 
@@ -123,7 +123,8 @@ async def _prometheus(scene: Scene) -> AsyncIterator[tuple[str, str]]:
         yield why, why
         return
     try:
-        yield f"{server.url}/graph?{_graphs()}", f"{server.url}/alerts"
+        server.show_page("graphs", f"/graph?{_graphs()}")
+        yield f"{server.url}/consoles/graphs.html", f"{server.url}/alerts"
     finally:
         await asyncio.to_thread(server.remove)
 

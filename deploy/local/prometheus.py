@@ -1,5 +1,6 @@
 """Start a private Prometheus, which scrapes what it is told to."""
 
+import html
 import json
 import os
 import shutil
@@ -120,6 +121,7 @@ class PrivatePrometheus:
             f"--config.file={self.configuration}",
             f"--storage.tsdb.path={self.directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
+            f"--web.console.templates={self._pages}",
         ]
         server = Process.spawn(words, env={"PATH": os.environ.get("PATH", os.defpath)}, log=log)
         server.save(self._server_file)
@@ -139,6 +141,15 @@ class PrivatePrometheus:
         """End it, and delete all it had."""
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def show_page(self, name: str, path: str) -> None:
+        """Lead from /consoles/<name>.html to a path that is too long to be typed."""
+        self._pages.mkdir(exist_ok=True)
+        (self._pages / f"{name}.html").write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(path)}">')
+
+    @property
+    def _pages(self) -> Path:
+        return self.directory / "consoles"
 
     @property
     def _server_file(self) -> Path:

@@ -10,30 +10,17 @@ from typing import Final
 import aio_pika
 import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, Error, Page, Response, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Error, Page, Response, expect
 
 from payscore_worker.bootstrap import make_topology
 from payscore_worker.settings import BrokerSettings, Environment
+from tests.acceptance.chromium import PATIENCE_MS, needs_chromium
 from tests.acceptance.commands import finish, plain_environment, start
 from tests.acceptance.test_commands import ENDED, STARTED, Desk, until
 
-CHROMIUM: Final = Path("/usr/bin/chromium")
-ARGUMENTS: Final = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE_MS: Final = 40_000
-"""The overview asks every five seconds, and the queues are looked at every ten."""
-
 TOKEN: Final = "correct-horse-battery"
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}: apt-get install chromium")
+pytestmark = needs_chromium
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -47,14 +34,6 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     broker = Environment(plain_environment(desk.settings)).read(BrokerSettings)
     async with await aio_pika.connect(broker.amqp_url) as connection, connection.channel() as channel:
         await make_topology(broker).delete(channel)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE_MS)
-        yield browser
-        await browser.close()
 
 
 class Visit:
