@@ -6,10 +6,8 @@ import signal
 import hypothesis
 import pytest
 
-from deploy.local.errors import SetupFailed
-from deploy.local.prometheus import find_program
 from deploy.local.rabbitmq import DEFAULT_URL
-from deploy.local.services import apt_install, prometheus_service
+from tests.programs import provide
 
 # Who is started in the background ignores Ctrl-C, and hands that down: the commands that tests interrupt must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -29,11 +27,6 @@ def amqp_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def prometheus_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Prometheus and promtool, installed where we may."""
-    if find_program() is None:
-        try:
-            apt_install(prometheus_service(tmp_path_factory.mktemp("prometheus")))
-        except SetupFailed as error:
-            if find_program() is None:
-                pytest.skip(str(error))
+def prometheus_installed() -> None:
+    """Prometheus, with its promtool."""
+    provide("promtool", package="prometheus")

@@ -129,22 +129,26 @@ def _url_of(
 
 
 def apt_install(service: Service) -> None:
-    """Install the package where we may; else say what to type."""
-    or_else = f"Or name one that runs elsewhere in {service.setting}."
+    """Install a server where we may; else say what to type."""
+    install_package(service.title, service.package, f"Or name one that runs elsewhere in {service.setting}.")
+
+
+def install_package(title: str, package: str, or_else: str = "") -> None:
+    """Install a package where we may; else say what to type."""
     if shutil.which("apt-get") is None:
-        raise SetupFailed(f"{service.title} is neither running nor installed here. Install it. {or_else}")
+        raise SetupFailed(f"{title} is neither running nor installed here. Install it. {or_else}".rstrip())
     if os.geteuid() != 0:
         raise SetupFailed(
-            f"{service.title} is neither running nor installed here. Type\n\n"
-            f"    sudo apt-get update && sudo apt-get install --no-install-recommends {service.package}\n\n"
-            f"and then the same command again. {or_else}"
+            f"{title} is neither running nor installed here. Type\n\n"
+            f"    sudo apt-get update && sudo apt-get install --no-install-recommends {package}\n\n"
+            f"and then the same command again. {or_else}".rstrip()
         )
-    say(f"installing {service.title} with apt-get; this takes a minute")
+    say(f"installing {title} with apt-get; this takes a minute")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "--quiet", "--yes", "-o", f"DPkg::Lock::Timeout={APT_LOCK_SECONDS}"]
     with suppress(SetupFailed):  # without a list of packages the next command fails, and says more
         run([*apt, "update"], seconds=APT_SECONDS, env=environment)
-    run([*apt, "install", "--no-install-recommends", service.package], seconds=APT_SECONDS, env=environment)
+    run([*apt, "install", "--no-install-recommends", package], seconds=APT_SECONDS, env=environment)
 
 
 def say(text: str) -> None:

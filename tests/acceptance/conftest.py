@@ -4,9 +4,15 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.acceptance.chromium import a_browser
+from tests.programs import provide
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    return provide("chromium", package="chromium")
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with a_browser() as browser:
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with a_browser(chromium) as browser:
         yield browser

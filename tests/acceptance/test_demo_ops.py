@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.acceptance.chromium import PATIENCE_MS, needs_chromium
+from tests.acceptance.chromium import PATIENCE_MS
 from tests.acceptance.commands import finish, plain_environment
 from tests.acceptance.test_commands import ROOT, until
 
@@ -21,7 +21,6 @@ UP_SECONDS: Final = 90.0
 """Four processes start."""
 
 pytestmark = [
-    needs_chromium,
     pytest.mark.usefixtures("prometheus_installed"),
     pytest.mark.timeout(300),
 ]

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from deploy.local.processes import free_ports
 from tests.deployment.tools import run
+from tests.programs import provide
 
 HOST: Final = "pay.example.com"
 START_SECONDS: Final = 30.0
@@ -92,9 +93,7 @@ def certificate(directory: Path) -> None:
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("nginx is not installed here; it is in Debian's package nginx-light")
+    program = provide("nginx", package="nginx-light")
     directory = tmp_path_factory.mktemp("nginx")
     certificate(directory)
     http, https, upstream = free_ports(3)
