@@ -11,6 +11,7 @@ from deploy.local.rabbitmq import DEFAULT_URL
 from tests.crash.cases import Case, Result, parse
 from tests.crash.certificate import Certificate, Size, certify, look_around
 from tests.crash.fleet import a_fleet
+from tests.crash.orphans import clear_up
 from tests.crash.pages import write_pages
 
 LANES_A_CORE: Final = 5
@@ -27,11 +28,16 @@ def main() -> int:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    work = _replay(arguments, cases) if cases else _certify(arguments)
+    work = _clean() if arguments.clean else _replay(arguments, cases) if cases else _certify(arguments)
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
         return 130
+
+
+async def _clean() -> int:
+    sys.stdout.write(f"lanes of killed runs cleared up: {await clear_up()}\n")
+    return 0
 
 
 async def _certify(arguments: argparse.Namespace) -> int:
@@ -84,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="CASE", help="play this case, and tell its story"
     )
+    parser.add_argument("--clean", action="store_true", help="only clear up after runs that were killed")
     parser.add_argument("--seed", type=int, default=1, help="of the samples (default: 1)")
     parser.add_argument("--pairs", type=int, default=160, help="pairs of crashes to draw")
     parser.add_argument("--recoveries", type=int, default=160, help="crashes of a recovery to draw")

@@ -11,6 +11,7 @@ from typing import Final
 
 from tests.crash.cases import Case, Played, Result, close_books, play
 from tests.crash.lane import Lane, a_lane
+from tests.crash.orphans import clear_up
 from tests.crash.roles import a_zygote
 
 CHUNK: Final = 16
@@ -74,7 +75,8 @@ def _batched(cases: Iterable[Case], size: int) -> Iterator[tuple[Case, ...]]:
 async def a_fleet(
     *, amqp_url: str, postgresql_url: str | None, lanes: int, keep: Path | None = None
 ) -> AsyncIterator[Fleet]:
-    """Build the lanes, and leave broker and databases as they were."""
+    """Build the lanes, and leave broker and databases as they were; clear up after those who could not."""
+    await clear_up()
     async with AsyncExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="payscore-crash-")))
         directory.mkdir(parents=True, exist_ok=True)

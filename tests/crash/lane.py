@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import httpx
 from sqlalchemy import text
@@ -18,13 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from payscore_worker.bootstrap import make_topology
 from payscore_worker.migrations import migrate
-from payscore_worker.settings import BrokerSettings
 from payscore_worker.simulator import SimulatorConfig, SimulatorKeys, environment
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.storage.tables import metadata
 from tests.crash import impatience
 from tests.crash.desk import Desk, a_desk
+from tests.crash.orphans import names_taken
 from tests.crash.points import Passed, Plan, read_trace
 from tests.crash.roles import Forks, Process, Starter, free_ports
 
@@ -309,16 +308,20 @@ class Lane:
 @asynccontextmanager
 async def a_lane(*, forks: Forks, amqp_url: str, postgresql_url: str | None, directory: Path) -> AsyncIterator[Lane]:
     """Build a lane, and leave broker and databases as they were."""
-    prefix = f"crash-{uuid4().hex[:8]}."
-    directory = directory / prefix.rstrip(".")
-    directory.mkdir()
-    broker = BrokerSettings(
-        amqp_url=amqp_url, amqp_prefix=prefix, retry_delays=impatience.SETTINGS["PAYSCORE_RETRY_DELAYS"]
-    )
     async with AsyncExitStack() as stack:
+        names = stack.enter_context(
+            names_taken(
+                amqp_url=amqp_url,
+                retry_delays=impatience.SETTINGS["PAYSCORE_RETRY_DELAYS"],
+                postgresql_url=postgresql_url,
+            )
+        )
+        broker = names.broker
+        directory /= names.id
+        directory.mkdir()
         databases = {"sqlite": await stack.enter_async_context(opened(f"sqlite+aiosqlite:///{directory / 'crash.db'}"))}
         if postgresql_url is not None:
-            url = await stack.enter_async_context(own_schema(postgresql_url))
+            url = await stack.enter_async_context(own_schema(postgresql_url, names.schema))
             databases["postgresql"] = await stack.enter_async_context(opened(url))
         desk = await stack.enter_async_context(a_desk(amqp_url, make_topology(broker)))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=HTTP_SECONDS))
@@ -329,7 +332,7 @@ async def a_lane(*, forks: Forks, amqp_url: str, postgresql_url: str | None, dir
             directory=directory,
             ports=free_ports(3),
             keys=directory.parent / "keys",
-            settings={**impatience.SETTINGS, "PAYSCORE_AMQP_URL": amqp_url, "PAYSCORE_AMQP_PREFIX": prefix},
+            settings={**impatience.SETTINGS, "PAYSCORE_AMQP_URL": amqp_url, "PAYSCORE_AMQP_PREFIX": broker.amqp_prefix},
             databases=databases,
         )
         stack.push_async_callback(lane.close)
@@ -353,9 +356,8 @@ async def opened(url: str) -> AsyncIterator[tuple[str, AsyncEngine]]:
 
 
 @asynccontextmanager
-async def own_schema(url: str) -> AsyncIterator[str]:
-    """Make a schema of our own, and give the URL that leads into it."""
-    schema = f"payscore_crash_{uuid4().hex[:8]}"
+async def own_schema(url: str, schema: str) -> AsyncIterator[str]:
+    """Make a schema, and give the URL that leads into it."""
     async with engine_for(url) as engine:
         async with engine.begin() as connection:
             await connection.execute(text(f"CREATE SCHEMA {schema}"))

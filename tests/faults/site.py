@@ -94,7 +94,9 @@ async def a_site(servers: Servers, directory: Path, settings: dict[str, str]) ->
     addressed = {**settings, "PAYSCORE_AMQP_URL": servers.amqp_url, "PAYSCORE_AMQP_PREFIX": prefix}
     topology = make_topology(Environment(addressed, env_file=Path(os.devnull)).read(BrokerSettings))
     async with AsyncExitStack() as stack:
-        schema_url = await stack.enter_async_context(own_schema(servers.postgresql_url))
+        schema_url = await stack.enter_async_context(
+            own_schema(servers.postgresql_url, prefix.rstrip(".").replace("-", "_"))
+        )
         _, engine = await stack.enter_async_context(opened(schema_url))
         worker_url = await stack.enter_async_context(_account(schema_url))
         proxies = {
