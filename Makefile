@@ -6,8 +6,8 @@
 PYTHON =
 # More words for the command behind the target: make test ARGS='-k refund', make demo ARGS='--trips 1000'.
 ARGS =
-# How many tests run at once.
-JOBS = auto
+# How many tests run at once: more than there are cores, for many of them wait.
+JOBS = $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2))
 # --private: pass over servers that already run on this machine, and start our own.
 SERVICES =
 
@@ -31,7 +31,7 @@ demo-ops: $(INSTALLED) ## the same without end, with console and graphs, to watc
 
 test: $(INSTALLED) ## run all tests
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \
-	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 crash-certificate: $(INSTALLED) ## kill every role at every point, and see that nothing is lost; writes the page
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \
