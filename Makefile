@@ -68,9 +68,9 @@ docs: $(INSTALLED) ## write the pages anew that are made from the code
 # The second lock takes its versions from the first, so that what is tested is what is deployed.
 lock: $(INSTALLED) ## write both locks anew; ARGS=--upgrade takes the newest versions
 	@echo 'locking requirements-dev.lock' >&2
-	@$(LOCK) --group dev $(ARGS) -o requirements-dev.lock
+	@$(LOCK) --group dev --extra otel $(ARGS) -o requirements-dev.lock
 	@echo 'locking requirements.lock' >&2
-	@$(LOCK) --constraint requirements-dev.lock -o requirements.lock
+	@$(LOCK) --extra otel --constraint requirements-dev.lock -o requirements.lock
 
 stop: ## stop the servers that we started
 	@if [ -d .run ]; then PATH=$(BIN):$$PATH python3 -m deploy.local stop; fi

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from starlette.applications import Starlette
 
 from consumers import CONSUMERS, subscriptions
-from payscore_worker import metrics
+from payscore_worker import metrics, tracing
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan, open_console
 from payscore_worker.errors import Retryable, SchemaOutdated, WechatPayError
@@ -36,6 +36,7 @@ from payscore_worker.settings import (
     OpsSettings,
     OrderSettings,
     SettingsError,
+    TraceSettings,
     WebhookSettings,
     duration,
     durations,
@@ -44,6 +45,7 @@ from payscore_worker.settlement import Settlement, Terms
 from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
 from payscore_worker.storage import SCHEMA_REVISION, Storage
 from payscore_worker.storage.database import open_storage
+from payscore_worker.tracing import TracingNotInstalled
 from payscore_worker.trip import Rules
 from payscore_worker.webhook import PUBLISH_SECONDS, Webhook
 from payscore_worker.wechatpay import (
@@ -203,6 +205,24 @@ async def database(environment: Environment) -> AsyncIterator[Storage]:
         yield storage
     finally:
         await storage.aclose()
+
+
+def traces(environment: Environment, service: str) -> AbstractContextManager[None]:
+    """Keep traces while the block runs, where the settings want them.
+
+    Raises:
+        TracingNotInstalled: they do, and OpenTelemetry is not installed.
+
+    """
+    if environment.read(TraceSettings).traces is None:
+        return nullcontext()
+    try:
+        from payscore_worker.telemetry import OpenTelemetry  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise TracingNotInstalled(
+            "PAYSCORE_TRACES is set, but OpenTelemetry is not installed: pip install 'payscore-worker[otel]'"
+        ) from error
+    return tracing.traced(OpenTelemetry(service))
 
 
 async def run_worker(environment: Environment) -> None:

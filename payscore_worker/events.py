@@ -22,6 +22,8 @@ MAX_FEN: Final = 100_000_000
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
 
+_NO_TRACE: Final[Mapping[str, str]] = {}
+
 FIRST_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
 END_OF_TIME: Final = datetime(2100, 1, 1, tzinfo=UTC)
 """A ride of another century is a slip of the pen, and near the ends of the calendar no time can be reckoned with."""
@@ -152,6 +154,9 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     time: Moment | UnsetType = UNSET
     subject: str | UnsetType = UNSET
     datacontenttype: str | UnsetType = UNSET
+    traceparent: str | UnsetType = UNSET
+    """In which trace it came about (CloudEvents' extension for distributed tracing)."""
+    tracestate: str | UnsetType = UNSET
     data: msgspec.Raw
 
 
@@ -323,9 +328,16 @@ ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
 
 
 def write_cloud_event(
-    *, id: str, source: str, type: str, time: datetime, data: Struct | msgspec.Raw, subject: str | None = None
+    *,
+    id: str,
+    source: str,
+    type: str,
+    time: datetime,
+    data: Struct | msgspec.Raw,
+    subject: str | None = None,
+    trace: Mapping[str, str] = _NO_TRACE,
 ) -> bytes:
-    """Write a CloudEvents 1.0 envelope, structured mode."""
+    """Write a CloudEvents 1.0 envelope, structured mode; `trace` may hold `traceparent` and `tracestate`."""
     envelope = CloudEvent(
         specversion="1.0",
         id=id,
@@ -334,6 +346,20 @@ def write_cloud_event(
         time=time,
         subject=UNSET if subject is None else subject,
         datacontenttype="application/json",
+        traceparent=trace.get("traceparent", UNSET),
+        tracestate=trace.get("tracestate", UNSET),
         data=data if isinstance(data, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(data)),
     )
     return msgspec.json.encode(envelope)
+
+
+class _Traced(Struct):
+    traceparent: str | UnsetType = UNSET
+    tracestate: str | UnsetType = UNSET
+
+
+def trace_of(body: bytes) -> dict[str, str]:
+    """Read the trace from an envelope of our own."""
+    traced = msgspec.json.decode(body, type=_Traced)
+    words = {"traceparent": traced.traceparent, "tracestate": traced.tracestate}
+    return {name: word for name, word in words.items() if isinstance(word, str)}

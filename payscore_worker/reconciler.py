@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from payscore_worker import metrics
+from payscore_worker import metrics, tracing
 from payscore_worker.errors import Rejected, Retryable
 from payscore_worker.settlement import Settlement
 from payscore_worker.storage import Storage
@@ -86,7 +86,10 @@ class Reconciler:
                 await self._stopping.wait()
 
     async def _take_up(self, trip: Trip) -> None:
-        with structlog.contextvars.bound_contextvars(trip_id=trip.trip_id):
+        with (
+            structlog.contextvars.bound_contextvars(trip_id=trip.trip_id),
+            tracing.span("take up trip", tracing.Kind.INTERNAL, {"payscore.trip_id": trip.trip_id}),
+        ):
             try:
                 await self._settlement.take_up(trip)
                 metrics.of(metrics.TAKEN_UP, "done").inc()

@@ -190,6 +190,15 @@ class LogSettings(Part, frozen=True, kw_only=True):
         return logging.getLevelNamesMapping()[self.log_level.upper()]
 
 
+class TraceSettings(Part, frozen=True, kw_only=True):
+    """Whether traces are kept; they need the extra `otel`."""
+
+    traces: (
+        Annotated[Literal["otlp"], Meta(description="otlp: send them by OTLP over HTTP, as the OTEL_* variables say")]
+        | None
+    ) = None
+
+
 PARTS: Final = (
     BrokerSettings,
     DatabaseSettings,
@@ -197,6 +206,7 @@ PARTS: Final = (
     OrderSettings,
     WebhookSettings,
     OpsSettings,
+    TraceSettings,
     LogSettings,
 )
 

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from payscore_worker import journal, outcomes, tally
+from payscore_worker import journal, outcomes, tally, tracing
 from payscore_worker.announcements import announcements
 from payscore_worker.errors import (
     MalformedMessage,
@@ -540,7 +540,15 @@ class Settlement:
 
     def _announcement(self, what: Announcement, now: datetime) -> EventRecord:
         event_id = uuid4().hex
-        body = write_cloud_event(id=event_id, source=SOURCE, type=what.TYPE, time=now, subject=what.trip_id, data=what)
+        body = write_cloud_event(
+            id=event_id,
+            source=SOURCE,
+            type=what.TYPE,
+            time=now,
+            subject=what.trip_id,
+            data=what,
+            trace=tracing.carried(),
+        )
         return EventRecord(event_id=event_id, direction=Direction.OUT, type=what.TYPE, at=now, body=body)
 
     def _enable_jump(self, trip: Trip) -> dict[str, str]:

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from payscore_worker import metrics
+from payscore_worker import metrics, tracing
 from payscore_worker.errors import BrokerUnavailable, Unroutable
 from payscore_worker.events import CLOUD_EVENT, write_cloud_event
 from payscore_worker.messaging.publisher import Outgoing, Publisher
@@ -62,8 +62,19 @@ class Webhook:
 
     async def receive(self, request: Request) -> Response:
         """Take one callback; anything but 200 makes WeChat Pay send it again."""
-        with metrics.NOTIFICATION_SECONDS.time():
-            return await self._answer(request)
+        with (
+            metrics.NOTIFICATION_SECONDS.time(),
+            tracing.span(
+                f"POST {PATH}", tracing.Kind.SERVER, {"http.request.method": "POST", "url.path": PATH}
+            ) as span,
+        ):
+            response = await self._answer(request)
+            refused = response.status_code != HTTPStatus.OK
+            span.note(
+                {"http.response.status_code": response.status_code},
+                error=str(response.status_code) if refused else None,
+            )
+            return response
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -97,6 +108,7 @@ class Webhook:
             type=routing_key,
             time=notification.create_time,
             data=msgspec.Raw(notification.resource),
+            trace=tracing.carried(),
         )
         await self._publisher.publish(
             Outgoing(

@@ -19,13 +19,13 @@ log = structlog.stdlib.get_logger(__name__)
 @click.command()
 def worker() -> None:
     """Run consumers, relay and reconciler until SIGTERM."""
-    _serve(bootstrap.run_worker)
+    _serve(bootstrap.run_worker, "payscore-worker")
 
 
 @click.command()
 def webhook() -> None:
     """Receive WeChat Pay's callbacks until SIGTERM."""
-    _serve(bootstrap.run_webhook)
+    _serve(bootstrap.run_webhook, "payscore-webhook")
 
 
 @click.command()
@@ -89,15 +89,16 @@ def simulator(
     if print_env:
         click.echo(render_environment(environment(config, base_url=f"http://{host}:{port}", family=family)), nl=False)
         return
-    _serve(lambda _environment: bootstrap.run_simulator(config, host=host, port=port))
+    _serve(lambda _environment: bootstrap.run_simulator(config, host=host, port=port), "payscore-simulator")
 
 
-def _serve(role: Callable[[Environment], Coroutine[Any, Any, None]]) -> None:
+def _serve(role: Callable[[Environment], Coroutine[Any, Any, None]], service: str) -> None:
     variables = Environment()
     settings = variables.read(LogSettings)
     logs.set_up(as_json=settings.as_json, level=settings.level)
     try:
-        run(role(variables))
+        with bootstrap.traces(variables, service):
+            run(role(variables))
     except ExceptionGroup as group:
         for error in group.exceptions:
             log.error("role_failed", exc_info=error)  # noqa: TRY400 - each of the group has its own traceback

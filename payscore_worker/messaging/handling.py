@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
-from payscore_worker import metrics
+from payscore_worker import metrics, tracing
 from payscore_worker.errors import BrokerUnavailable, Rejected, Retryable, Unroutable
 from payscore_worker.events import EventIn, Received, message_in_hand, read_event
 from payscore_worker.messaging.connection import UNREADABLE
@@ -97,11 +97,27 @@ class Handling:
         structlog.contextvars.bind_contextvars(
             queue=self._subscription.queue, message_id=message.message_id, attempt=attempt
         )
-        outcome = await self._dispose(held, attempt)
+        with tracing.span(f"process {self._origin}", tracing.Kind.CONSUMER, {}, parent=message.headers) as span:
+            outcome = await self._dispose(held, attempt)
+            span.note(self._traced(message, outcome), error=None if outcome == "done" else outcome)
         seconds = time.perf_counter() - began
         metrics.of(metrics.HANDLING, self._origin, outcome).observe(seconds)
         duration_ms = round(seconds * 1000, 1)
         log.info("message_handled", routing_key=message.routing_key, outcome=outcome, duration_ms=duration_ms)
+
+    def _traced(self, message: AbstractIncomingMessage, outcome: str) -> dict[str, tracing.Value]:
+        if not tracing.is_on():
+            return {}
+        return {
+            **tracing.RABBITMQ,
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": f"{message.exchange}:{message.routing_key}:{self._origin}",
+            "messaging.rabbitmq.destination.routing_key": message.routing_key,
+            "messaging.message.id": message.message_id,
+            "payscore.outcome": outcome,
+            "payscore.trip_id": structlog.contextvars.get_contextvars().get("trip_id"),
+        }
 
     async def _dispose(self, held: Held, attempt: int) -> str:
         if UNREADABLE in held.message.headers:

@@ -9,6 +9,7 @@ from aio_pika import DeliveryMode, Exchange, Message
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import DeliveryError, PublishError
 
+from payscore_worker import tracing
 from payscore_worker.errors import BrokerUnavailable, Unroutable
 from payscore_worker.messaging.link import BROKEN, SET_UP_TIMEOUT_SECONDS, Session, keep_linked, translated
 from payscore_worker.messaging.topology import Topology
@@ -84,6 +85,11 @@ class Publisher:
             BrokerUnavailable: not confirmed in time; it may arrive all the same.
 
         """
+        name = f"send {outgoing.exchange}:{outgoing.routing_key}"
+        with tracing.span(name, tracing.Kind.PRODUCER, _traced(outgoing), parent=outgoing.headers):
+            await self._publish_in_time(outgoing)
+
+    async def _publish_in_time(self, outgoing: Outgoing) -> None:
         try:
             with translated():
                 async with asyncio.timeout(self._timeout_seconds):
@@ -143,10 +149,23 @@ class Publisher:
             self._link = None
 
 
+def _traced(outgoing: Outgoing) -> dict[str, tracing.Value]:
+    if not tracing.is_on():
+        return {}
+    return {
+        **tracing.RABBITMQ,
+        "messaging.operation.name": "publish",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": f"{outgoing.exchange}:{outgoing.routing_key}",
+        "messaging.rabbitmq.destination.routing_key": outgoing.routing_key,
+        "messaging.message.id": outgoing.message_id,
+    }
+
+
 def _message(outgoing: Outgoing) -> Message:
     return Message(
         outgoing.body,
-        headers=dict(outgoing.headers),
+        headers={**outgoing.headers, **tracing.carried()},
         content_type=outgoing.content_type,
         message_id=outgoing.message_id,
         delivery_mode=DeliveryMode.PERSISTENT,

@@ -7,9 +7,9 @@ from typing import Final, Protocol
 
 import structlog
 
-from payscore_worker import metrics
+from payscore_worker import metrics, tracing
 from payscore_worker.errors import Retryable, Unroutable
-from payscore_worker.events import CLOUD_EVENT
+from payscore_worker.events import CLOUD_EVENT, trace_of
 from payscore_worker.messaging.publisher import Outgoing, Publisher
 
 BATCH: Final = 200
@@ -114,6 +114,7 @@ class Relay:
                     body=row.body,
                     message_id=row.event_id,
                     content_type=CLOUD_EVENT,
+                    headers=trace_of(row.body) if tracing.is_on() else {},
                 )
             )
             metrics.of(metrics.PUBLISHED, row.type).inc()

@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Final
 
 import structlog
 
-from payscore_worker import metrics
+from payscore_worker import metrics, version
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.messaging.topology import QUEUES, Topology, duration_text
@@ -30,11 +30,7 @@ FORGERIES: Final = ("BadSignature", "StaleTimestamp", "UnknownSerial")
 
 def show_build(role: str) -> None:
     """Say what runs here."""
-    try:
-        version = metadata.version("payscore-worker")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        version = "0"
-    metrics.of(metrics.BUILD, version, role).set(1)
+    metrics.of(metrics.BUILD, version(), role).set(1)
 
 
 def show_calls(client: WechatPayClient, keys: VerificationKeys) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from importlib import metadata
 from time import perf_counter
 from typing import Final, Generic, TypeVar
 
@@ -17,7 +16,7 @@ import httpx
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
-from payscore_worker import metrics
+from payscore_worker import metrics, tracing, version
 from payscore_worker.errors import OutcomeUnknown, WechatPayError, WechatPayRejected, WechatPayUnavailable
 from payscore_worker.wechatpay.answers import error_in, not_processed, read_answer, unknown
 from payscore_worker.wechatpay.auth import SigningAuth, WechatPayAuth
@@ -96,7 +95,7 @@ class WechatPayClient:
             {
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
-                "User-Agent": f"payscore-worker/{_version()}",
+                "User-Agent": f"payscore-worker/{version()}",
             }
         )
         self._headers_with_body = httpx.Headers({**self._headers, "Content-Type": "application/json"})
@@ -133,13 +132,30 @@ class WechatPayClient:
     async def _send(self, sending: _Sending[T]) -> T:
         """Send a call and log its one line."""
         started = perf_counter()
-        try:
-            answer = await self._try_quickly(sending)
-        except WechatPayError as error:
-            _log_call(sending, started, error)
-            raise
-        _log_call(sending, started)
-        return answer
+        with tracing.span(f"wechatpay {sending.call.kind.value}", tracing.Kind.CLIENT, {}) as span:
+            try:
+                answer = await self._try_quickly(sending)
+            except WechatPayError as error:
+                span.note(self._traced(sending, error))
+                _log_call(sending, started, error)
+                raise
+            span.note(self._traced(sending))
+            _log_call(sending, started)
+            return answer
+
+    def _traced(self, sending: _Sending[T], error: WechatPayError | None = None) -> dict[str, tracing.Value]:
+        if not tracing.is_on():
+            return {}
+        response = sending.tally.response
+        return {
+            "http.request.method": sending.call.method,
+            "server.address": httpx.URL(self._base_url).host,
+            "http.response.status_code": None if response is None else response.status_code,
+            "http.request.resend_count": sending.tally.sends - 1,
+            "payscore.outcome": _outcome(error),
+            "payscore.code": code_label("" if error is None else error.code),
+            "payscore.request_id": None if response is None else response.headers.get("Request-ID"),
+        }
 
     async def _try_quickly(self, sending: _Sending[T]) -> T:
         """Try, and bring in tenacity only when that failed: most calls succeed, and need not pay for it."""
@@ -248,10 +264,3 @@ def _outcome(error: WechatPayError | None) -> str:
             return "unavailable"
         case _:
             return "unknown"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("payscore-worker")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "0"

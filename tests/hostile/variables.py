@@ -54,6 +54,7 @@ PLAIN: Final = {
     "PAYSCORE_OPS_PORT": "9180",
     "PAYSCORE_LOG_FORMAT": "json",
     "PAYSCORE_LOG_LEVEL": "info",
+    "PAYSCORE_TRACES": "otlp",
 }
 
 GOOD: Final = SECRETS | PLAIN
