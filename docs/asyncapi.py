@@ -116,7 +116,10 @@ def _cloud_event() -> dict[str, Any]:
             "time": {"type": "string", "format": "date-time"},
             "subject": {"type": "string"},
             "datacontenttype": {"type": "string"},
-            "traceparent": {"type": "string", "description": "The trace in which it came about, where traces are kept."},
+            "traceparent": {
+                "type": "string",
+                "description": "The trace in which it came about, where traces are kept.",
+            },
             "tracestate": {"type": "string"},
             "data": {},
         },
