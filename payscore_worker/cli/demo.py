@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from payscore_worker import logs
 from payscore_worker.bootstrap import make_topology, until_stopped
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
 from payscore_worker.demo.briefing import brief
+from payscore_worker.demo.killing import kill_again_and_again
 from payscore_worker.demo.load import Load
 from payscore_worker.demo.plan import BadCsv, PlannedTrip, generated_trips, trips_from_csv
 from payscore_worker.demo.run import Progress, Show
@@ -33,6 +35,12 @@ DEFAULT_TRIPS: Final = 200
 @click.option("--seed", default=1, show_default=True, help="For the made-up trips.")
 @click.option("--database-url", help="PostgreSQL to use; a schema is made for the demo. By default an SQLite file.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep logs, keys and database here.")
+@click.option(
+    "--kill-every",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="Kill worker or webhook so often while the trips are played.",
+)
 @json_option
 def demo(
     *,
@@ -42,6 +50,7 @@ def demo(
     seed: int,
     database_url: str | None,
     keep: Path | None,
+    kill_every: float | None,
     as_json: bool,
 ) -> None:
     """Play trips through RabbitMQ, worker, simulated WeChat Pay and webhook."""
@@ -54,6 +63,7 @@ def demo(
             amqp_url=amqp_url,
             database_url=database_url,
             keep=keep / one if keep else None,
+            disturbance=partial(kill_again_and_again, every_seconds=kill_every, seed=seed) if kill_every else None,
         )
         for one in families
     ]

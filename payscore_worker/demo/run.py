@@ -135,9 +135,10 @@ async def _play(show: Show, scene: Scene, reports: Reports, progress: Progress) 
         watching = _Watching(stage.worker, audience, progress)
         began = time.monotonic()
         disturbances = [] if show.disturbance is None else [show.disturbance(stage)]
-        async with _in_background(watching.run(), *disturbances):
+        async with _in_background(watching.run()):
             progress.stage = "playing"
-            await service.play(trips, on_begin=watching.begun)
+            async with _in_background(*disturbances):
+                await service.play(trips, on_begin=watching.begun)
             seconds = time.monotonic() - began
             progress.stage = "coming to rest"
             left_over = await _rest(broker, topology, reports)

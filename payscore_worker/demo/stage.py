@@ -95,6 +95,16 @@ class Role:
             pass
         raise StageFailed(f"{self.name} did not come up; see {self.log}:\n{_tail(self.log)}")
 
+    async def is_ready(self) -> bool:
+        """Ask it."""
+        async with httpx.AsyncClient() as http:
+            return await _is_ready(http, f"http://{self.address}/readyz")
+
+    def kill(self) -> None:
+        """End it as a crash does; it is started again."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     async def _live(self) -> None:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
