@@ -43,6 +43,8 @@ from payscore_worker.settings import (
     SettingsError,
 )
 from payscore_worker.storage import Storage
+from payscore_worker.storage.actions import Action, Actions, Done
+from payscore_worker.storage.engine import engine_for
 from payscore_worker.trip import Trip
 from payscore_worker.wechatpay import PayScore
 
@@ -215,15 +217,18 @@ def replay(
 async def _replay(
     environment: Environment, queue: str, choice: Choice, *, dry_run: bool, as_json: bool
 ) -> list[Replayed]:
+    action = Action(who=_who(), action="replay", queue=queue, target=choice.id or choice.group or "*")
     steps: list[Replayed] = []
     letters = _dead_letters(environment)
-    async with _judge(environment) as judge:
+    async with _judge(environment) as judge, _recorded(environment, action, dry_run=dry_run) as done:
         replaying = letters.replay(queue, choice, judge.decide, dry_run=dry_run)
         with nullcontext(None) if as_json else _progress() as progress:
             task = None if progress is None else progress.add_task(queue, total=None)
             async with aclosing(replaying) as told:
                 async for step in told:
                     steps.append(step)
+                    done.moved += step.fate is Fate.REPLAYED
+                    done.refused += step.fate is not Fate.REPLAYED
                     if progress is not None and task is not None:
                         progress.console.print(_line(step, dry_run=dry_run), markup=False, highlight=False)
                         progress.update(task, total=step.of, completed=step.looked_at)
@@ -248,17 +253,38 @@ def _line(step: Replayed, *, dry_run: bool) -> str:
 @dead.command()
 @queue_argument
 @click.argument("message_id")
-@click.option("--reason", default="", metavar="TEXT", help="Why; it is logged with your name.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded with your name.")
 @json_option
 def drop(queue: str, message_id: str, *, reason: str, as_json: bool) -> None:
     """Drop one dead letter for good."""
-    letters = _dead_letters(Environment())
-    dropped = run(letters.drop(queue, message_id, by=_who(), reason=reason))
+    dropped = run(_drop(Environment(), queue, message_id, reason))
     if as_json:
         print_json({"queue": queue, "id": message_id, "dropped": dropped})
     else:
         click.echo(f"{message_id} {'dropped' if dropped else 'was not there'}")
     sys.exit(FINE if dropped else NOT_FINE)
+
+
+async def _drop(environment: Environment, queue: str, message_id: str, reason: str) -> bool:
+    action = Action(who=_who(), action="drop", queue=queue, target=message_id, reason=reason)
+    letters = _dead_letters(environment)
+    _check_database(environment.read(DatabaseSettings).database_url)
+    async with database(environment), _recorded(environment, action) as done:
+        done.must_move = True
+        dropped = await letters.drop(queue, message_id, by=action.who, reason=reason)
+        done.moved = int(dropped)
+    return dropped
+
+
+@asynccontextmanager
+async def _recorded(environment: Environment, action: Action, *, dry_run: bool = False) -> AsyncIterator[Done]:
+    """Keep the record that the console keeps too; nothing is recorded of what would only happen."""
+    if dry_run:
+        yield Done()
+        return
+    url = environment.read(DatabaseSettings).database_url
+    async with engine_for(url) as engine, Actions(engine).recorded(action, now) as done:
+        yield done
 
 
 def _who() -> str:

@@ -24,7 +24,7 @@ from payscore_worker.messaging.link import BROKEN
 from payscore_worker.messaging.moving import Busy
 from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.replay import Judge
-from payscore_worker.storage.actions import Action, Actions, Outcome
+from payscore_worker.storage.actions import Action, Actions
 from payscore_worker.storage.browsing import Browsing
 
 LOOK_SECONDS: Final = 15.0
@@ -170,14 +170,11 @@ class Letters:
             raise HTTPException(HTTPStatus.BAD_REQUEST)
         who = _who(request)
         action = Action(who=who, action="drop", queue=queue, target=id[:MAX_ID], reason=reason)
-        number = await self._actions.begin(action, self._clock())
-        outcome, was_there = Outcome.FAILED, False
-        try:
-            was_there = await self._letters.drop(queue, id, by=who, reason=reason)
-            outcome = Outcome.DONE if was_there else Outcome.FAILED
-        finally:
+        async with self._actions.recorded(action, self._clock) as done:
+            done.must_move = True
             self._looks = None
-            await self._actions.end(number, outcome, moved=int(was_there), refused=0, now=self._clock())
+            was_there = await self._letters.drop(queue, id, by=who, reason=reason)
+            done.moved = int(was_there)
         return RedirectResponse(link("dead", dropped="yes" if was_there else "no"), HTTPStatus.SEE_OTHER)
 
     async def _named(self, request: Request) -> DeadLetter | None:

@@ -1,7 +1,7 @@
 """The record of what people did to dead letters: written before it is done, so that nothing is done unrecorded."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -41,6 +41,16 @@ class Action:
     reason: str = ""
 
 
+@dataclass(slots=True, kw_only=True)
+class Done:
+    """How far an action has come."""
+
+    moved: int = 0
+    refused: int = 0
+    must_move: bool = False
+    """Whether it has failed if nothing was moved: it was about one letter, which was not there."""
+
+
 class Actions:
     """Writes the record.
 
@@ -63,6 +73,20 @@ class Actions:
         statement = update(operator_action).where(operator_action.c.id == number).values(**values)
         async with self._transaction() as connection:
             await connection.execute(statement)
+
+    @asynccontextmanager
+    async def recorded(self, action: Action, clock: Callable[[], datetime]) -> AsyncIterator[Done]:
+        """Do something that stands in the record before it begins, and again when it ends, however it ends."""
+        number = await self.begin(action, clock())
+        done, outcome = Done(), Outcome.FAILED
+        try:
+            yield done
+            outcome = Outcome.DONE if done.moved or not done.must_move else Outcome.FAILED
+        except asyncio.CancelledError:
+            outcome = Outcome.STOPPED
+            raise
+        finally:
+            await self.end(number, outcome, moved=done.moved, refused=done.refused, now=clock())
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:

@@ -1,10 +1,12 @@
 """Dead letters by the commands, as an operator types them: grouped, shown beside WeChat Pay's word, put back once."""
 
 import asyncio
+import getpass
 import json
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +73,7 @@ async def test_an_operator_finds_out_what_is_wrong_and_puts_back_what_may_go_bac
         conflict = await is_shown_what_speaks_against_it(desk)
         await is_told_beforehand(desk)
         await cannot_put_back_what_conflicts(desk, conflict)
-        await puts_the_group_back(desk)
+        group = await puts_the_group_back(desk)
 
         await simulator.aclose()
         shown = await document(desk, "show", STARTS, conflict)
@@ -81,6 +83,14 @@ async def test_an_operator_finds_out_what_is_wrong_and_puts_back_what_may_go_bac
 
         dropped = await desk.run("dead", "drop", STARTS, conflict, "--reason", "sent twice by the ride service")
         assert dropped.code == 0
+        gone = await desk.run("dead", "drop", STARTS, conflict)
+        assert (gone.code, gone.out) == (1, f"{conflict} was not there\n")
+        assert recorded(desk) == [
+            ("replay", STARTS, conflict, "", "done", 0, 1),
+            ("replay", ENDS, group, "", "done", 2, 0),
+            ("drop", STARTS, conflict, "sent twice by the ride service", "done", 1, 0),
+            ("drop", STARTS, conflict, "", "failed", 0, 0),
+        ]
         assert "dead_letter_dropped" in dropped.err
         assert "sent twice by the ride service" in dropped.err
 
@@ -126,7 +136,7 @@ async def cannot_put_back_what_conflicts(desk: Desk, conflict: str) -> None:
     assert len((await document(desk, "list", STARTS))["messages"]) == 1
 
 
-async def puts_the_group_back(desk: Desk) -> None:
+async def puts_the_group_back(desk: Desk) -> str:
     (group,) = (await document(desk, "list", ENDS))["groups"]
     done = await desk.run("dead", "replay", ENDS, "--reason", group["group"])
     assert done.code == 0
@@ -134,6 +144,17 @@ async def puts_the_group_back(desk: Desk) -> None:
     assert [line.split()[0] for line in lines] == ["replayed", "replayed"]
     assert last == f"2 put back into {ENDS}, 0 left where they are"
     await waits(desk, ends=2)  # a fare with a point in it is no better the second time
+    return str(group["group"])
+
+
+def recorded(desk: Desk) -> list[tuple[object, ...]]:
+    """What stands in the record, which the console shows."""
+    (file,) = desk.directory.glob("*.db")
+    with closing(sqlite3.connect(file)) as connection:
+        what = "SELECT action, queue, target, reason, outcome, moved, refused, who, ended_at FROM operator_action"
+        rows = connection.execute(f"{what} ORDER BY id").fetchall()
+    assert all(who == getpass.getuser() and ended_at is not None for *_, who, ended_at in rows)
+    return [tuple(row[:-2]) for row in rows]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all", "--limit", "3"], ["--all", "--id", "m1"], ["--limit", "0"]])
