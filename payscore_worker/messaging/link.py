@@ -243,6 +243,9 @@ async def connect(url: str, name: str) -> AbstractConnection:
     connection = Connection(address, client_properties={"connection_name": name})
     try:
         await connection.connect(timeout=CONNECT_TIMEOUT_SECONDS)
+    except StopAsyncIteration as error:  # how aiormq says that the broker hung up in the middle of its greeting
+        await connection.close()
+        raise ConnectionError("the broker hung up before the connection was made") from error
     except BaseException:
         await connection.close()
         raise

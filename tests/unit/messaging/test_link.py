@@ -2,13 +2,18 @@
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from yarl import URL
 
+from payscore_worker.messaging.connection import _Wire
 from payscore_worker.messaging.link import (
+    BROKEN,
     LONGEST_PAUSE_SECONDS,
     LinkBroken,
     _pauses,
+    connect,
     is_cancelled,
     race,
     translated,
@@ -85,6 +90,25 @@ async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_broker_that_hangs_up_before_it_greets_is_a_broken_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def create_late(self: _Wire, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await create(self, url, **options)
+        while not reader.at_eof():  # noqa: ASYNC110 - a reader tells nobody of its end
+            await asyncio.sleep(0.01)
+        return reader, writer
+
+    create = _Wire.create
+    monkeypatch.setattr(_Wire, "create", create_late)
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(BROKEN):
+            await connect(f"amqp://guest:guest@127.0.0.1:{port}/", "test")
 
 
 async def test_a_time_out_stays_one() -> None:
