@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -16,6 +17,14 @@ from tests.unit.test_docs import ROOT
 
 RULES: Final = ROOT / "deploy" / "prometheus" / "rules.yml"
 RUNBOOK: Final = ROOT / "deploy" / "runbook.md"
+CHINESE_RUNBOOK: Final = ROOT / "docs" / "zh-CN" / "runbook.md"
+EDITIONS: Final = [RUNBOOK, CHINESE_RUNBOOK]
+LABELS: Final = {
+    "Meaning.": "含义。",
+    "Likely causes.": "可能的原因。",
+    "Look at.": "看什么。",
+    "Safe actions.": "安全的处置。",
+}
 BROKER_TOOLS: Final = ("rabbitmqctl", "rabbitmq-diagnostics")
 STANDARD_TOOLS: Final = ("curl",)
 
@@ -25,15 +34,34 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
-def sections() -> dict[str, str]:
-    parts = re.split(r"^#{2,3} (.+)\n", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)
+def sections(edition: Path) -> dict[str, str]:
+    parts = re.split(r"^#{2,3} (.+)\n", edition.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+def outline(edition: Path) -> list[str]:
+    return re.findall(r"^(?:### .+|##(?= ))", edition.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def typed(text: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.+?)```", text, re.DOTALL)
+    return [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def code_spans(text: str) -> set[str]:
+    return set(re.findall(r"`([^`\n]+)`", re.sub(r"```.+?```", "", text, flags=re.DOTALL)))
+
+
+def links_within(text: str) -> list[str]:
+    return re.findall(r"\]\(#([^)]+)\)", text)
+
+
+def labels(text: str) -> list[str]:
+    return re.findall(r"^- \*\*(.+?)\*\* ", text, re.MULTILINE)
+
+
 def commands() -> list[list[str]]:
-    blocks = re.findall(r"```sh\n(.+?)```", RUNBOOK.read_text(encoding="utf-8"), re.DOTALL)
-    lines = sorted({line.partition("#")[0].strip() for block in blocks for line in block.splitlines()} - {""})
-    return [shlex.split(line) for line in lines]
+    return [shlex.split(line) for line in sorted({*typed(RUNBOOK.read_text(encoding="utf-8"))} - {""})]
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
@@ -45,7 +73,7 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_what_to_do(alert: dict[str, 
     assert re.search(r"[\u4e00-\u9fff]", notes["summary_zh"])
     assert notes["summary_zh"].endswith("。")
     assert notes["runbook_url"] == f"deploy/runbook.md#{name.lower()}"
-    section = sections()[name]
+    section = sections(RUNBOOK)[name]
     assert "**Meaning.**" in section
     assert "```sh" in section, "something to type"
 
@@ -56,10 +84,29 @@ def test_the_runbook_has_no_heading_that_no_alert_leads_to() -> None:
     assert headings == {alert["alert"] for alert in alerts()}
 
 
-def test_every_link_within_the_runbook_leads_to_a_heading() -> None:
-    anchors = {heading.lower() for heading in sections()}
+@pytest.mark.parametrize("edition", EDITIONS, ids=["english", "chinese"])
+def test_every_link_within_the_runbook_leads_to_a_heading(edition: Path) -> None:
+    anchors = {heading.lower() for heading in sections(edition)}
 
-    assert set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK.read_text(encoding="utf-8"))) <= anchors
+    assert {*links_within(edition.read_text(encoding="utf-8"))} <= anchors
+
+
+def test_the_chinese_runbook_has_the_same_alerts_in_the_same_groups_and_order() -> None:
+    assert outline(CHINESE_RUNBOOK) == outline(RUNBOOK)
+
+
+def test_the_chinese_runbook_has_the_same_commands_in_the_same_order() -> None:
+    assert typed(CHINESE_RUNBOOK.read_text(encoding="utf-8")) == typed(RUNBOOK.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("alert", [alert["alert"] for alert in alerts()])
+def test_a_section_of_the_chinese_runbook_says_what_the_english_one_says(alert: str) -> None:
+    english, chinese = (sections(edition)[alert] for edition in EDITIONS)
+
+    assert labels(chinese) == [LABELS[label] for label in labels(english)]
+    assert typed(chinese) == typed(english)
+    assert code_spans(chinese) == code_spans(english)
+    assert links_within(chinese) == links_within(english)
 
 
 def test_the_runbook_uses_tools_that_are_at_hand() -> None:
