@@ -41,8 +41,9 @@ from payscore_worker.settings import (
     duration,
     durations,
 )
-from payscore_worker.settlement import Settlement, Terms
+from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
+from payscore_worker.steps import Terms
 from payscore_worker.storage import SCHEMA_REVISION, Storage
 from payscore_worker.storage.database import open_storage
 from payscore_worker.tracing import TracingNotInstalled

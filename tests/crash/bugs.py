@@ -13,7 +13,7 @@ from payscore_worker.errors import OutcomeUnknown
 from payscore_worker.messaging import relay
 from payscore_worker.messaging.handling import Handling, Held
 from payscore_worker.messaging.relay import Relay
-from payscore_worker.settlement import Run, Settlement
+from payscore_worker.steps import Run, Steps
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, postgres, sqlite
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
@@ -85,15 +85,15 @@ def _body_rebuilt() -> None:
 
 
 def _change_on_retry(which: CallKind, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    journaled = Settlement._journaled
+    journaled = Steps._journaled
 
-    async def changed(self: Settlement, run: Run, kind: CallKind) -> CallRecord:
+    async def changed(self: Steps, run: Run, kind: CallKind) -> CallRecord:
         record = await journaled(self, run, kind)
         if kind is not which:
             return record
         return replace(record, body=msgspec.json.encode(change(msgspec.json.decode(record.body))))
 
-    _replace(Settlement, "_journaled", changed)
+    _replace(Steps, "_journaled", changed)
 
 
 # --- Announces in a transaction of its own ---
@@ -135,9 +135,9 @@ async def _insert_events(storage: PostgresStorage | SqliteStorage, trip: Trip, e
 
 def _timeout_is_failure() -> None:
     """Give a trip up because WeChat Pay did not answer."""
-    send = Settlement._send
+    send = Steps._send
 
-    async def send_once(self: Settlement, run: Run, record: CallRecord, step: type) -> Any:
+    async def send_once(self: Steps, run: Run, record: CallRecord, step: type) -> Any:
         try:
             return await send(self, run, record, step)
         except OutcomeUnknown as error:
@@ -146,7 +146,7 @@ def _timeout_is_failure() -> None:
             await self._move(run, lambda trip: outcomes.declined(trip, reason, message), answered=given_up)
             return None
 
-    _replace(Settlement, "_send", send_once)
+    _replace(Steps, "_send", send_once)
 
 
 # --- Believes what nobody signed, or what is not ours ---

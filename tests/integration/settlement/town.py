@@ -23,9 +23,10 @@ from payscore_worker.events import (
     TripStarted,
 )
 from payscore_worker.reconciler import Reconciler
-from payscore_worker.settlement import Settlement, Terms
+from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Fault, FaultKind, Simulator, SimulatorConfig, SimulatorKeys, create_app
 from payscore_worker.simulator.ledger import LedgerEntry
+from payscore_worker.steps import Terms
 from payscore_worker.storage import CallRecord, Storage
 from payscore_worker.trip import Rules, Trip, TripState
 from payscore_worker.wechatpay import (
