@@ -41,9 +41,12 @@ class Site:
 
     async def send(self, page: str, path: str, **fields: str) -> httpx.Response:
         """Send a form as a browser does from that page."""
+        return await self.post(path, form_word=await self.form_word(page), **fields)
+
+    async def form_word(self, page: str) -> str:
         word = re.search(r'name="form_word" value="([0-9a-f]*)"', await self.html(page))
         assert word is not None
-        return await self.post(path, form_word=word[1], **fields)
+        return word[1]
 
     async def post(self, path: str, **fields: str) -> httpx.Response:
         return await self.browser.post(f"/console{path}", data=fields, headers={"Origin": HOST})

@@ -136,9 +136,18 @@ async def test_no_page_has_script_or_style_of_its_own(site: Site, path: str) -> 
         {},
     ],
 )
-async def test_a_form_of_another_site_is_not_accepted(site: Site, headers: dict[str, str]) -> None:
-    await site.html("/dead")
-    response = await site.browser.post("/console/dead/replay", data={"queue": "payscore.trip-ended"}, headers=headers)
+async def test_a_form_of_another_site_is_not_accepted(guarded_site: Site, headers: dict[str, str]) -> None:
+    await signs_in(guarded_site)
+    fields = {"form_word": await guarded_site.form_word("/trips")}  # even if it had learnt that
+    response = await guarded_site.browser.post("/console/logout", data=fields, headers=headers)
+
+    assert response.status_code == 403
+    assert "not from a page of this console" in response.text
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_what_no_form_can_do_is_refused(site: Site, method: str) -> None:
+    response = await site.browser.request(method, "/console/dead/replay", headers={"Origin": HOST})
 
     assert response.status_code == 403
 

@@ -6,11 +6,13 @@ from typing import Final
 import pytest
 
 from payscore_worker.console.access import (
+    ADDRESSES_KEPT,
     GUESSES_OF_ALL,
     GUESSES_OF_ONE,
     SESSION_LASTS,
     SPAN,
     Access,
+    Session,
     host_of,
     is_loopback,
     is_same_origin,
@@ -87,6 +89,15 @@ def test_the_word_of_a_form_belongs_to_one_session(access: Access) -> None:
     assert not access.is_form_word("词", mine)
 
 
+def test_the_word_of_a_form_is_no_session(access: Access) -> None:
+    """A form shows its word to whoever sees the page; it must not pass for the signature of a session."""
+    session = access.open_session("wang")
+    payload = access.seal(session).partition(".")[0]
+    twin = Session(id=payload, name="wang", until=session.until)
+
+    assert access.unseal(f"{payload}.{access.form_word(twin)}") is None
+
+
 def test_wrong_tokens_from_one_address_are_limited_for_a_while(access: Access, clock: Clock) -> None:
     for _ in range(GUESSES_OF_ONE):
         assert access.may_guess("10.0.0.1")
@@ -103,6 +114,13 @@ def test_wrong_tokens_from_many_addresses_are_limited_too(access: Access) -> Non
         access.note_guess(f"10.0.{number}.1")
 
     assert not access.may_guess("10.1.1.1")
+
+
+def test_however_many_guess_not_all_are_remembered(access: Access) -> None:
+    for number in range(ADDRESSES_KEPT + 10):
+        access.note_guess(f"10.{number // 256}.{number % 256}.1")
+
+    assert len(access._guesses) == ADDRESSES_KEPT
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
