@@ -1,6 +1,7 @@
 """Builds everything from the settings; the only wiring there is."""
 
 import asyncio
+import faulthandler
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
@@ -65,6 +66,9 @@ from payscore_worker.wechatpay import (
 
 DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
+
+LAST_RESORT_SECONDS: Final = 60.0
+"""One part has failed, and another does not end as it is told: we would sit here deaf, and no supervisor would know."""
 
 WEBHOOK_CONNECTIONS: Final = 1000
 """More at once is not WeChat Pay; the rest is told 503 and comes back."""
@@ -270,20 +274,21 @@ async def run_worker(environment: Environment) -> None:
         server = make_server(application, host=ops.ops_host, port=ops.ops_port)
         stopping = stop_on_signals()
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(server.serve())
-            publishing = group.create_task(publisher.run())
-            relaying = group.create_task(relay.run())
-            reconciling = group.create_task(reconciler.run())
-            probing = group.create_task(breaker.run(guarded.probe))
+            serving = _part(group, server.serve())
+            publishing = _part(group, publisher.run())
+            relaying = _part(group, relay.run())
+            reconciling = _part(group, reconciler.run())
+            probing = _part(group, breaker.run(guarded.probe))
             database_url, ring = environment.read(DatabaseSettings).database_url, DepthRing()
-            watch = group.create_task(
+            watch = _part(
+                group,
                 watching.watch(
                     amqp_url=broker.amqp_url,
                     topology=topology,
                     database_url=database_url,
                     clock=now,
                     on_depths=lambda found: ring.note(now(), found),
-                )
+                ),
             )
             plan = Plan(
                 host=ops.ops_host,
@@ -301,8 +306,8 @@ async def run_worker(environment: Environment) -> None:
                 ring=ring,
                 clock=now,
             )
-            console = group.create_task(open_console(application, plan))
-            group.create_task(consumers.run())
+            console = _part(group, open_console(application, plan))
+            _part(group, consumers.run())
             log.info("worker_started", ops_port=ops.ops_port, family=wechatpay.payscore.family)
             await stopping.wait()
             log.info("worker_stopping")
@@ -356,9 +361,9 @@ async def run_webhook(environment: Environment) -> None:
         )
         stopping = stop_on_signals()
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(server.serve())
-            publishing = group.create_task(publisher.run())
-            lag = group.create_task(measure_lag())
+            serving = _part(group, server.serve())
+            publishing = _part(group, publisher.run())
+            lag = _part(group, measure_lag())
             log.info("webhook_started", port=address.webhook_port)
             await stopping.wait()
             server.stop()
@@ -401,6 +406,19 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
         task.cancel()
     with suppress(asyncio.CancelledError):
         await working
+
+
+def _part(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run a part of a role: when it fails, the others end with it, or else the process does."""
+    task = group.create_task(work)
+    task.add_done_callback(_end_soon_if_failed)
+    return task
+
+
+def _end_soon_if_failed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("part_failed", reason=str(error), error=type(error).__name__)
+        faulthandler.dump_traceback_later(LAST_RESORT_SECONDS, exit=True)
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -10,6 +10,7 @@ import structlog
 
 from payscore_worker import metrics, tracing
 from payscore_worker.errors import Rejected, Retryable
+from payscore_worker.messaging.link import end_if_told
 from payscore_worker.settlement import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.trip import Trip
@@ -76,6 +77,7 @@ class Reconciler:
         try:
             return await self._storage.claim_due(now=self._clock(), lease=LEASE, limit=free)
         except Retryable as trouble:
+            end_if_told()
             log.warning("reconciler_paused", reason=str(trouble))
             await self._pause(PAUSE_SECONDS)
             return []

@@ -21,7 +21,7 @@ from rich.text import Text
 from payscore_worker.bootstrap import make_topology
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.messaging.inspect import Depth, depths, unacked_by_management
-from payscore_worker.messaging.link import BROKEN, connect
+from payscore_worker.messaging.link import BROKEN, connect, end_if_told
 from payscore_worker.settings import BrokerSettings, Environment
 
 LOOK_SECONDS: Final = 20.0
@@ -107,6 +107,7 @@ async def _watch(broker: BrokerSettings, every: float) -> None:
                 async with asyncio.timeout(LOOK_SECONDS):
                     looks.append((time.monotonic(), await depths(connection, topology, unacked=unacked)))
             except BROKEN as error:
+                end_if_told()
                 notes.append(f"RabbitMQ: {error!r}; what you see is old")
                 if connection is not None:
                     await connection.close()

@@ -16,7 +16,7 @@ from payscore_worker.errors import BrokerUnavailable, Rejected, Retryable, Unrou
 from payscore_worker.events import EventIn, Received, message_in_hand, read_event
 from payscore_worker.messaging.connection import UNREADABLE
 from payscore_worker.messaging.envelope import Failure, attempts_before, failed_message
-from payscore_worker.messaging.link import BROKEN, Session, is_cancelled, translated
+from payscore_worker.messaging.link import BROKEN, Session, end_if_told, is_cancelled, translated
 from payscore_worker.messaging.publisher import Outgoing, Publisher
 from payscore_worker.messaging.retry import DeadLetter, RetryAfter, next_attempt
 from payscore_worker.messaging.topology import DEFAULT_EXCHANGE, Topology, duration_text
@@ -170,6 +170,7 @@ class Handling:
             try:
                 await self._publisher.publish(copy)
             except (BrokerUnavailable, Unroutable) as trouble:
+                end_if_told()
                 log.warning("message_held", trouble=str(trouble))
                 await self._pause()
             else:

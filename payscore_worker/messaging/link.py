@@ -68,6 +68,7 @@ async def keep_linked(url: str, name: str, work: Work, *, on_absent: Callable[[]
             async with await _connect_or_tell(url, name, on_absent) as connection:
                 return await Session(connection).hold(work)
         except BROKEN as error:
+            end_if_told()
             log.warning("broker_link_lost", link=name, error=repr(error))
         if time.monotonic() - began > SOUND_AFTER_SECONDS:
             pauses = _pauses()
@@ -202,10 +203,11 @@ async def _open_channel(
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise LinkBroken where aiormq raises a CancelledError that nobody asked for.
+    """Raise LinkBroken where aiormq raises a CancelledError that nobody asked for, and CancelledError where one was.
 
     A connection that its heartbeat finds frozen rejects in that way whatever waits on it; a task that let it pass would
-    end as if it had been told to, and nobody would miss it.
+    end as if it had been told to, and nobody would miss it. And who is told to end, and meets an error while closing
+    what is open, would go on as if nobody had said anything.
     """
     try:
         yield
@@ -213,12 +215,21 @@ def translated() -> Iterator[None]:
         if is_cancelled():
             raise
         raise LinkBroken("the connection froze") from error
+    except Exception:
+        end_if_told()
+        raise
 
 
 def is_cancelled() -> bool:
     """Whether somebody asked the current task to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def end_if_told() -> None:
+    """Raise CancelledError if somebody asked the current task to end: an error on the way out may have hidden it."""
+    if is_cancelled():
+        raise asyncio.CancelledError
 
 
 async def race(*works: Coroutine[Any, Any, object]) -> None:

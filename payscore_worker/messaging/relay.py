@@ -10,6 +10,7 @@ import structlog
 from payscore_worker import metrics, tracing
 from payscore_worker.errors import Retryable, Unroutable
 from payscore_worker.events import CLOUD_EVENT, trace_of
+from payscore_worker.messaging.link import end_if_told
 from payscore_worker.messaging.publisher import Outgoing, Publisher
 
 BATCH: Final = 200
@@ -79,6 +80,7 @@ class Relay:
             try:
                 full = await self.run_once() == BATCH
             except Retryable as trouble:
+                end_if_told()
                 log.warning("relay_paused", reason=str(trouble))
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from payscore_worker import metrics
+from payscore_worker.messaging.link import end_if_told
 
 SHARE: Final = 0.05
 """A look that takes long comes seldom: at most this part of the time goes into it."""
@@ -56,6 +57,7 @@ class Looking:
             async with asyncio.timeout(self._rhythm.limit.total_seconds()):
                 await self._look()
         except Exception as error:  # noqa: BLE001 - whatever it is, to go on settling is more than to be watched
+            end_if_told()
             log.info("look_left_out", look=self._name, error=type(error).__name__)
         else:
             self._looked_at = self._clock()

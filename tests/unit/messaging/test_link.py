@@ -92,6 +92,25 @@ async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
         await task
 
 
+async def test_who_is_told_to_end_is_not_held_up_by_an_error_on_the_way_out() -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        with translated():
+            begun.set()
+            try:
+                await forever()
+            finally:
+                await fail()
+
+    task = asyncio.create_task(work())
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+
+
 async def test_a_broker_that_hangs_up_before_it_greets_is_a_broken_link(monkeypatch: pytest.MonkeyPatch) -> None:
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()

@@ -69,6 +69,25 @@ async def test_a_look_that_takes_too_long_is_given_up(clock: Clock) -> None:
     assert given_up.is_set()
 
 
+async def test_who_is_told_to_end_ends_though_the_look_hides_it_behind_an_error(clock: Clock) -> None:
+    looking = asyncio.Event()
+
+    async def look() -> None:
+        looking.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise TimeoutError("while it closed what was open")
+
+    task = asyncio.create_task(a_looking(look, clock).run())
+    await looking.wait()
+    task.cancel()
+    ended, _ = await asyncio.wait([task], timeout=5)
+
+    assert ended
+    assert task.cancelled()
+
+
 @pytest.mark.parametrize(("took", "pause"), [(0.01, 10.0), (4.0, 4.0 / SHARE)])
 async def test_a_look_that_takes_long_comes_seldom(
     took: float, pause: float, clock: Clock, monkeypatch: pytest.MonkeyPatch
