@@ -311,6 +311,7 @@ async def a_lane(*, forks: Forks, amqp_url: str, postgresql_url: str | None, dir
     async with AsyncExitStack() as stack:
         names = stack.enter_context(
             names_taken(
+                "crash",
                 amqp_url=amqp_url,
                 retry_delays=impatience.SETTINGS["PAYSCORE_RETRY_DELAYS"],
                 postgresql_url=postgresql_url,

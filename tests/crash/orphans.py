@@ -14,16 +14,18 @@ import msgspec
 from sqlalchemy import text
 
 from payscore_worker.bootstrap import make_topology
-from payscore_worker.messaging.link import connect
+from payscore_worker.messaging.link import BROKEN, connect
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.storage.engine import engine_for
 
-NOTES: Final = Path(__file__).resolve().parents[2] / ".run" / "crash"
+NOTES: Final = Path(__file__).resolve().parents[2] / ".run" / "names-taken"
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
     """The names that a lane takes, and where."""
 
+    kind: str
+    """`crash` or `faults`."""
     id: str
     pid: int
     """Of the process that will give them back."""
@@ -33,19 +35,22 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def broker(self) -> BrokerSettings:
-        return BrokerSettings(amqp_url=self.amqp_url, amqp_prefix=f"crash-{self.id}.", retry_delays=self.retry_delays)
+        return BrokerSettings(
+            amqp_url=self.amqp_url, amqp_prefix=f"{self.kind}-{self.id}.", retry_delays=self.retry_delays
+        )
 
     @property
     def schema(self) -> str:
-        return f"payscore_crash_{self.id}"
+        return f"payscore_{self.kind}_{self.id}"
 
 
 @contextmanager
 def names_taken(
-    *, amqp_url: str, retry_delays: str, postgresql_url: str | None, notes: Path = NOTES
+    kind: str, *, amqp_url: str, retry_delays: str, postgresql_url: str | None, notes: Path = NOTES
 ) -> Iterator[Names]:
     """Choose names, and note them until the block has given them back; a block that fails may not have."""
     names = Names(
+        kind=kind,
         id=uuid4().hex[:8],
         pid=os.getpid(),
         amqp_url=amqp_url,
@@ -61,10 +66,11 @@ def names_taken(
 
 
 async def clear_up(notes: Path = NOTES) -> int:
-    """Give back the names of those who died; returns how many lanes that was."""
+    """Give back the names of those who died, where their servers can be reached; returns how many lanes that was."""
     count = 0
     for note in _all(notes):
-        with suppress(FileNotFoundError, msgspec.DecodeError):  # another run clears up too, or it was never written
+        # Another run clears up too, or the note was never written; or their broker is away, and the next run may do it.
+        with suppress(FileNotFoundError, msgspec.DecodeError, *BROKEN):
             names = msgspec.json.decode(note.read_bytes(), type=Names)
             if not _is_alive(names.pid):
                 await _give_back(names)

@@ -21,7 +21,7 @@ NOBODY = 2**22 + 1
 
 def taken(amqp_url: str, notes: Path) -> Names:
     """Take names, and never give them back."""
-    taking = names_taken(amqp_url=amqp_url, retry_delays="1s", postgresql_url=postgresql_url(), notes=notes)
+    taking = names_taken("crash", amqp_url=amqp_url, retry_delays="1s", postgresql_url=postgresql_url(), notes=notes)
     return taking.__enter__()
 
 

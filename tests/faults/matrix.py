@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.crash.orphans import clear_up
 from tests.faults.cases import Result, play
 from tests.faults.faults import Fault
 from tests.faults.site import Servers, Site, a_site, private_servers
@@ -51,7 +52,8 @@ class Matrix:
 async def a_matrix(
     *, servers: Servers, lanes: int, private: bool, directory: Path, settings: dict[str, str]
 ) -> AsyncIterator[Matrix]:
-    """Build the sites, and leave broker and database as they were."""
+    """Build the sites, and leave broker and database as they were; clear up after those who could not."""
+    await clear_up()
     async with AsyncExitStack() as stack:
         shared = [await stack.enter_async_context(a_site(servers, directory, settings)) for _ in range(lanes)]
         own = []

@@ -21,6 +21,7 @@ from payscore_worker.bootstrap import make_topology
 from payscore_worker.settings import BrokerSettings, Environment
 from payscore_worker.storage.engine import engine_for
 from tests.crash.lane import HTTP_SECONDS, Lane, opened, own_schema
+from tests.crash.orphans import NOTES, names_taken
 from tests.crash.roles import free_ports
 from tests.faults.commands import commands
 from tests.faults.desk import SturdyDesk, a_sturdy_desk
@@ -87,16 +88,22 @@ async def private_servers(directory: Path) -> AsyncIterator[Servers]:
 @asynccontextmanager
 async def a_site(servers: Servers, directory: Path, settings: dict[str, str]) -> AsyncIterator[Site]:
     """Build a lane behind proxies, and leave broker and database as they were."""
-    prefix = f"faults-{uuid4().hex[:8]}."
-    directory = directory / prefix.rstrip(".")
-    directory.mkdir()
     simulator_port, *ports = free_ports(6)
-    addressed = {**settings, "PAYSCORE_AMQP_URL": servers.amqp_url, "PAYSCORE_AMQP_PREFIX": prefix}
-    topology = make_topology(Environment(addressed, env_file=Path(os.devnull)).read(BrokerSettings))
+    retry_delays = Environment(settings, env_file=Path(os.devnull)).read(BrokerSettings).retry_delays
     async with AsyncExitStack() as stack:
-        schema_url = await stack.enter_async_context(
-            own_schema(servers.postgresql_url, prefix.rstrip(".").replace("-", "_"))
+        names = stack.enter_context(
+            names_taken(
+                "faults",
+                amqp_url=servers.amqp_url,
+                retry_delays=retry_delays,
+                postgresql_url=servers.postgresql_url,
+                notes=NOTES if servers.rabbitmq is None else directory,  # servers of our own take their names along
+            )
         )
+        directory /= names.id
+        directory.mkdir()
+        topology = make_topology(names.broker)
+        schema_url = await stack.enter_async_context(own_schema(servers.postgresql_url, names.schema))
         _, engine = await stack.enter_async_context(opened(schema_url))
         worker_url = await stack.enter_async_context(_account(schema_url))
         proxies = {
@@ -123,7 +130,7 @@ async def a_site(servers: Servers, directory: Path, settings: dict[str, str]) ->
             settings={
                 **settings,
                 "PAYSCORE_AMQP_URL": proxies[Place.BROKER].url,
-                "PAYSCORE_AMQP_PREFIX": prefix,
+                "PAYSCORE_AMQP_PREFIX": names.broker.amqp_prefix,
                 "PAYSCORE_API_BASE_URLS": proxies[Place.WECHATPAY].url,
             },
             databases={"postgresql": (proxies[Place.DATABASE].url, engine)},
