@@ -56,7 +56,7 @@ WELCOME = """\
 
   curl -X POST {simulator}/admin/faults -d '{{"fault": "unavailable", "times": null}}'
 
-[bold]Bring it back[/]: within half a minute everything is settled
+[bold]Bring it back[/]: within a minute everything is settled
 
   curl -X DELETE {simulator}/admin/faults
 

@@ -145,7 +145,8 @@ class PrivatePrometheus:
     def show_page(self, name: str, path: str) -> None:
         """Lead from /consoles/<name>.html to a path that is too long to be typed."""
         self._pages.mkdir(exist_ok=True)
-        (self._pages / f"{name}.html").write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(path)}">')
+        refresh = f'<meta http-equiv="refresh" content="0; url={html.escape(path)}">'
+        (self._pages / f"{name}.html").write_text(f"<!doctype html><html><head>{refresh}</head></html>")
 
     @property
     def _pages(self) -> Path:
