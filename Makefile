@@ -62,7 +62,9 @@ docs: $(INSTALLED) ## write the pages anew that are made from the code
 	@for page in asyncapi.yaml settings.md metrics.md; do \
 		text=$$($(BIN)/python docs/$${page%.*}.py) && printf '%s\n' "$$text" >docs/$$page || exit 1; \
 	done
-	@text=$$($(BIN)/python docs/settings.py zh-CN) && printf '%s\n' "$$text" >docs/zh-CN/settings.md
+	@for page in settings.md metrics.md; do \
+		text=$$($(BIN)/python docs/$${page%.*}.py zh-CN) && printf '%s\n' "$$text" >docs/zh-CN/$$page || exit 1; \
+	done
 	@$(BIN)/python -m deploy.grafana
 
 # The second lock takes its versions from the first, so that what is tested is what is deployed.

@@ -1,25 +1,15 @@
 """Prints the page of settings, made from the definitions by which they are read, in English or in Chinese."""
 
-import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from docs.translated import ENGLISH, Translated, said, write
 from payscore_worker.settings import PARTS, Part, description
 
-ENGLISH: Final = "en"
-CHINESE: Final = "zh-CN"
 TRANSLATION: Final = Path(__file__).with_name("settings.zh-CN.toml")
-
-
-class Translated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text and the English that it stands for: where that has changed, it must be translated anew."""
-
-    en: str
-    zh: str
 
 
 class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,10 +22,6 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     titles: Mapping[str, str] = {}
     parts: Mapping[str, Translated] = {}
     settings: Mapping[str, Translated] = {}
-
-
-class Untranslated(LookupError):
-    """A text has no translation, or one of what it said before."""
 
 
 IN_ENGLISH: Final = Words(
@@ -73,7 +59,7 @@ def page(language: str = ENGLISH, parts: Sequence[type[Part]] = PARTS) -> Iterat
     for part in parts:
         name = part.__name__.removesuffix("Settings")
         yield f"## {words.titles.get(name, name)}\n"
-        yield f"{_said(name, part.__doc__ or '', None if words is IN_ENGLISH else words.parts)}\n"
+        yield f"{said(name, part.__doc__ or '', None if words is IN_ENGLISH else words.parts, TRANSLATION)}\n"
         yield f"| {' | '.join(words.columns)} |"
         yield "| --- | --- | --- |"
         yield from _rows(part, words)
@@ -83,19 +69,8 @@ def page(language: str = ENGLISH, parts: Sequence[type[Part]] = PARTS) -> Iterat
 def _rows(part: type[Part], words: Words) -> Iterator[str]:
     for field in msgspec.structs.fields(part):
         name = field.encode_name
-        said = _said(name, description(part, name), None if words is IN_ENGLISH else words.settings)
-        yield f"| `{name}` | {_default(field, words)} | {said} |"
-
-
-def _said(name: str, english: str, translations: Mapping[str, Translated] | None) -> str:
-    if translations is None:
-        return english
-    translated = translations.get(name)
-    if translated is None:
-        raise Untranslated(f"{name} has no Chinese description in docs/{TRANSLATION.name}; in English: {english}")
-    if translated.en != english:
-        raise Untranslated(f"{name} is now described as: {english}; translate it anew in docs/{TRANSLATION.name}")
-    return translated.zh
+        text = said(name, description(part, name), None if words is IN_ENGLISH else words.settings, TRANSLATION)
+        yield f"| `{name}` | {_default(field, words)} | {text} |"
 
 
 def _default(field: msgspec.structs.FieldInfo, words: Words) -> str:
@@ -107,6 +82,4 @@ def _default(field: msgspec.structs.FieldInfo, words: Words) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("language", nargs="?", choices=(ENGLISH, CHINESE), default=ENGLISH)
-    sys.stdout.write("\n".join(page(parser.parse_args().language)))
+    write(page, __doc__)

@@ -11,7 +11,10 @@ import jsonschema
 import msgspec
 import pytest
 import yaml
+from prometheus_client import Gauge
 
+from docs.translated import Untranslated
+from payscore_worker import metrics
 from payscore_worker.cli import COMMANDS
 from payscore_worker.events import TripEnded, TripStarted
 from payscore_worker.messaging.topology import QUEUES
@@ -67,14 +70,13 @@ def test_the_page_of_settings_is_what_the_code_says_now(language: str, name: str
 def test_there_is_no_chinese_page_of_settings_before_all_is_translated(
     part: str, setting: str, says: str, complaint: str
 ) -> None:
-    settings = script("settings")
     text = Annotated[str, msgspec.Meta(description=says)]
     unheard_of = msgspec.defstruct(
         f"{part}Settings", [(setting, text)], bases=(Part,), namespace={"__doc__": WebhookSettings.__doc__}
     )
 
-    with pytest.raises(settings.Untranslated, match=complaint):
-        list(settings.page("zh-CN", [unheard_of]))
+    with pytest.raises(Untranslated, match=complaint):
+        list(script("settings").page("zh-CN", [unheard_of]))
 
 
 def test_every_chinese_description_is_of_a_setting_that_there_is() -> None:
@@ -83,6 +85,37 @@ def test_every_chinese_description_is_of_a_setting_that_there_is() -> None:
 
     assert set(words.titles) == set(words.parts) == parts
     assert set(words.settings) == {field.encode_name for part in PARTS for field in msgspec.structs.fields(part)}
+
+
+def test_the_chinese_page_of_metrics_is_what_the_code_says_now() -> None:
+    text = (ROOT / "docs" / "zh-CN" / "metrics.md").read_text(encoding="utf-8")
+
+    assert text.rstrip() == "\n".join(script("metrics").page("zh-CN")).rstrip(), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("heading", "name", "says", "complaint"),
+    [
+        ("Moon (worker)", "payscore_outbox_rows", "Rows.", r"^Moon \(worker\) has no Chinese heading"),
+        ("Every role", "payscore_moon", "A phase.", "^payscore_moon has no Chinese description"),
+        ("Every role", "payscore_outbox_rows", "No longer rows.", "^payscore_outbox_rows is now described as"),
+    ],
+)
+def test_there_is_no_chinese_page_of_metrics_before_all_is_translated(
+    heading: str, name: str, says: str, complaint: str
+) -> None:
+    unheard_of = Gauge(name, says, registry=None)
+
+    with pytest.raises(Untranslated, match=complaint):
+        list(script("metrics").page("zh-CN", {heading: (unheard_of,)}))
+
+
+def test_every_chinese_description_is_of_a_metric_that_there_is() -> None:
+    pages = script("metrics")
+    words = pages.in_chinese()
+
+    assert set(words.headings) == set(metrics.TABLE)
+    assert set(words.metrics) == {pages.name_of(metric) for group in metrics.TABLE.values() for metric in group}
 
 
 def test_every_reference_in_the_asyncapi_document_leads_somewhere() -> None:

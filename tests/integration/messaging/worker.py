@@ -90,7 +90,7 @@ async def a_worker(
             await worker.ready()
         yield worker
     finally:
-        await worker.stop(grace_seconds=0.1)
+        await worker.stop(grace_seconds=1.0)  # for the last ack; handlers that wait for ever are not waited for
         for task in (worker.consuming, worker.publishing):
             task.cancel()
         await asyncio.gather(worker.consuming, worker.publishing, return_exceptions=True)
