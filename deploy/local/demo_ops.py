@@ -25,7 +25,7 @@ from payscore_worker.errors import SettlementError
 from payscore_worker.messaging.link import BROKEN
 from payscore_worker.messaging.topology import RIDE_EVENTS
 from payscore_worker.settings import BrokerSettings, Environment
-from payscore_worker.wechatpay.client import PAUSE_SECONDS
+from payscore_worker.wechatpay.client import TRIES
 
 RETRY_DELAYS = "1s,2s,4s"
 """A ladder that is soon at its end: nobody waits hours for a dead letter."""
@@ -33,7 +33,7 @@ RETRY_DELAYS = "1s,2s,4s"
 UNANSWERED = "59"
 """Of each hundred trips one, an ordinary one, is left without an answer until its message is a dead letter."""
 
-STRIKES = 2 * (len(RETRY_DELAYS.split(",")) + 1) * (len(PAUSE_SECONDS) + 1)
+STRIKES = 2 * (len(RETRY_DELAYS.split(",")) + 1) * TRIES
 """Calls until then: of its start and of its end, for each delivery, so many tries."""
 
 GRAPHS = (
