@@ -129,7 +129,8 @@ def read_trace(file: Path, *, since: int = 0) -> list[Passed]:
     if not file.exists():
         return []
     passed = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n")  # the last line may be half written
+    for line in whole.splitlines():
         generation, at_ns, point = line.split(" ", 2)
         if int(generation) >= since:
             passed.append(Passed(int(generation), int(at_ns), point))
