@@ -14,7 +14,7 @@ from typing import Final
 class Measured:
     """What one trip costs; docs/capacity.md says where and how it was measured."""
 
-    worker_cpu_ms: float = 12.1
+    worker_cpu_ms: float = 10.3
     """Of the worker process from its start on, `payafter` on PostgreSQL: the dearest of four."""
     webhook_cpu_ms: float = 0.75
     """One callback: verified, decrypted, published with a confirm."""
