@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.trip import Trip
 
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0004"
 """The migration that this code is written for."""
 
 

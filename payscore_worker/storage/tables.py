@@ -86,6 +86,16 @@ trip: Final = Table(
     Column("refusals", Integer, nullable=False),
     Column("bodies", Integer, nullable=False),
     Column("problem", Json),
+    Column("problem_told", Text),
+    Column("terms", Json),
+    Column("missed_at", Moment),
+    Column("unanswered", Json),
+    Column("rebuilds", Integer),
+    Column("look_at", Moment),
+    Column("order_alive", Boolean),
+    Column("accepted_fen", BigInteger),
+    Column("transaction_ids", Json),
+    Column("written_off", Json),
     Column("polls", Integer, nullable=False),
     Column("asked_at", Moment),
     Column("stale_since", Moment),
@@ -121,6 +131,8 @@ wechatpay_call: Final = Table(
     Column("method", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("begun", Integer),
+    Column("definite", Integer),
     Column("attempts", Integer, nullable=False),
     Column("status", Integer),
     Column("code", Text, nullable=False),
@@ -146,8 +158,15 @@ trip_event: Final = Table(
     Column("claimed_until", Moment),
     Column("attempts", Integer, nullable=False),
     Column("published_at", Moment),
+    Column("unrouted_at", Moment),
     Index("trip_event_pending", "id", postgresql_where=text("pending"), sqlite_where=text("pending")),
     Index("trip_event_trip", "trip_id"),
+    Index(
+        "trip_event_unrouted",
+        "id",
+        postgresql_where=text("unrouted_at IS NOT NULL"),
+        sqlite_where=text("unrouted_at IS NOT NULL"),
+    ),
 )
 """What was noted (in) and what was announced (out) of each trip; the outbox is what is still pending."""
 
@@ -190,5 +209,6 @@ operator_action: Final = Table(
     Column("moved", Integer, nullable=False),
     Column("refused", Integer, nullable=False),
     Column("ended_at", Moment),
+    Index("operator_action_target", "target"),
 )
 """What people did to dead letters, written before it is done; nothing of ours ever deletes a row."""
