@@ -58,6 +58,25 @@ async def test_the_amount_is_lowered_and_what_is_left_is_debited(
 
 
 @by_family
+async def test_a_discount_goes_where_the_amount_is_lowered(
+    merchant: Merchant, simulator: Simulator, clock: Clock, family: str
+) -> None:
+    await running(merchant, family)
+    clock.advance(600)
+    discounts = {
+        "payafter": {"discounts": [{"discount_name": "新客", "discount_amount": 200}]},
+        "serviceorder": {"post_discounts": [{"name": "新客", "description": "首单", "amount": 200}]},
+    }
+    body = a_complete(family, clock.text(), 3200, total_amount=3000) | discounts[family]
+    response = await merchant.complete(family, "trip-1", body)
+    assert response.status_code == 200, response.text
+    simulator.lower("trip-1", 2500)
+    shown = await entity(merchant, family)
+    assert priced(shown) == (2500, 2500)
+    assert not {"discounts", "post_discounts"} & shown.keys()
+
+
+@by_family
 async def test_an_amount_lowered_to_nothing_is_not_collected(
     merchant: Merchant, simulator: Simulator, clock: Clock, family: str
 ) -> None:
@@ -196,7 +215,7 @@ async def test_an_order_is_paid_by_two_debits(
     await simulator.run_once()
     part = (await entity(merchant, "serviceorder"))["collection"]
     assert (part["state"], part["paying_amount"], part["paid_amount"]) == ("USER_PAYING", 1601, 1600)
-    assert [row["amount"] for row in part["details"]] == [1600]
+    assert [(row["amount"], "promotion_detail" in row) for row in part["details"]] == [(1600, False)]
     clock.advance(2)
     await simulator.run_once()
     whole = (await entity(merchant, "serviceorder"))["collection"]
