@@ -78,7 +78,8 @@ class Books:
         newest = await self._storage.load(trip.trip_id)
         if newest is None:
             raise TripArchived(f"trip {trip.trip_id!r} is no longer there")
-        return replace(newest, service_enabled=trip.service_enabled, finish_ticket=trip.finish_ticket)
+        ticket = newest.finish_ticket or trip.finish_ticket
+        return replace(newest, service_enabled=trip.service_enabled, finish_ticket=ticket)
 
     def _announcement(self, what: Announcement, now: datetime) -> EventRecord:
         event_id = uuid4().hex
