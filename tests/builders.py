@@ -150,6 +150,7 @@ SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     "creating": _creating,
     "creating, ended": lambda: note_ended(_creating(), an_end()),
     "creating, cancelled": lambda: note_cancelled(_creating(), a_cancellation()),
+    "accepted": lambda: outcomes.see(_creating(), an_order(OrderPhase.ACCEPTED), NOW),
     "open": _open,
     "open, ended": lambda: note_ended(_open(), an_end()),
     "open, ended above the limit": lambda: note_ended(_open(), an_end(total_fen=20_001)),
