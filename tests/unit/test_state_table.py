@@ -67,7 +67,12 @@ def seen(word: str) -> Event:
 
 
 def shown(word: str, *, certain: bool = True) -> Event:
-    return lambda trip, now: outcomes.asked(trip, WORDS[word], now, certain=certain), AT_ONCE
+    return lambda trip, now: outcomes.asked(trip, answer(word), now, certain=certain), AT_ONCE
+
+
+def answer(word: str) -> OrderSeen:
+    """Show an order to our query, with the ticket while it runs."""
+    return replace(WORDS[word], finish_ticket="ticket" if word == "RUNNING" else "")
 
 
 def absent(after: timedelta = AT_ONCE, *, certain: bool = True) -> Event:
@@ -136,9 +141,9 @@ def refused_again(first: Refusal | None = None) -> Event:
         assert doubt is not None
         if first is not None:
             trip = replace(trip, doubt=replace(doubt, refusal=first))
-        trip = outcomes.asked(trip, WORDS["RUNNING"], now, certain=False)
+        trip = outcomes.asked(trip, answer("RUNNING"), now, certain=False)
         trip = outcomes.refused(trip, doubt, now)
-        return outcomes.asked(trip, WORDS["RUNNING"], now, certain=True)
+        return outcomes.asked(trip, answer("RUNNING"), now, certain=True)
 
     return again, AT_ONCE
 
@@ -726,6 +731,13 @@ def test_a_word_that_no_table_knows_decides_nothing() -> None:
 
     assert not broken(told, lambda cell: cell.text == "=")
     assert not broken(answered, lambda cell: cell.step == "Rest" and not ends_without_charge(cell) and not cell.problem)
+
+
+def test_an_answer_is_never_followed_by_the_same_question_at_once() -> None:
+    """F.5 d; design 2: every loop has a bound."""
+    too_soon = [cell for cell in cells("Asked") if not (cell.row in HEARD_BEFORE and cell.column == "no order")]
+
+    assert not broken(too_soon, lambda cell: cell.text != "=" and cell.step != "AskOrder")
 
 
 def test_a_body_is_dropped_only_where_every_send_was_refused_and_the_order_is_seen_unmoved() -> None:
