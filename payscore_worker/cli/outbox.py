@@ -59,7 +59,7 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     if moment.tzinfo is not None:
-        return moment.astimezone(UTC)
+        return moment
     return moment.replace(tzinfo=MERCHANTS_DAY) if len(text) == len("2026-01-31") else None
 
 
