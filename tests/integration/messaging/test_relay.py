@@ -252,8 +252,12 @@ async def test_many_relays_at_once_publish_every_trip_in_its_order(
     async with a_publisher(amqp_url, desk.topology) as another:
         relays = [a_relay(storage, one, desk, clock) for one in (publisher, another, publisher, another)]
         riding = asyncio.create_task(rides())
-        while not riding.done():
-            await asyncio.gather(*(relay.run_once() for relay in relays))
+
+        async def relays_on(relay: Relay) -> None:
+            while await relay.run_once() or not riding.done():
+                pass
+
+        await asyncio.gather(*(relays_on(relay) for relay in relays))
         while sum(await asyncio.gather(*(relay.run_once() for relay in relays))):
             pass
 

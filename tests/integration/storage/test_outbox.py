@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.storage import Direction, EventRecord, OutboxRow, Storage
@@ -53,6 +54,48 @@ async def unheard(storage: Storage, now: datetime = NOW) -> None:
 
 async def replayed(desk: OutboxDesk, wanted: Wanted) -> int:
     return sum([count async for count in desk.replay(wanted, await desk.find(wanted))])
+
+
+async def test_nothing_is_claimed_behind_what_another_relay_is_claiming_at_this_moment(
+    storage: Storage, engine: AsyncEngine
+) -> None:
+    """Our snapshot shows the older one unclaimed; only its lock tells."""
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite lets one write at a time")
+    await announced(storage, "opened", "paid")
+    await announced(storage, "other", trip_id="t2")
+    async with engine.begin() as claiming:
+        await claiming.execute(text("SELECT 1 FROM trip_event WHERE event_id = 'opened' FOR UPDATE"))
+
+        rows = await storage.claim_outbox(now=NOW, lease=MINUTE, limit=10)
+
+    assert [row.event_id for row in rows] == ["other"]
+    assert [row.event_id for row in await relayed(storage)] == ["opened", "paid"]
+
+
+async def test_a_batch_that_is_full_keeps_the_order_of_a_trip(storage: Storage) -> None:
+    await announced(storage, "e1", "e2", "e3")
+
+    first = await storage.claim_outbox(now=NOW, lease=MINUTE, limit=2)
+    behind = await storage.claim_outbox(now=NOW, lease=MINUTE, limit=2)
+
+    assert [row.event_id for row in first] == ["e1", "e2"]
+    assert behind == []
+
+
+async def test_what_stands_behind_the_batch_of_a_dead_relay_does_not_keep_others_from_theirs(storage: Storage) -> None:
+    trips = [f"t{number}" for number in range(4)]
+    for trip_id in trips:
+        await announced(storage, f"{trip_id}-opened", trip_id=trip_id)
+    assert len(await storage.claim_outbox(now=NOW, lease=MINUTE, limit=4)) == 4
+    for step in ("completed", "paid"):
+        for trip_id in trips:
+            await announced(storage, f"{trip_id}-{step}", trip_id=trip_id)
+    await announced(storage, "other", trip_id="another")
+
+    rows = await storage.claim_outbox(now=NOW, lease=MINUTE, limit=4)
+
+    assert [row.event_id for row in rows] == ["other"]
 
 
 async def test_what_nobody_took_for_an_hour_is_kept_and_no_longer_waits(
