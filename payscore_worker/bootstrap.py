@@ -68,7 +68,7 @@ DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
 
 FLUSH_SECONDS: Final = 3.0
-"""A batch takes milliseconds; with the above, and with what is given back, still under those 30 seconds."""
+"""A batch takes milliseconds; with the drain, and with what is given back, still under those 30 seconds."""
 
 LAST_RESORT_SECONDS: Final = 60.0
 """One part has failed, and another does not end as it is told: we would sit here deaf, and no supervisor would know."""
