@@ -224,5 +224,8 @@ async def _signed_call(wechatpay: WechatPay) -> Check:
         repair = "check mchid, appid, service_id, serial and private key against the merchant platform"
         return Check(name=name, ok=False, detail=str(error), repair=repair)
     except SettlementError as error:
-        return Check(name=name, ok=False, detail=str(error), repair=REACH)
-    return Check(name=name, ok=False, detail="an order that nobody made was found", repair="check API_BASE_URLS")
+        repair = REACH if wechatpay.keys.ready else "mend the verification keys first"
+        return Check(name=name, ok=False, detail=str(error), repair=repair)
+    return Check(
+        name=name, ok=False, detail="an order that nobody made was found", repair="check PAYSCORE_API_BASE_URLS"
+    )

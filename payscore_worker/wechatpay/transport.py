@@ -1,7 +1,6 @@
 """The connections to WeChat Pay: kept alive, without cookies, and nothing that comes over them is decompressed."""
 
 import aiohttp
-import httpx
 import httpx_aiohttp
 
 
@@ -10,8 +9,9 @@ def make_transport(*, max_connections: int, idle_seconds: float, verify: bool = 
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=max_connections, keepalive_timeout=idle_seconds, ssl=httpx.create_ssl_context(verify=verify)
+            limit=max_connections, keepalive_timeout=idle_seconds, ssl=transport.ssl_context
         )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
-    return httpx_aiohttp.AiohttpTransport(client=session)
+    transport = httpx_aiohttp.AiohttpTransport(verify=verify, client=session)
+    return transport

@@ -58,6 +58,14 @@ async def test_what_wechat_pay_did_not_say_is_the_networks(reply: Reply) -> None
     assert "PAYSCORE_API_BASE_URLS" in (await check_of_keys(*[reply] * 3)).repair
 
 
+async def test_a_signed_call_that_is_not_sent_for_lack_of_a_key_sends_to_the_keys() -> None:
+    wechat = Wechat(certificates=[an_error(404, "RESOURCE_NOT_EXISTS", "证书不存在")])
+
+    check = await doctor._signed_call(wechatpay(wechat, certificate_mode(Clock())))
+
+    assert (check.ok, check.repair) == (False, "mend the verification keys first")
+
+
 def heard_from(headers: dict[str, str], *, status: int = 404) -> tuple[Wechat, Heard]:
     wechat = Wechat(replies=[httpx.Response(status, json={"code": "ORDER_NOT_EXIST"}, headers=headers)])
     return wechat, Heard(httpx.MockTransport(wechat))
