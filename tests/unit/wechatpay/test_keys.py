@@ -1,5 +1,6 @@
 import asyncio
 import gc
+from base64 import encodebytes
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -8,6 +9,8 @@ import httpx
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
 from structlog.testing import capture_logs
 
 from payscore_worker import metrics
@@ -39,6 +42,14 @@ OLD, NEW = "5DEA10EF55877E3C", "7F00AA11BB22CC33"
 @cache
 def elliptic_key() -> EllipticCurvePrivateKey:
     return generate_private_key(SECP256R1())
+
+
+def an_sm2_certificate() -> bytes:
+    """Make a certificate whose key lies on SM2's curve, which OpenSSL reads for nobody here."""
+    p256, sm2 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a811ccf5501822d")
+    encoded = load_pem_x509_certificate(a_certificate(elliptic_key())).public_bytes(Encoding.DER)
+    assert p256 in encoded
+    return b"-----BEGIN CERTIFICATE-----\n%b-----END CERTIFICATE-----\n" % encodebytes(encoded.replace(p256, sm2))
 
 
 class Source:
@@ -253,7 +264,7 @@ async def test_no_more_certificates_are_held_than_make_sense(source: Source) -> 
 
 # --- What cannot be read, and what does not hold yet ---
 
-ELLIPTIC, DAMAGED, FUTURE = "0EC", "0BAD", "0F07"
+ELLIPTIC, SM2, DAMAGED, FUTURE = "0EC", "052", "0BAD", "0F07"
 
 
 def passed_over() -> float:
@@ -261,7 +272,12 @@ def passed_over() -> float:
 
 
 async def test_one_certificate_that_cannot_be_read_does_not_discard_the_others(source: Source) -> None:
-    source.listed = {ELLIPTIC: a_certificate(elliptic_key()), OLD: source.listed[OLD], DAMAGED: b"no PEM"}
+    source.listed = {
+        ELLIPTIC: a_certificate(elliptic_key()),
+        SM2: an_sm2_certificate(),
+        OLD: source.listed[OLD],
+        DAMAGED: b"no PEM",
+    }
     keys, before = keys_from(source), passed_over()
 
     with capture_logs() as logs:
@@ -270,8 +286,8 @@ async def test_one_certificate_that_cannot_be_read_does_not_discard_the_others(s
     assert set(keys.certificate_expiry) == {OLD}
     assert await keys.find(OLD) == a_key("old").public_key()
     (line,) = [line for line in logs if line["event"] == "certificates_passed_over"]
-    assert line["count"] == passed_over() - before == 2
-    assert [entry.split(":")[0] for entry in line["certificates"]] == [ELLIPTIC, DAMAGED]
+    assert line["count"] == passed_over() - before == 3
+    assert [entry.split(":")[0] for entry in line["certificates"]] == [ELLIPTIC, SM2, DAMAGED]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +307,7 @@ async def test_an_entry_of_another_form_does_not_discard_the_others(clock: Clock
         await keys.refresh()
 
     assert set(keys.certificate_expiry) == {OLD}
-    assert "\x1b" not in str(logs[0]["certificates"])
+    assert "\x1b" not in "".join(logs[0]["certificates"])
 
 
 async def test_a_certificate_that_does_not_hold_yet_is_not_asked_for_and_proves_nothing(source: Source) -> None:
