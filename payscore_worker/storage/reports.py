@@ -134,7 +134,7 @@ class Reports:
             "cancelled trips are announced": and_(trip.c.state == "CANCELLED", ~_has_announced("settlement.cancelled")),
             "problems are announced": and_(trip.c.problem.is_not(None), ~_has_announced("settlement.problem")),
             "open orders were asked for": and_(trip.c.state.in_(["OPEN", "COMPLETED"]), ~_has_call("create")),
-            "trips that are over are not due": and_(over, trip.c.due_at.is_not(None)),
+            "trips that are over are not due": and_(over, trip.c.due_at.is_not(None), trip.c.look_at.is_(None)),
             "somebody will look at every unfinished trip": and_(
                 ~over, trip.c.due_at.is_(None), trip.c.problem.is_(None), trip.c.stale_since.is_(None)
             ),
