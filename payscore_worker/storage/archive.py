@@ -24,15 +24,15 @@ from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, delete, event, exists, func, insert, select
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker.errors import SettlementError, StorageUnavailable
 from payscore_worker.storage.archived import ArchivedTrip
-from payscore_worker.storage.engine import engine_for
-from payscore_worker.storage.port import SCHEMA_REVISION
+from payscore_worker.storage.engine import engine_for, lock_from_the_start
 from payscore_worker.storage.rows import trip_from_row
+from payscore_worker.storage.schema import SCHEMA_REVISION
 from payscore_worker.storage.tables import Json, archived_trip, trip, trip_event, wechatpay_call
 from payscore_worker.trip import TERMINAL
 
@@ -102,7 +102,7 @@ class Archive:
         """Open the database for archiving."""
         async with engine_for(database_url) as engine:
             if engine.dialect.name == "sqlite":
-                _lock_from_the_start(engine)
+                lock_from_the_start(engine)
             yield cls(engine)
 
     async def count(self, before: datetime) -> Moved:
@@ -206,18 +206,6 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 async def _all(connection: AsyncConnection, statement: Select[Any]) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public face of a row
-
-
-def _lock_from_the_start(engine: AsyncEngine) -> None:
-    """Let no other writer in between our reading and our deleting: SQLite would begin with the first write only."""
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def leave_transactions_to_us(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
-        connection.isolation_level = None
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy's event
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 # --- The files ---

@@ -46,7 +46,14 @@ LAST_CALL: Final = """
     FROM wechatpay_call WHERE trip_id = $1 AND kind = $2 ORDER BY generation DESC LIMIT 1
 """
 
-SCHEMA_REVISION: Final = "SELECT version_num FROM alembic_version"
+SCHEMA: Final = {
+    "schema_range": """
+        SELECT version_num AS revision, runs_from, coalesce(migrated_by, '') AS migrated_by
+        FROM alembic_version LEFT JOIN schema_range ON revision = version_num
+    """,
+    "alembic_version": "SELECT version_num AS revision FROM alembic_version",
+}
+"""What the schema says of itself, by the table that must be there to ask so."""
 
 SERVICE_OF: Final = "SELECT service_enabled, as_of FROM passenger WHERE openid = $1"
 

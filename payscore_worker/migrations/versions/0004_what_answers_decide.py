@@ -3,9 +3,13 @@
 Revision 0004. Only adds, and every column may be empty: the release before this one runs on it.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
+
+from payscore_worker.migrations.alter import add_columns, create_index
 
 revision = "0004"
 down_revision = "0003"
@@ -15,7 +19,7 @@ depends_on = None
 MOMENT = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 JSON = sa.Text().with_variant(JSONB(), "postgresql")
 
-ADDED = {
+ADDED: dict[str, dict[str, Any]] = {
     "trip": {
         "terms": JSON,
         "missed_at": MOMENT,
@@ -35,11 +39,9 @@ ADDED = {
 
 def upgrade() -> None:
     for table, columns in ADDED.items():
-        for name, kind in columns.items():
-            op.add_column(table, sa.Column(name, kind))
-    unrouted = sa.text("unrouted_at IS NOT NULL")
-    op.create_index("trip_event_unrouted", "trip_event", ["id"], postgresql_where=unrouted, sqlite_where=unrouted)
-    op.create_index("operator_action_target", "operator_action", ["target"])
+        add_columns(table, columns)
+    create_index("trip_event_unrouted", "trip_event", ["id"], where="unrouted_at IS NOT NULL")
+    create_index("operator_action_target", "operator_action", ["target"])
 
 
 def downgrade() -> None:
