@@ -317,14 +317,10 @@ async def run_worker(environment: Environment) -> None:
             await asyncio.gather(
                 consumers.stop(grace_seconds=DRAIN_SECONDS), asyncio.wait([reconciling], timeout=DRAIN_SECONDS)
             )
-            reconciling.cancel()
-            probing.cancel()
-            watch.cancel()
-            console.cancel()
-            relaying.cancel()
+            for part in (reconciling, probing, watch, console, keeping, relaying):
+                part.cancel()
             await _flush(relay)
             publishing.cancel()
-            keeping.cancel()
             server.stop()
             await serving
         log.info("worker_stopped")

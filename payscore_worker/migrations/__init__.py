@@ -12,20 +12,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, delete, insert, inspect, text
+from sqlalchemy import Connection, delete, insert, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker import version
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage import SCHEMA_REVISION, Schema, see_that_it_fits
-from payscore_worker.storage.engine import engine_for, lock_from_the_start
-from payscore_worker.storage.statements import SCHEMA
+from payscore_worker.storage.engine import BROKEN, engine_for, lock_from_the_start, schema_of
 from payscore_worker.storage.tables import schema_range
 
 MIGRATE_TIMEOUT_SECONDS: Final = 3_600.0
@@ -56,14 +54,14 @@ async def migrate(database_url: str) -> Schema:
             return await _migrate(engine)
     except TimeoutError as error:
         raise StorageUnavailable(f"migrating: not done after {MIGRATE_TIMEOUT_SECONDS:g} seconds") from error
-    except (DBAPIError, OSError, asyncpg.PostgresError) as error:
+    except BROKEN as error:
         raise StorageUnavailable(f"migrating: {_first_line(error)}") from error
 
 
 async def read_schema(database_url: str) -> Schema:
     """Read what the database says of its schema."""
     async with engine_for(database_url) as engine, engine.connect() as connection:
-        return await connection.run_sync(_read)
+        return await connection.run_sync(schema_of)
 
 
 def newest_revision() -> str | None:
@@ -86,7 +84,7 @@ async def _migrate(engine: AsyncEngine) -> Schema:
 
 
 def _upgrade(connection: Connection) -> Schema:
-    schema = _read(connection)
+    schema = schema_of(connection)
     if schema.is_ahead:
         see_that_it_fits(schema)
         return schema
@@ -102,14 +100,6 @@ def _upgrade(connection: Connection) -> Schema:
         _remember(connection, known)
     connection.commit()
     return known
-
-
-def _read(connection: Connection) -> Schema:
-    there = inspect(connection).get_table_names()
-    for table, statement in SCHEMA.items():
-        if table in there and (row := connection.execute(text(statement)).mappings().one_or_none()) is not None:
-            return Schema(**row)
-    return Schema(revision=None)
 
 
 def _runs_from() -> str:

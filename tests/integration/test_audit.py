@@ -29,6 +29,7 @@ TAMPERED: Final = {
     "open orders were asked for": "DELETE FROM wechatpay_call WHERE trip_id = 'open'",
     "trips that are over are not due": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'paid'",
     "somebody will look at every unfinished trip": "UPDATE trip SET due_at = NULL WHERE trip_id = 'open'",
+    "every trip is in a state that this release knows": "UPDATE trip SET state = 'REFUNDED' WHERE trip_id = 'open'",
     "due trips are taken up": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'open'",
     "announcements are published": (
         "UPDATE trip_event SET pending = true WHERE trip_id = 'paid' AND type = 'settlement.paid'"

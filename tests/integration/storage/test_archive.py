@@ -232,7 +232,7 @@ async def test_an_archived_trip_cannot_be_noted_anew(storage: Storage, database_
 
 KILLED_AT: Final = {
     "the file is written, not yet checked": "gzip.decompress = die",
-    "the file is whole, the rows stand": "archive.ArchivedTrip.of = die",
+    "the file is whole, the rows stand": "archive.insert = die",
     "the rows are deleted, not yet committed": "event.listen(Engine, 'commit', die)",
     "committed, the file not yet renamed": "rename = archive._rename; "
     "archive._rename = lambda old, new: die() if old.suffix == '.prepared' else rename(old, new)",
