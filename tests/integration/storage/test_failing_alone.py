@@ -289,6 +289,7 @@ async def test_a_transaction_that_sqlite_gave_up_itself_fails_all_its_jobs_and_n
     )
 
     assert [type(result) for result in results] == [StorageUnavailable, StorageUnavailable]
+    assert "disk is full" in str(results[0])
     assert await sqlite.load("before") is None
     await sqlite.aclose()
 
