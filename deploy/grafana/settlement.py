@@ -272,7 +272,7 @@ DOUBT = Row(
         ),
         Panel(
             title="Taken up by the reconciler, a minute",
-            about="done, waits (something is out of reach), stuck (refused), error (a bug); unreadable: of a newer release.",
+            about="done, waits (out of reach), stuck (refused), error (a bug), unreadable (of a newer release).",
             queries=[
                 Query(
                     expr="sum by (outcome) (rate(payscore_trips_taken_up_total[$__rate_interval])) * 60",

@@ -40,7 +40,7 @@ def see_that_it_fits(schema: Schema) -> None:
     """
     if schema.is_behind:
         found = f"the database is at revision {schema.revision or 'none'}, and this release needs {SCHEMA_REVISION}"
-        raise SchemaOutdated(found, "run `payscore-worker migrate`")
+        raise SchemaOutdated(found, "payscore-worker migrate")
     if not schema.is_ahead:
         return
     if schema.runs_from is None or schema.runs_from > SCHEMA_REVISION:
