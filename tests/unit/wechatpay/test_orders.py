@@ -112,7 +112,7 @@ def test_unknown_values_and_members_are_kept_or_passed_over() -> None:
 
 FIRST = {"seq": 1, "transaction_id": "42-1", "paid_time": "2021-06-24T16:37:19+08:00", "paid_type": "NEWTON"}
 SECOND = {"seq": 2, "transaction_id": "42-2", "paid_time": "2021-06-24T16:37:20+08:00", "paid_type": "NEWTON"}
-ELSEWHERE = {"seq": 3, "paid_type": "MCH"}
+ELSEWHERE = {"seq": 3, "paid_time": "2021-06-24T16:37:30+08:00", "paid_type": "MCH"}
 
 
 def debited(details: object, **members: object) -> Order:
