@@ -48,7 +48,7 @@ class Desk:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.ports = {role: free_port() for role in ("simulator", "webhook", "worker")}
+        self.ports = {role: free_port() for role in ("simulator", "webhook", "worker", "console")}
         self.settings = {
             "PAYSCORE_AMQP_PREFIX": f"test-{uuid4().hex[:8]}.",
             "PAYSCORE_WEBHOOK_PORT": str(self.ports["webhook"]),
@@ -73,7 +73,10 @@ class Desk:
 
     @asynccontextmanager
     async def role(self, name: str, *arguments: str) -> AsyncIterator[None]:
-        process = await start(*arguments, directory=self.directory, settings=self.settings)
+        settings = dict(self.settings)
+        if name == "console":
+            settings["PAYSCORE_OPS_PORT"] = str(self.ports["console"])
+        process = await start(*arguments, directory=self.directory, settings=settings)
         try:
             async with httpx.AsyncClient() as http:
 

@@ -241,7 +241,7 @@ async def test_letters_that_somebody_else_has_in_hand_are_not_seen_and_that_is_s
 
 
 async def test_a_replay_of_another_worker_is_known_by_the_record_alone(site: Site) -> None:
-    assert "This worker knows nothing of that replay" in await site.page("/dead/replay?id=another")
+    assert "This console knows nothing of that replay" in await site.page("/dead/replay?id=another")
 
 
 async def test_a_replay_of_nothing_in_particular_is_not_begun(site: Site, desk: Desk) -> None:
