@@ -57,7 +57,7 @@ ASK = Call(CallKind.USER_SERVICE_STATE, "GET", "/v3/payscore/user-service-state?
 
 
 def beginning(content: bytes) -> str:
-    return repr(content[:12])
+    return repr(content[:12]).replace("\\", "")  # no test is found by a name with a backslash
 
 
 def refused_connection() -> httpx.ConnectError:
