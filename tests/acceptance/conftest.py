@@ -12,7 +12,7 @@ HERE: Final = Path(__file__).parent
 
 
 TEST_SECONDS: Final = 400.0
-"""Each test starts a dozen processes, or installs a browser first; each wait in it has a shorter deadline of its own."""
+"""Each test starts a dozen processes, or installs a browser first; each wait in it has a shorter deadline."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -208,6 +208,36 @@ async def test_signed_nonsense_is_malformed(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changed", "error", "said"),
+    [
+        ({"signature": "AAAA"}, BadSignature, "the signature does not hold"),
+        ({"timestamp": "1"}, StaleTimestamp, "the timestamp is too far from now"),
+        ({"serial": "0000"}, UnknownSerial, "the serial names no key of ours"),
+    ],
+)
+async def test_a_refusal_says_why(changed: dict[str, str], error: type[NotificationError], said: str) -> None:
+    with pytest.raises(error, match=f"^{said}$"):
+        await open_at(SENT_AT, headers(**changed), vectors.USER_PAID_BODY)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[]", "the body: is not a JSON object"),
+        (an_envelope(id=None), "id: missing"),
+        (an_envelope(event_type=""), "event_type: missing"),
+        (an_envelope(create_time="yesterday"), "create_time: is not a time"),
+        (an_envelope(resource=[]), "resource: expected an object, not list"),
+        (an_envelope(b"[1]"), "resource: is not a JSON object"),
+    ],
+    ids=["body", "id", "event type", "time", "resource", "what the resource holds"],
+)
+async def test_what_is_malformed_is_named(body: bytes, said: str) -> None:
+    with pytest.raises(MalformedNotification, match=f"^{said}$"):
+        await open_at(SENT_AT, signed_now(body), body)
+
+
+@pytest.mark.parametrize(
     "resource",
     [
         {},
