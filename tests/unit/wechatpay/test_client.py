@@ -592,7 +592,7 @@ async def test_later_lines_about_the_same_message_name_the_request_too(clock: Cl
 async def test_its_line_says_how_a_call_ended(
     clock: Clock, wechat: Wechat, replies: list[Reply], outcome: str, attempts: int, status: int | None
 ) -> None:
-    wechat.replies = replies
+    wechat.replies = list(replies)  # its own: the parameter is there for whoever runs this twice
 
     line = await logged(wechat, COMPLETE, clock)
 
