@@ -31,12 +31,15 @@ async def eventually(
 
     This is the one way in which tests wait: a state that comes about elsewhere is never read once.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within_seconds
-    while True:
-        answer = ask()
-        value: _T | None = await answer if inspect.isawaitable(answer) else answer
-        if value:
-            return value
-        assert loop.time() < deadline, f"not within {within_seconds} seconds: {ask}"
-        await asyncio.sleep(every_seconds)
+    patience = asyncio.timeout(within_seconds)  # also for a question that is never answered
+    try:
+        async with patience:
+            while True:
+                answer = ask()
+                value: _T | None = await answer if inspect.isawaitable(answer) else answer
+                if value:
+                    return value
+                await asyncio.sleep(every_seconds)
+    except TimeoutError:
+        assert not patience.expired(), f"not within {within_seconds} seconds: {ask}"
+        raise
