@@ -256,7 +256,7 @@ async def test_enough_waiting_calls_hold_further_ones_back_before_they_are_tried
     waiting = [asyncio.create_task(pace.turn()) for _ in range(MAX_WAITING + 1)]  # the first need not wait
     await asyncio.sleep(0)
 
-    with pytest.raises(HeldBack) as held:
+    with pytest.raises(HeldBack, match=rf"^WeChat Pay throttles us, and {MAX_WAITING} calls wait") as held:
         pace.admit()
 
     assert held.value.attempts == 0
