@@ -266,6 +266,21 @@ async def test_enough_waiting_calls_hold_further_ones_back_before_they_are_tried
     pace.admit()
 
 
+async def test_as_many_may_wait_as_before_once_others_have_had_their_turn() -> None:
+    pace = Pace()
+    for _ in range(12):
+        pace.throttled(asyncio.get_running_loop().time())
+    await pace.turn()  # the first need not wait, the next must
+
+    for _ in range(2):
+        waiting = [asyncio.create_task(pace.turn()) for _ in range(MAX_WAITING - 1)]
+        await asyncio.sleep(0)
+        pace.admit()
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+
+
 async def test_success_speeds_up_until_no_gap_is_left() -> None:
     pace = Pace(sleep=Sleeps())
     for _ in range(5):
