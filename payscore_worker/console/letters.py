@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -160,6 +161,8 @@ class Letters:
 
     async def show_replay(self, request: Request) -> Response:
         replay = self._replays.get(request.query_params.get("id", ""))
+        if replay is not None:
+            replay = copy(replay)  # it may end while its record is read: the page that says so last must show its end
         values = {"replay": replay, "actions": await self._record(), "Stage": Stage}
         return self._screen.show(request, "replay.html", values)
 

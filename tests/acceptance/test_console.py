@@ -15,12 +15,10 @@ from playwright.async_api import Browser, BrowserContext, Error, Page, Response,
 from payscore_worker.bootstrap import make_topology
 from payscore_worker.settings import BrokerSettings, Environment
 from tests.acceptance.chromium import PATIENCE_MS
-from tests.acceptance.commands import finish, plain_environment, start
+from tests.acceptance.commands import HTTP_SECONDS, finish, plain_environment, start
 from tests.acceptance.test_commands import ENDED, STARTED, Desk, until
 
 TOKEN: Final = "correct-horse-battery"
-
-pytestmark = pytest.mark.timeout(300)  # a browser may have to be installed first
 
 
 @pytest.fixture
@@ -63,7 +61,7 @@ class Visit:
 
 async def console_is_open(desk: Desk, role: str = "console") -> None:
     """Wait for it: it opens a moment after its port."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=HTTP_SECONDS) as http:
 
         async def is_open() -> bool:
             return (await http.get(f"http://127.0.0.1:{desk.ports[role]}/console/login")).status_code != 404
@@ -236,7 +234,7 @@ async def test_beside_the_demo_s_worker_too_there_is_no_console_without_a_token(
     async with AsyncExitStack() as roles:
         await roles.enter_async_context(desk.role("simulator", *desk.simulator))
         worker = await start("worker", "--with-console", directory=desk.directory, settings=desk.settings)
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=HTTP_SECONDS) as http:
 
             async def is_ready() -> bool:
                 try:
