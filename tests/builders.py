@@ -156,11 +156,11 @@ SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     "open, ended above the limit": lambda: note_ended(_open(), an_end(total_fen=20_001)),
     "completing": _completing,
     "cancelling": lambda: note_cancelled(_open(), a_cancellation()),
-    "declining": lambda: outcomes.declined(_completing(), DeclineReason.AMOUNT_OVER_LIMIT, "总金额超过"),
+    "declining": lambda: outcomes.declined(_completing(), DeclineReason.AMOUNT_OVER_LIMIT, "总金额超过", now=NOW),
     "completed": _completed,
     "paid": lambda: outcomes.see(_completed(), an_order(OrderPhase.DONE), NOW),
     "declined": lambda: outcomes.declined(
-        note_started(a_trip(), a_start()), DeclineReason.RISK_REFUSED, "综合评估未通过"
+        note_started(a_trip(), a_start()), DeclineReason.RISK_REFUSED, "综合评估未通过", now=NOW
     ),
     "cancelled": lambda: outcomes.order_cancelled(note_cancelled(_open(), a_cancellation()), NOW),
     # A body was dropped; the next one is not built yet.

@@ -142,7 +142,7 @@ def refused_again(first: Refusal | None = None) -> Event:
         doubt = trip.doubt
         assert doubt is not None
         if first is not None:
-            trip = replace(trip, doubt=replace(doubt, refusal=first))
+            trip = replace(trip, doubt=replace(doubt, refusal=first), refused_as=first.value)
         trip = outcomes.asked(trip, answer("RUNNING"), now, certain=False)
         trip = outcomes.refused(trip, doubt, now)
         return outcomes.asked(trip, answer("RUNNING"), now, certain=True)
@@ -396,22 +396,7 @@ BEGINNINGS: Final[Mapping[str, Callable[[str, str], tuple[Trip, Event]]]] = {
 
 
 ANY: Final = ".*"
-NOT_YET: Final[tuple[tuple[str, str, str, str], ...]] = (
-    ("Facts", "creating anew", "(another )?cancellation", "a trip whose body was dropped ends without a late look"),
-    ("Not permitted", "creating anew", "not enabled|never .* again", "a trip whose body was dropped: no late look"),
-    (
-        ".*that is over",
-        ANY,
-        "no order.*",
-        "one unsigned answer: an order that WeChat Pay has shown running is forgotten",
-    ),
-    (".*that is over", "bad_time|invalid_parameter", "running", "a cancel is not built anew where the trip is over"),
-    ("Asked|Ends.*", ".*cancel refused", "no order.*", "one unsigned answer: an order that was seen is forgotten"),
-    ("Asked", "open, ended", "CREATED", "a stale answer is asked for again at once, until the steps run out"),
-    (ANY, "amount_over_limit", "running, refused otherwise before", "another refusal counts as one for the amount"),
-    ("Refused questions", "not_enabled", "query, poll, .*", "two unsigned answers to a query end a completed trip"),
-    ("Refused questions", "order_not_found", "service state, again", "known by one text alone"),
-)
+NOT_YET: Final[tuple[tuple[str, str, str, str], ...]] = ()
 """Table, row, column: where the page is right, and the code does not follow yet; a mark falls when it does."""
 
 
@@ -440,11 +425,10 @@ def test_the_tables_decide_every_case(heading: str) -> None:
     assert [(cell.row, cell.column) for cell in cells(heading)] == [(row, name) for row in rows for name in columns]
 
 
-@pytest.mark.xfail(reason="a trip whose body was dropped is given up without a late look", strict=True)
 def test_a_trip_given_up_without_a_call_is_looked_at_once_more_where_a_body_was_sent_before() -> None:
     trip = SITUATIONS["creating anew, ended above the limit"]()
 
-    over = outcomes.declined(trip, DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount")
+    over = outcomes.declined(trip, DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount", now=NOW)
 
     assert over.look is not None
 
