@@ -1,0 +1,208 @@
+"""What the world is told of a change: each thing once, in order, and with the amounts that are right."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from msgspec import UNSET
+
+from payscore_worker import announcements as module
+from payscore_worker import outcomes
+from payscore_worker.events import (
+    Announcement,
+    SettlementCancelled,
+    SettlementCompleted,
+    SettlementDeclined,
+    SettlementOpened,
+    SettlementOverdue,
+    SettlementPaid,
+    SettlementProblem,
+    SettlementStale,
+)
+from payscore_worker.trip import (
+    DeclineReason,
+    Opening,
+    OrderPhase,
+    Payment,
+    Problem,
+    Trip,
+    TripState,
+    note_cancelled,
+    note_ended,
+    note_started,
+)
+from tests.builders import HOUR, NOW, SITUATIONS, a_cancellation, a_start, a_trip, an_end, an_order
+
+NAMED = {"trip_id": "t1", "out_order_no": "n1"}
+
+
+def told(before: Trip, after: Trip) -> list[Announcement]:
+    """List what is announced of a trip whose order has another number than its id."""
+    named = (replace(trip, out_order_no="n1") for trip in (before, after))
+    return list(module.announcements(*named, enable_jump=lambda trip: {"jump_of": trip.trip_id}))
+
+
+def test_an_order_that_runs_is_announced_with_what_it_may_take() -> None:
+    before = outcomes.opening(note_started(a_trip(), a_start()), Opening(risk_amount_fen=12_300, start_time=None))
+    after = outcomes.opened(before, an_order(), NOW)
+
+    assert told(before, after) == [
+        SettlementOpened(**NAMED, state="OPEN", order_id=an_order().order_id, risk_amount_fen=12_300)
+    ]
+
+
+def test_an_order_that_a_person_found_without_a_create_of_ours_is_announced_with_nothing_it_may_take() -> None:
+    before = SITUATIONS["open"]()
+
+    (opened,) = told(replace(before, opened_at=None), replace(before, opening=None))
+
+    assert isinstance(opened, SettlementOpened)
+    assert opened.risk_amount_fen == 0
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_nothing_is_announced_of_a_trip_that_did_not_change(situation: str) -> None:
+    trip = SITUATIONS[situation]()
+
+    assert told(trip, trip) == []
+
+
+def test_nothing_is_said_twice_of_a_trip_that_is_paid_when_another_transaction_is_noted() -> None:
+    paid = replace(SITUATIONS["paid"](), stale_since=NOW, overdue_since=NOW)
+    more = outcomes.see(paid, an_order(OrderPhase.DONE, transaction_ids=("4200001", "4200002")), NOW)
+
+    assert more != paid
+    assert told(paid, more) == []
+
+
+def test_an_accepted_fare_is_announced() -> None:
+    before = SITUATIONS["completing"]()
+
+    assert told(before, outcomes.completed(before, NOW)) == [
+        SettlementCompleted(**NAMED, state="COMPLETED", total_fen=3_200, completed_at=NOW)
+    ]
+
+
+def test_a_completion_of_a_trip_that_has_not_ended_is_announced_with_no_fare() -> None:
+    before = SITUATIONS["open"]()
+
+    (completed,) = told(before, replace(before, state=TripState.COMPLETED, completed_at=NOW))
+
+    assert isinstance(completed, SettlementCompleted)
+    assert completed.total_fen == 0
+
+
+def test_a_payment_is_announced_with_what_is_owed_what_came_and_every_transaction() -> None:
+    before = SITUATIONS["completed"]()
+    order = an_order(OrderPhase.DONE, paid_at=NOW - HOUR, transaction_ids=("4200001", "4200002"))
+
+    assert told(before, outcomes.see(before, order, NOW)) == [
+        SettlementPaid(
+            **NAMED,
+            state="PAID",
+            total_fen=3_200,
+            paid_fen=3_200,
+            paid_at=NOW - HOUR,
+            transaction_id="4200002",
+            transaction_ids=("4200001", "4200002"),
+        )
+    ]
+
+
+def test_what_is_owed_and_what_was_paid_are_not_taken_for_each_other() -> None:
+    before = replace(SITUATIONS["completed"](), accepted_fen=3_000)
+    after = replace(before, state=TripState.PAID, payment=Payment(paid_fen=2_900, paid_at=NOW))
+
+    (paid,) = told(before, after)
+
+    assert isinstance(paid, SettlementPaid)
+    assert (paid.total_fen, paid.paid_fen, paid.transaction_id, paid.transaction_ids) == (3_000, 2_900, "", ())
+
+
+def test_a_trip_that_opens_completes_and_is_paid_in_one_go_says_so_in_that_order() -> None:
+    before = SITUATIONS["creating, ended"]()
+    after = outcomes.see(before, an_order(OrderPhase.DONE), NOW)
+
+    said = told(before, after)
+
+    assert [type(one) for one in said] == [SettlementOpened, SettlementCompleted, SettlementPaid]
+    assert {one.state for one in said} == {"PAID"}
+
+
+@pytest.mark.parametrize("reason", DeclineReason)
+def test_a_trip_that_is_declined_says_why_and_how_to_enable_the_service_where_that_is_why(
+    reason: DeclineReason,
+) -> None:
+    before = SITUATIONS["started"]()
+
+    (declined,) = told(before, outcomes.declined(before, reason, "综合评估未通过", now=NOW))
+
+    enable = {"jump_of": "t1"} if reason is DeclineReason.SERVICE_NOT_ENABLED else UNSET
+    assert declined == SettlementDeclined(
+        **NAMED, state="DECLINED", reason=reason.value, message="综合评估未通过", enable=enable
+    )
+
+
+def test_a_decision_to_decline_is_announced_once_the_order_is_cancelled_and_not_before() -> None:
+    before = SITUATIONS["open"]()
+    decided = outcomes.declined(before, DeclineReason.AMOUNT_OVER_LIMIT, "总金额超过", now=NOW)
+
+    assert told(before, decided) == []
+    (declined,) = told(decided, outcomes.order_cancelled(decided, NOW))
+    assert isinstance(declined, SettlementDeclined)
+
+
+def test_a_cancelled_trip_says_why() -> None:
+    before = SITUATIONS["started"]()
+
+    assert told(before, note_cancelled(before, a_cancellation())) == [
+        SettlementCancelled(**NAMED, state="CANCELLED", reason="乘客取消")
+    ]
+
+
+def test_a_trip_without_an_end_is_said_to_be_stale_since_its_order_was_opened() -> None:
+    before = replace(SITUATIONS["open"](), opened_at=NOW - 2 * HOUR)
+
+    assert told(before, outcomes.stale(before, NOW)) == [
+        SettlementStale(**NAMED, state="OPEN", since=NOW - 2 * HOUR, age_seconds=7_200)
+    ]
+
+
+def test_a_trip_without_a_start_is_said_to_be_stale_since_it_was_noted() -> None:
+    before = note_ended(replace(a_trip(), noted_at=NOW - 3 * HOUR), an_end())
+
+    assert told(before, outcomes.stale(before, NOW)) == [
+        SettlementStale(**NAMED, state="NOTED", since=NOW - 3 * HOUR, age_seconds=10_800)
+    ]
+
+
+def test_money_that_is_out_is_said_to_be_overdue_since_the_completion_in_whole_seconds() -> None:
+    before = replace(SITUATIONS["completed"](), completed_at=NOW - HOUR - timedelta(milliseconds=900))
+
+    assert told(before, outcomes.overdue(before, NOW)) == [
+        SettlementOverdue(
+            **NAMED, state="COMPLETED", since=NOW - HOUR - timedelta(milliseconds=900), age_seconds=3_600
+        )
+    ]
+
+
+def test_nothing_is_overdue_that_was_not_completed() -> None:
+    before = SITUATIONS["open"]()
+
+    assert told(before, outcomes.overdue(before, NOW)) == []
+
+
+def test_a_problem_is_told_in_full_and_the_same_one_again_is_not() -> None:
+    before = SITUATIONS["open"]()
+    problem = Problem(code="PARAM_ERROR", message="参数错误", request_id="r1", step="AskOrder", since=NOW)
+    stopped = outcomes.with_problem(before, problem)
+    cleared = outcomes.without_problem(stopped)
+
+    assert told(before, stopped) == [
+        SettlementProblem(
+            **NAMED, state="OPEN", code="PARAM_ERROR", message="参数错误", request_id="r1", step="AskOrder"
+        )
+    ]
+    assert told(stopped, cleared) == []
+    assert told(cleared, outcomes.with_problem(cleared, problem)) == []
+    assert told(cleared, outcomes.with_problem(cleared, replace(problem, code="SIGN_ERROR"))) != []
