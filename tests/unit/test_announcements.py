@@ -180,9 +180,7 @@ def test_money_that_is_out_is_said_to_be_overdue_since_the_completion_in_whole_s
     before = replace(SITUATIONS["completed"](), completed_at=NOW - HOUR - timedelta(milliseconds=900))
 
     assert told(before, outcomes.overdue(before, NOW)) == [
-        SettlementOverdue(
-            **NAMED, state="COMPLETED", since=NOW - HOUR - timedelta(milliseconds=900), age_seconds=3_600
-        )
+        SettlementOverdue(**NAMED, state="COMPLETED", since=NOW - HOUR - timedelta(milliseconds=900), age_seconds=3_600)
     ]
 
 

@@ -45,15 +45,18 @@ def sent_again(record: CallRecord) -> CallRecord:
 
 
 def test_a_call_is_written_down_to_the_byte_with_its_first_send_counted_before_it_is_made() -> None:
-    assert PREPARED == CallRecord(
-        kind="create",
-        generation=2,
-        method="POST",
-        path="/v3/payscore/serviceorder",
-        body=b'{"out_order_no":"t1"}',
-        outcome=CallOutcome.PREPARED,
-        at=NOW,
-        begun=1,
+    assert (
+        CallRecord(
+            kind="create",
+            generation=2,
+            method="POST",
+            path="/v3/payscore/serviceorder",
+            body=b'{"out_order_no":"t1"}',
+            outcome=CallOutcome.PREPARED,
+            at=NOW,
+            begun=1,
+        )
+        == PREPARED
     )
     assert not PREPARED.is_surely_without_effect
 

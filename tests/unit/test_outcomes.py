@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,14 +15,20 @@ from payscore_worker.trip import (
     AskServiceState,
     CancelOrder,
     CompleteOrder,
+    Declined,
     DeclineReason,
+    Doubt,
     Look,
+    Opening,
     OpenOrder,
     OrderPhase,
+    Payment,
+    Problem,
     Rest,
     Stop,
     Trip,
     TripState,
+    Unanswered,
     next_step,
     note_cancelled,
     note_ended,
@@ -504,3 +511,651 @@ def test_a_service_that_begins_far_in_the_future_cannot_be_completed_and_is_for_
 
 def test_a_cancellation_of_a_trip_whose_order_was_never_asked_for_needs_no_look() -> None:
     assert note_cancelled(note_started(a_trip(), a_start()), a_cancellation()).look is None
+
+
+# --- To the last member: what a change writes, and what it leaves ---
+
+
+def worn(trip: Trip) -> Trip:
+    """Have a trip about whose present call everything was counted and noted that can be."""
+    unanswered = Unanswered(
+        step="AskOrder", code="OLD", message="早先", request_id="r0", since=NOW - HOUR, count=2, ask_after=NOW
+    )
+    return replace(
+        trip,
+        doubt=a_doubt(again=True),
+        refusals=3,
+        refused_as="wrong_state",
+        rebuilds=1,
+        unanswered=unanswered,
+        missed_at=NOW - HOUR,
+        problem_told="OLD AskOrder",
+        order_id="1000",
+        finish_ticket="ticket",
+    )
+
+
+def fresh(trip: Trip, **changes: Any) -> Trip:
+    """Have a trip whose present call is over: nothing is counted of the next one."""
+    calm = replace(trip, doubt=None, refusals=0, refused_as="", rebuilds=0)
+    return replace(replace(calm, unanswered=None, missed_at=None, problem_told=""), **changes)
+
+
+def test_each_body_that_is_made_is_counted() -> None:
+    opening = Opening(risk_amount_fen=1, start_time=None)
+
+    assert outcomes.opening(replace(a_trip(), bodies=1), opening) == replace(a_trip(), opening=opening, bodies=2)
+    assert outcomes.completing(replace(a_trip(), bodies=1), NOW) == replace(a_trip(), end_time=NOW, bodies=2)
+    assert outcomes.cancelling(replace(a_trip(), bodies=1)) == replace(a_trip(), bodies=2)
+
+
+def test_an_order_that_runs_ends_what_was_counted_of_its_create() -> None:
+    trip = worn(SITUATIONS["creating"]())
+
+    assert outcomes.opened(trip, an_order(order_id="2000", started_at=NOW - HOUR), NOW) == fresh(
+        trip, state=TripState.OPEN, order_id="2000", opened_at=NOW - HOUR
+    )
+    assert outcomes.opened(trip, an_order(order_id=""), NOW) == fresh(trip, state=TripState.OPEN, opened_at=NOW)
+
+
+def test_a_completion_ends_what_was_counted_of_it_and_every_thought_of_giving_up() -> None:
+    trip = replace(worn(SITUATIONS["completing"]()), declined=Declined(reason=DeclineReason.ARREARS, message="欠费"))
+
+    assert outcomes.completed(trip, NOW) == fresh(
+        trip, state=TripState.COMPLETED, completed_at=NOW, declined=None, finish_ticket=""
+    )
+
+
+def test_what_is_said_once_is_noted_with_its_time() -> None:
+    assert outcomes.stale(a_trip(), NOW) == replace(a_trip(), stale_since=NOW)
+    assert outcomes.overdue(a_trip(), NOW) == replace(a_trip(), overdue_since=NOW)
+
+
+def test_an_order_that_was_cancelled_for_its_fare_declines_and_ends_a_problem() -> None:
+    trip = replace(worn(SITUATIONS["open, ended above the limit"]()), problem=SITUATIONS["with a problem"]().problem)
+    declined = Declined(reason=DeclineReason.AMOUNT_OVER_LIMIT, message="the fare is above the risk amount")
+
+    assert outcomes.order_cancelled(trip, NOW) == fresh(trip, state=TripState.DECLINED, declined=declined, problem=None)
+
+
+def test_a_service_that_is_on_ends_the_doubt_and_the_count_of_questions() -> None:
+    trip = worn(SITUATIONS["creating"]())
+
+    assert outcomes.service_answered(trip, enabled=True, certain=False, now=NOW) == replace(
+        trip, service_enabled=True, doubt=None, missed_at=None, unanswered=None
+    )
+
+
+def test_a_service_that_is_off_ends_a_trip_whose_create_was_surely_refused_and_it_is_looked_at_once_more() -> None:
+    trip = worn(SITUATIONS["creating"]())
+    declined = Declined(reason=DeclineReason.SERVICE_NOT_ENABLED, message="the passenger has not enabled PayScore")
+
+    assert outcomes.service_answered(trip, enabled=False, certain=True, now=NOW) == fresh(
+        trip, state=TripState.DECLINED, declined=declined, look=Look(at=NOW + LATE_LOOK)
+    )
+
+
+def test_a_service_that_is_off_is_kept_in_mind_and_the_order_asked_about_at_once() -> None:
+    trip = refused_create(Refusal.NOT_PERMITTED)
+    assert trip.doubt is not None
+    late = replace(trip, doubt=replace(trip.doubt, ask_after=NOW + HOUR), missed_at=NOW)
+
+    off = outcomes.service_answered(late, enabled=False, certain=False, now=NOW)
+
+    assert off == replace(trip, doubt=replace(trip.doubt, service_off=True, ask_after=None), missed_at=None)
+
+
+def test_a_service_that_is_off_is_a_doubt_about_the_create_where_there_was_none() -> None:
+    off = outcomes.service_answered(SITUATIONS["creating"](), enabled=False, certain=False, now=NOW)
+
+    assert off.doubt == Doubt(
+        step="OpenOrder",
+        refusal=Refusal.NOT_PERMITTED,
+        code="",
+        message="",
+        request_id="",
+        uncertain=True,
+        service_off=True,
+    )
+
+
+def test_a_decision_to_decline_an_order_that_stands_begins_its_cancel_anew() -> None:
+    trip = worn(SITUATIONS["open, ended"]())
+    declined = Declined(reason=DeclineReason.ARREARS, message="欠费")
+
+    assert outcomes.declined(trip, DeclineReason.ARREARS, "欠费", now=NOW) == fresh(trip, declined=declined)
+
+
+def test_a_decision_to_decline_while_the_create_may_be_on_its_way_is_looked_at_once_more() -> None:
+    trip = worn(SITUATIONS["creating"]())
+    declined = Declined(reason=DeclineReason.ARREARS, message="欠费")
+
+    assert outcomes.declined(trip, DeclineReason.ARREARS, "欠费", now=NOW) == fresh(
+        trip, state=TripState.DECLINED, declined=declined, look=Look(at=NOW + LATE_LOOK)
+    )
+
+
+def test_settings_that_have_changed_are_a_doubt_about_the_create_that_begins_its_questions_anew() -> None:
+    trip = replace(SITUATIONS["creating"](), missed_at=NOW)
+    doubt = Doubt(step="OpenOrder", refusal=Refusal.MISCONFIGURED, code="", message="", request_id="", uncertain=True)
+
+    assert outcomes.outdated(trip) == replace(trip, doubt=doubt, missed_at=None)
+
+
+def test_a_refusal_is_kept_as_a_doubt_and_counted() -> None:
+    trip = replace(SITUATIONS["creating"](), refusals=1, refused_as="unclear", missed_at=NOW)
+    doubt = a_doubt(Refusal.RISK_REFUSED, step="OpenOrder")
+
+    assert outcomes.refused(trip, doubt, NOW) == replace(
+        trip,
+        doubt=replace(doubt, ask_after=NOW + timedelta(minutes=1)),
+        refusals=2,
+        refused_as="risk_refused",
+        missed_at=None,
+    )
+
+
+def test_a_refusal_like_the_one_before_is_known_as_such() -> None:
+    once = refused_create(Refusal.RISK_REFUSED)
+    twice = outcomes.refused(once, a_doubt(Refusal.RISK_REFUSED), NOW)
+
+    assert once.doubt is not None
+    assert twice.doubt is not None
+    assert (once.doubt.again, twice.doubt.again) == (False, True)
+
+
+def test_a_first_refusal_is_asked_about_at_once() -> None:
+    trip = refused_create(Refusal.RISK_REFUSED)
+
+    assert trip.doubt is not None
+    assert trip.doubt.ask_after is None
+
+
+@pytest.mark.parametrize(
+    ("refusal", "refusals", "pause"),
+    [
+        (Refusal.DEBIT_IN_FLIGHT, 1, timedelta(minutes=3)),  # never sooner than WeChat Pay asks for
+        (Refusal.DEBIT_IN_FLIGHT, 2, timedelta(minutes=5)),
+        (Refusal.NOT_PERMITTED, 2, timedelta(minutes=5)),
+        (Refusal.NOT_PERMITTED, 5, timedelta(minutes=15)),  # never later than operations may have mended it
+        (Refusal.AMOUNT_OVER_LIMIT, 5, timedelta(seconds=10)),
+        (Refusal.UNCLEAR, 5, timedelta(hours=2)),
+    ],
+)
+def test_the_pause_before_the_question_is_that_of_the_refusal(
+    refusal: Refusal, refusals: int, pause: timedelta
+) -> None:
+    trip = outcomes.refused(replace(SITUATIONS["creating"](), refusals=refusals), a_doubt(refusal), NOW)
+
+    assert trip.doubt is not None
+    assert trip.doubt.ask_after == NOW + pause
+
+
+def test_a_permission_that_is_refused_to_all_is_asked_for_at_the_longest_pause_for_ever() -> None:
+    trip = replace(SITUATIONS["creating"](), refusals=len(PAUSES))
+    doubt = a_doubt(Refusal.NOT_ENABLED, step="OpenOrder")
+
+    left = outcomes.refused(trip, doubt, NOW, others_pass=False)
+
+    assert left.doubt is not None
+    assert (left.refusals, left.problem, left.doubt.refusal) == (len(PAUSES), None, Refusal.NOT_PERMITTED)
+    for other in (replace(doubt, step="CancelOrder"), replace(doubt, refusal=Refusal.UNCLEAR)):
+        assert outcomes.refused(trip, other, NOW, others_pass=False).problem is not None
+    assert outcomes.refused(trip, doubt, NOW).problem is not None  # others pass, where nobody says otherwise
+
+
+def test_a_call_that_was_refused_for_hours_is_a_problem_that_says_all_that_wechat_said() -> None:
+    trip = replace(worn(SITUATIONS["completing"]()), refusals=len(PAUSES))
+
+    stopped = outcomes.refused(trip, a_doubt(Refusal.UNCLEAR, code="NEW", message="新错误", request_id="r9"), NOW)
+
+    problem = Problem(code="NEW", message="新错误", request_id="r9", step="CompleteOrder", since=NOW)
+    told = "NEW CompleteOrder"
+    assert stopped == replace(trip, problem=problem, problem_told=told, doubt=None, unanswered=None, missed_at=None)
+
+
+def test_a_refusal_without_a_code_is_a_problem_by_the_name_of_the_refusal() -> None:
+    trip = replace(SITUATIONS["completing"](), refusals=len(PAUSES))
+
+    stopped = outcomes.refused(trip, a_doubt(Refusal.UNCLEAR, code=""), NOW)
+
+    assert stopped.problem is not None
+    assert stopped.problem.code == "unclear"
+
+
+def test_a_refused_question_is_noted_in_full_and_counted_from_the_first() -> None:
+    trip, doubt = SITUATIONS["completed"](), a_doubt(step="AskOrder", code="FIRST", message="一", request_id="r1")
+    later = NOW + HOUR
+
+    once = outcomes.question_refused(trip, doubt, NOW)
+    twice = outcomes.question_refused(once, replace(doubt, code="", message="二", request_id="r2"), later)
+
+    first = Unanswered(
+        step="AskOrder",
+        code="FIRST",
+        message="一",
+        request_id="r1",
+        since=NOW,
+        count=1,
+        ask_after=NOW + timedelta(seconds=5),
+    )
+    assert once == replace(trip, unanswered=first)
+    assert twice.unanswered == Unanswered(
+        step="AskOrder",
+        code="wrong_state",
+        message="二",
+        request_id="r2",
+        since=NOW,
+        count=2,
+        ask_after=later + timedelta(seconds=15),
+    )
+
+
+def test_that_a_passenger_never_enabled_the_service_counts_the_second_time_only_after_some_time() -> None:
+    trip, never = SITUATIONS["started"](), a_doubt(Refusal.ORDER_NOT_FOUND, step="AskServiceState")
+
+    once = outcomes.question_refused(trip, never, NOW)
+    early = outcomes.question_refused(once, never, NOW + APART - SECOND)
+
+    assert (early.state, early.missed_at) == (TripState.NOTED, NOW)
+    assert next_step(early, NOW + APART - SECOND, PAYAFTER) == Rest(NOW + APART)
+    twice = outcomes.question_refused(early, never, NOW + APART)
+    assert (twice.state, twice.doubt is not None and twice.doubt.service_off) == (TripState.NOTED, True)  # not certain
+
+
+@pytest.mark.parametrize(
+    ("situation", "step"), [("open", "AskServiceState"), ("started", "AskOrder"), ("completed", "AskServiceState")]
+)
+def test_that_the_service_was_never_enabled_ends_no_trip_that_has_an_order_nor_by_another_question(
+    situation: str, step: str
+) -> None:
+    never = a_doubt(Refusal.NOT_ENABLED, step=step)
+
+    trip = outcomes.question_refused(SITUATIONS[situation](), never, NOW)
+    again = outcomes.question_refused(trip, never, NOW + HOUR, certain=True)
+
+    assert (trip.missed_at, again.state) == (None, SITUATIONS[situation]().state)
+
+
+def test_a_poll_of_a_completed_trip_is_counted_and_ends_doubts_and_refused_questions() -> None:
+    trip = replace(worn(SITUATIONS["completed"]()), polls=2)
+
+    assert outcomes.asked(trip, an_order(OrderPhase.COLLECTING), NOW) == replace(
+        trip, doubt=None, unanswered=None, missed_at=None, polls=3, asked_at=NOW
+    )
+
+
+def test_a_running_order_gives_its_ticket_and_its_start() -> None:
+    trip = replace(worn(SITUATIONS["open, ended"]()), doubt=None)
+    order = an_order(finish_ticket="fresh", started_at=NOW - 2 * HOUR)
+
+    assert outcomes.asked(trip, order, NOW) == replace(
+        trip, finish_ticket="fresh", opened_at=NOW - 2 * HOUR, unanswered=None, missed_at=None
+    )
+    assert outcomes.asked(trip, an_order(), NOW).opened_at == trip.opened_at
+
+
+@pytest.mark.parametrize(
+    ("situation", "phase", "code", "message"),
+    [
+        ("open", OrderPhase.UNKNOWN, "unknown_state", "WeChat Pay shows a state that no table knows"),
+        ("completed", OrderPhase.RUNNING, "completion_lost", "WeChat Pay accepted the fare, and shows a running order"),
+        ("open", OrderPhase.CREATED, "unknown_state", "WeChat Pay waits for a confirmation of an order that ran"),
+    ],
+)
+def test_an_answer_that_cannot_be_says_what_it_was_if_it_comes_to_a_person(
+    situation: str, phase: OrderPhase, code: str, message: str
+) -> None:
+    trip, now = SITUATIONS[situation](), NOW
+    for _ in QUESTION_PAUSES:
+        trip = outcomes.asked(trip, an_order(phase), now)
+        assert trip.unanswered is not None
+        assert (trip.unanswered.step, trip.unanswered.code, trip.unanswered.message) == ("AskOrder", code, message)
+        now = trip.unanswered.ask_after
+
+    stopped = outcomes.asked(trip, an_order(phase), now)
+
+    assert stopped.problem == Problem(code=code, message=message, request_id="", step="AskOrder", since=now)
+
+
+@pytest.mark.parametrize("situation", ["cancelling", "declining"])
+def test_an_order_that_is_to_be_cancelled_may_wait_for_its_confirmation(situation: str) -> None:
+    trip = SITUATIONS[situation]()
+
+    assert outcomes.asked(trip, an_order(OrderPhase.CREATED), NOW) == trip
+
+
+@pytest.mark.parametrize("certain", [True, False])
+def test_no_order_for_a_trip_that_is_over_lets_it_rest(*, certain: bool) -> None:
+    over = worn(SITUATIONS["declined, order may run"]())
+
+    assert outcomes.not_found(over, ABSENT, NOW, certain=certain) == fresh(over, look=None)
+
+
+def test_no_order_for_a_trip_whose_order_was_seen_alive_after_it_was_over_is_asked_again() -> None:
+    alive = SITUATIONS["declined, order runs"]()
+
+    left = outcomes.not_found(alive, ABSENT, NOW, certain=True)
+
+    assert left.look == alive.look
+    assert left.unanswered is not None
+
+
+def test_a_first_no_such_order_is_noted_with_its_time_and_asked_about_again_some_time_later() -> None:
+    trip = replace(worn(refused_create(Refusal.RISK_REFUSED)), missed_at=None, doubt=a_doubt(Refusal.RISK_REFUSED))
+    doubt = a_doubt(Refusal.RISK_REFUSED, ask_after=NOW + APART_IN_DOUBT)
+
+    once = outcomes.not_found(trip, ABSENT, NOW, certain=False)
+
+    assert once == replace(trip, missed_at=NOW, doubt=doubt, unanswered=None)
+    again = outcomes.not_found(once, ABSENT, NOW + SECOND, certain=True)
+    assert again == replace(once, doubt=replace(doubt, ask_after=NOW + APART))
+
+
+def test_no_such_order_twice_ends_the_trip_with_what_wechat_had_said_and_it_is_looked_at_once_more() -> None:
+    trip = replace(worn(SITUATIONS["creating"]()), doubt=a_doubt(Refusal.ARREARS, message="欠费"), missed_at=NOW)
+    later = NOW + APART
+
+    assert outcomes.not_found(trip, ABSENT, later, certain=True) == fresh(
+        trip,
+        state=TripState.DECLINED,
+        declined=Declined(reason=DeclineReason.ARREARS, message="欠费"),
+        look=Look(at=later + LATE_LOOK),
+    )
+
+
+def test_no_such_order_without_a_doubt_sends_the_same_bytes_again() -> None:
+    trip = replace(worn(SITUATIONS["creating"]()), doubt=None)
+
+    assert outcomes.not_found(trip, ABSENT, NOW, certain=False) == replace(trip, missed_at=None, unanswered=None)
+
+
+def test_no_such_order_twice_says_of_a_service_that_is_off_why_the_trip_ends() -> None:
+    off = a_doubt(Refusal.NOT_PERMITTED, step="OpenOrder", service_off=True)
+    trip = replace(SITUATIONS["creating"](), doubt=off, missed_at=NOW)
+    declined = Declined(reason=DeclineReason.SERVICE_NOT_ENABLED, message="the passenger has not enabled PayScore")
+
+    assert outcomes.not_found(trip, ABSENT, NOW + APART, certain=True) == fresh(
+        trip, state=TripState.DECLINED, declined=declined, look=Look(at=NOW + APART + LATE_LOOK)
+    )
+
+
+def test_a_complete_whose_bytes_were_dropped_twice_is_for_a_person() -> None:
+    doubt = a_doubt(Refusal.INVALID_PARAMETER, code="PARAM_ERROR", message="参数错误", request_id="r1")
+    trip = replace(SITUATIONS["completing"](), doubt=doubt, rebuilds=1)
+
+    once = outcomes.asked(trip, an_order(), NOW, certain=True)
+    assert (once.end_time, once.rebuilds, once.opening, once.doubt) == (None, 2, trip.opening, None)
+    stopped = outcomes.asked(replace(trip, rebuilds=2), an_order(), NOW, certain=True)
+
+    assert stopped.problem == Problem(
+        code="PARAM_ERROR", message="参数错误", request_id="r1", step="CompleteOrder", since=NOW
+    )
+
+
+def test_a_cancel_whose_words_are_dropped_leaves_the_bytes_of_create_and_complete() -> None:
+    trip = replace(SITUATIONS["declining"](), doubt=a_doubt(Refusal.INVALID_PARAMETER, step="CancelOrder"))
+
+    assert outcomes.asked(trip, an_order(), NOW, certain=True) == replace(trip, doubt=None, rebuilds=1)
+
+
+def test_a_fare_above_wechats_limit_declines_with_wechats_words_and_only_where_the_complete_was_refused_so() -> None:
+    doubt = a_doubt(Refusal.AMOUNT_OVER_LIMIT, message="总金额超过", again=True)
+    trip = replace(SITUATIONS["completing"](), doubt=doubt, refusals=2)
+
+    assert outcomes.asked(trip, an_order(), NOW) == fresh(
+        trip, declined=Declined(reason=DeclineReason.AMOUNT_OVER_LIMIT, message="总金额超过")
+    )
+    for other in (
+        replace(doubt, again=False),
+        replace(doubt, step="CancelOrder"),
+        replace(doubt, refusal=Refusal.UNCLEAR),
+    ):
+        assert outcomes.asked(replace(trip, doubt=other), an_order(), NOW) == replace(trip, doubt=None)
+
+
+# --- To the last member: what WeChat Pay's word does ---
+
+
+def test_an_order_that_waits_for_a_confirmation_which_nobody_is_asked_for_is_given_up() -> None:
+    trip = worn(SITUATIONS["creating"]())
+    message = "WeChat Pay waits for the passenger to confirm an order that needs no confirmation"
+    revoked = Declined(reason=DeclineReason.REVOKED, message=message)
+
+    given_up = outcomes.see(trip, an_order(OrderPhase.CREATED, order_id="2000"), NOW)
+
+    assert given_up == fresh(trip, state=TripState.OPEN, order_id="2000", declined=revoked)
+    accepted = outcomes.see(trip, an_order(OrderPhase.ACCEPTED, order_id=""), NOW)
+    assert accepted == fresh(trip, state=TripState.OPEN)
+    assert outcomes.see(accepted, an_order(OrderPhase.CREATED), NOW) == replace(accepted, declined=revoked)
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "message"),
+    [
+        (OrderPhase.EXPIRED, DeclineReason.EXPIRED, "the order expired before it was completed"),
+        (OrderPhase.REVOKED, DeclineReason.REVOKED, "the order was revoked before it was completed"),
+    ],
+)
+@pytest.mark.parametrize("situation", ["creating", "open"])
+def test_an_order_that_is_gone_declines_and_needs_no_look(
+    situation: str, phase: OrderPhase, reason: DeclineReason, message: str
+) -> None:
+    trip = worn(SITUATIONS[situation]())
+
+    assert outcomes.see(trip, an_order(phase), NOW) == fresh(
+        trip, state=TripState.DECLINED, declined=Declined(reason=reason, message=message)
+    )
+
+
+def test_an_order_that_we_did_not_ask_for_is_for_a_person() -> None:
+    seen = outcomes.see(SITUATIONS["started"](), an_order(), NOW)
+
+    assert seen.problem == Problem(
+        code="unexpected_order",
+        message="WeChat Pay shows an order that we did not ask for",
+        request_id="",
+        step="",
+        since=NOW,
+    )
+
+
+def test_a_completion_that_is_adopted_takes_the_orders_number_and_start() -> None:
+    trip = replace(worn(SITUATIONS["creating, ended"]()), opened_at=None)
+    shown = an_order(OrderPhase.COLLECTING, order_id="2000", started_at=NOW - HOUR)
+    completed = {"state": TripState.COMPLETED, "completed_at": NOW, "finish_ticket": ""}
+
+    assert outcomes.see(trip, shown, NOW) == fresh(trip, **completed, order_id="2000", opened_at=NOW - HOUR)
+    unsaid = replace(shown, order_id="", started_at=None)
+    assert outcomes.see(trip, unsaid, NOW) == fresh(trip, **completed, opened_at=NOW)
+    known = replace(trip, opened_at=NOW - 2 * HOUR)
+    assert outcomes.see(known, shown, NOW).opened_at == NOW - 2 * HOUR
+
+
+def test_a_completion_of_another_amount_says_what_wechat_shows() -> None:
+    trip = replace(SITUATIONS["open, ended"](), doubt=a_doubt(step="CancelOrder"))
+
+    seen = outcomes.see(trip, an_order(OrderPhase.DONE, total_fen=3_199, paid_fen=3_100), NOW)
+
+    assert seen.problem == Problem(
+        code="completed_elsewhere",
+        message="the order was completed, and not by us: total 3199, paid 3100",
+        request_id="",
+        step="CancelOrder",
+        since=NOW,
+    )
+
+
+def test_an_amount_that_differs_is_told_beside_what_is_owed() -> None:
+    seen = outcomes.see(SITUATIONS["completed"](), an_order(OrderPhase.COLLECTING, total_fen=3_199), NOW)
+
+    assert seen.problem is not None
+    assert seen.problem.code == "amount_differs"
+    assert seen.problem.message == "owed 3200 fen; WeChat Pay shows total 3199, paid None"
+
+
+def test_an_order_that_is_gone_after_its_completion_is_for_a_person() -> None:
+    for phase in (OrderPhase.REVOKED, OrderPhase.EXPIRED):
+        seen = outcomes.see(SITUATIONS["completed"](), an_order(phase), NOW)
+        assert seen.problem is not None
+        assert seen.problem.code == "revoked_after_completion"
+        assert seen.problem.message == "the order is gone, and the money with it"
+
+
+@pytest.mark.parametrize("phase", [OrderPhase.RUNNING, OrderPhase.ACCEPTED, OrderPhase.CREATED])
+def test_word_from_before_the_completion_changes_nothing(phase: OrderPhase) -> None:
+    trip = SITUATIONS["completed"]()
+
+    assert outcomes.see(trip, an_order(phase), NOW) is trip
+
+
+def test_a_payment_is_noted_with_its_time_and_transactions_and_ends_every_count() -> None:
+    trip = worn(SITUATIONS["completed"]())
+    done = an_order(OrderPhase.DONE, paid_at=NOW - HOUR, transaction_ids=("1", "2"))
+
+    assert outcomes.see(trip, done, NOW) == fresh(
+        trip,
+        state=TripState.PAID,
+        payment=Payment(paid_fen=3_200, paid_at=NOW - HOUR, transaction_ids=("1", "2")),
+    )
+    undated = outcomes.see(trip, replace(done, paid_at=None, total_fen=None), NOW)
+    assert undated.payment is not None
+    assert undated.payment.paid_at == NOW
+
+
+def test_a_fare_of_nothing_is_paid_with_nothing() -> None:
+    trip = replace(SITUATIONS["completed"](), accepted_fen=0)
+
+    paid = outcomes.see(trip, an_order(OrderPhase.DONE, total_fen=0, paid_fen=None, transaction_ids=()), NOW)
+
+    assert paid.payment == Payment(paid_fen=0, paid_at=NOW)
+
+
+@pytest.mark.parametrize("total_fen", [3_199, 3_201])
+def test_a_trip_is_not_paid_where_the_total_is_another_than_what_is_owed(total_fen: int) -> None:
+    trip = outcomes.see(SITUATIONS["completed"](), an_order(OrderPhase.DONE, total_fen=total_fen), NOW)
+
+    assert (trip.state, trip.payment) == (TripState.COMPLETED, None)
+
+
+@pytest.mark.parametrize("phase", [OrderPhase.RUNNING, OrderPhase.COLLECTING, OrderPhase.REVOKED])
+def test_word_from_before_the_payment_contradicts_nothing(phase: OrderPhase) -> None:
+    paid = SITUATIONS["paid"]()
+
+    assert outcomes.see(paid, an_order(phase, paid_fen=1, transaction_ids=("other",)), NOW) is paid
+
+
+def test_a_payment_of_another_amount_is_another_payment() -> None:
+    told = "^WeChat Pay shows another payment than the one noted$"
+
+    with pytest.raises(ConflictingFact, match=told):
+        outcomes.see(SITUATIONS["paid"](), an_order(OrderPhase.DONE, paid_fen=3_199), NOW)
+
+
+def test_what_is_known_of_a_payment_changes_nothing_and_what_is_new_is_added_behind() -> None:
+    paid = SITUATIONS["paid"]()
+    assert paid.payment is not None
+
+    assert outcomes.see(paid, an_order(OrderPhase.DONE, paid_fen=None), NOW) is paid
+    assert outcomes.see(paid, an_order(OrderPhase.DONE, transaction_ids=()), NOW) is paid
+    more = outcomes.see(paid, an_order(OrderPhase.DONE, transaction_ids=("2", "4200001", "3")), NOW)
+    assert more == replace(paid, payment=replace(paid.payment, transaction_ids=("4200001", "2", "3")))
+
+
+def test_transactions_of_a_payment_that_was_noted_without_any_are_no_other_payment() -> None:
+    paid = SITUATIONS["paid"]()
+    assert paid.payment is not None
+    bare = replace(paid, payment=replace(paid.payment, transaction_ids=()))
+
+    assert outcomes.see(bare, an_order(OrderPhase.DONE), NOW) == paid
+
+
+@pytest.mark.parametrize("phase", [OrderPhase.ACCEPTED, OrderPhase.RUNNING, OrderPhase.CREATED])
+def test_an_order_that_lives_for_a_trip_that_is_over_is_known_by_its_number(phase: OrderPhase) -> None:
+    over = replace(worn(SITUATIONS["cancelled, order may run"]()), order_id="1000")
+
+    assert outcomes.see(over, an_order(phase, order_id="2000"), NOW) == replace(
+        over, look=Look(at=NOW, alive=True), order_id="2000"
+    )
+    assert outcomes.see(over, an_order(phase, order_id=""), NOW).order_id == "1000"
+
+
+def test_an_order_that_is_gone_for_a_trip_that_is_over_ends_the_look_and_what_was_counted() -> None:
+    over = worn(SITUATIONS["declined, order may run"]())
+
+    assert outcomes.see(over, an_order(OrderPhase.REVOKED), NOW) == fresh(over, look=None)
+    assert outcomes.see(over, an_order(OrderPhase.DONE, total_fen=0), NOW) == fresh(over, look=None)
+    looked = replace(over, look=None)
+    assert outcomes.see(looked, an_order(OrderPhase.REVOKED), NOW) is looked
+
+
+@pytest.mark.parametrize("phase", [OrderPhase.COLLECTING, OrderPhase.DONE])
+def test_money_for_a_trip_that_is_over_says_what_wechat_shows_and_ends_the_look(phase: OrderPhase) -> None:
+    over = SITUATIONS["declined, order may run"]()
+
+    seen = outcomes.see(over, an_order(phase, paid_fen=None), NOW)
+
+    assert seen.problem == Problem(
+        code="charged_though_over",
+        message="WeChat Pay collects for a trip that is DECLINED: total 3200, paid None",
+        request_id="",
+        step="",
+        since=NOW,
+    )
+    assert seen.look is None
+    unsaid = outcomes.see(over, an_order(phase, total_fen=None), NOW)
+    assert unsaid.problem is not None
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_phase_that_no_table_knows_moves_nothing(situation: str) -> None:
+    trip = SITUATIONS[situation]()
+
+    assert outcomes.see(trip, an_order(OrderPhase.UNKNOWN), NOW) is trip
+
+
+def test_a_trip_that_stands_still_stays_so_where_the_word_leads_it_nowhere() -> None:
+    stopped = SITUATIONS["with a problem"]()
+    elsewhere = SITUATIONS["with a problem, completed elsewhere"]()
+
+    assert outcomes.see(stopped, an_order(OrderPhase.COLLECTING), NOW) is stopped
+    assert outcomes.see(elsewhere, an_order(OrderPhase.COLLECTING), NOW + HOUR) is elsewhere
+
+
+def test_a_trip_that_stands_still_has_the_problem_that_the_word_shows() -> None:
+    stopped = SITUATIONS["with a problem"]()
+
+    seen = outcomes.see(stopped, an_order(OrderPhase.REVOKED), NOW)
+
+    assert seen.problem is not None
+    assert (seen.problem.code, seen.problem_told) == ("revoked_after_completion", "revoked_after_completion ")
+
+
+@pytest.mark.parametrize("situation", ["creating", "open"])
+def test_a_cancelled_trip_ends_as_cancelled_and_one_that_was_given_up_for_the_cause_noted_first(
+    situation: str,
+) -> None:
+    cancelled = note_cancelled(SITUATIONS[situation](), a_cancellation())
+    noted = Declined(reason=DeclineReason.ARREARS, message="欠费")
+    declined = replace(SITUATIONS[situation](), declined=noted)
+
+    over = outcomes.see(cancelled, an_order(OrderPhase.REVOKED), NOW)
+    assert (over.state, over.declined) == (TripState.CANCELLED, None)
+    over = outcomes.see(declined, an_order(OrderPhase.REVOKED), NOW)
+    assert (over.state, over.declined) == (TripState.DECLINED, noted)
+
+
+def test_a_person_who_takes_a_trip_up_again_begins_every_count_anew_and_leaves_what_was_told() -> None:
+    trip = replace(worn(SITUATIONS["with a problem"]()), polls=4, asked_at=NOW)
+
+    assert outcomes.without_problem(trip) == replace(
+        trip,
+        doubt=None,
+        refusals=0,
+        refused_as="",
+        rebuilds=0,
+        unanswered=None,
+        problem=None,
+        polls=0,
+        asked_at=None,
+    )

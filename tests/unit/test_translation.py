@@ -1,0 +1,280 @@
+"""The words of one side in those of the next: every member arrives, and under its own name."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from payscore_worker import outcomes, translation
+from payscore_worker.errors import Refusal, WechatPayRejected
+from payscore_worker.events import DiscountItem as TripDiscount
+from payscore_worker.events import FeeItem as TripFee
+from payscore_worker.events import TripCancelled, TripEnded, TripStarted
+from payscore_worker.trip import (
+    AskOrder,
+    Cancelled,
+    DeclineReason,
+    Discount,
+    Doubt,
+    Ended,
+    Fee,
+    Opening,
+    OpenOrder,
+    OrderPhase,
+    OrderSeen,
+    Started,
+    Trip,
+    note_ended,
+    note_started,
+)
+from payscore_worker.wechatpay import Completion, DiscountItem, FeeItem, NewOrder, Order, Phase
+from tests.builders import HOUR, NOW, SITUATIONS, a_trip
+
+STARTED = Started(
+    openid="oPassenger",
+    started_at=NOW - HOUR,
+    start_location="静安寺",
+    end_location="虹桥火车站",
+    estimated_fare_fen=3_000,
+    risk_amount_fen=12_300,
+    introduction="专车出行",
+    attach="city=021",
+)
+ENDED = Ended(
+    ended_at=NOW,
+    fees=(
+        Fee(name="里程费", amount_fen=3_000, description="十公里", count=2),
+        Fee(name="过路费", amount_fen=500, description="延安高架"),
+    ),
+    discounts=(
+        Discount(name="优惠券", amount_fen=200, description="新人"),
+        Discount(name="会员", amount_fen=100, description="金卡"),
+    ),
+    total_fen=3_200,
+    start_location="静安寺南门",
+    end_location="虹桥机场",
+)
+OPENING = Opening(risk_amount_fen=9_900, start_time=NOW - HOUR / 2)
+
+
+def the_trip(**changes: Any) -> Trip:
+    trip = replace(a_trip(), out_order_no="n1", finish_ticket="ticket")
+    return replace(note_ended(note_started(trip, STARTED), ENDED), **changes)
+
+
+# --- Facts ---
+
+
+def test_a_start_is_taken_as_it_was_told() -> None:
+    event = TripStarted(trip_id="t1", **{field.name: getattr(STARTED, field.name) for field in fields(STARTED)})
+
+    assert translation.started_of(event) == STARTED
+
+
+def test_an_end_is_taken_as_it_was_told() -> None:
+    event = TripEnded(
+        trip_id="t1",
+        ended_at=NOW,
+        fees=(
+            TripFee(name="里程费", amount_fen=3_000, description="十公里", count=2),
+            TripFee(name="过路费", amount_fen=500, description="延安高架"),
+        ),
+        discounts=(
+            TripDiscount(name="优惠券", amount_fen=200, description="新人"),
+            TripDiscount(name="会员", amount_fen=100, description="金卡"),
+        ),
+        total_fen=3_200,
+        start_location="静安寺南门",
+        end_location="虹桥机场",
+    )
+
+    assert translation.ended_of(event) == ENDED
+
+
+def test_a_cancellation_is_taken_as_it_was_told() -> None:
+    event = TripCancelled(trip_id="t1", cancelled_at=NOW, reason="乘客取消")
+
+    assert translation.cancelled_of(event) == Cancelled(cancelled_at=NOW, reason="乘客取消")
+
+
+# --- Orders ---
+
+
+def test_an_order_is_asked_for_with_the_trips_words_and_the_amount_and_time_that_were_settled_on() -> None:
+    assert translation.new_order(the_trip(), STARTED, OPENING, introduction="网约车出行") == NewOrder(
+        out_order_no="n1",
+        openid="oPassenger",
+        introduction="专车出行",
+        risk_amount_fen=9_900,
+        start_time=NOW - HOUR / 2,
+        start_location="静安寺",
+        end_location="虹桥火车站",
+        attach="city=021",
+    )
+
+
+def test_a_trip_that_introduces_itself_with_nothing_is_introduced_by_the_setting() -> None:
+    started = replace(STARTED, introduction="")
+
+    order = translation.new_order(the_trip(), started, OPENING, introduction="网约车出行")
+
+    assert order.introduction == "网约车出行"
+
+
+def test_an_order_whose_words_were_refused_is_asked_for_without_a_word_of_the_trips() -> None:
+    assert translation.plain_order(the_trip(), STARTED, OPENING, introduction="网约车出行") == NewOrder(
+        out_order_no="n1",
+        openid="oPassenger",
+        introduction="网约车出行",
+        risk_amount_fen=9_900,
+        start_time=NOW - HOUR / 2,
+    )
+
+
+def test_a_fare_is_told_with_all_its_items_and_the_places_as_they_were_given_before() -> None:
+    assert translation.completion(the_trip(), STARTED, ENDED, end_time=NOW + HOUR) == Completion(
+        out_order_no="n1",
+        fees=(
+            FeeItem(name="里程费", amount_fen=3_000, description="十公里", count=2),
+            FeeItem(name="过路费", amount_fen=500, description="延安高架"),
+        ),
+        discounts=(
+            DiscountItem(name="优惠券", amount_fen=200, description="新人"),
+            DiscountItem(name="会员", amount_fen=100, description="金卡"),
+        ),
+        total_fen=3_200,
+        end_time=NOW + HOUR,
+        start_location="静安寺",
+        end_location="虹桥机场",
+        planned_end_location="虹桥火车站",
+        finish_ticket="ticket",
+    )
+
+
+def test_a_fare_whose_words_were_refused_is_told_in_one_item_that_comes_to_the_same() -> None:
+    plain = translation.plain_completion(the_trip(), ENDED, end_time=NOW + HOUR)
+
+    assert plain == Completion(
+        out_order_no="n1",
+        fees=(FeeItem(name="行程费用", amount_fen=3_500),),
+        discounts=(DiscountItem(name="优惠", amount_fen=300),),
+        total_fen=3_200,
+        end_time=NOW + HOUR,
+        finish_ticket="ticket",
+    )
+
+
+@pytest.mark.parametrize("discounts", [(), (Discount(name="优惠券", amount_fen=0),)])
+def test_a_fare_without_a_deduction_tells_of_none(discounts: tuple[Discount, ...]) -> None:
+    ended = replace(ENDED, discounts=discounts, total_fen=3_500)
+
+    assert translation.plain_completion(the_trip(), ended, end_time=NOW).discounts == ()
+
+
+def test_a_deduction_of_one_fen_is_told_too() -> None:
+    ended = replace(ENDED, discounts=(Discount(name="优惠券", amount_fen=1),), total_fen=3_499)
+
+    plain = translation.plain_completion(the_trip(), ended, end_time=NOW)
+
+    assert plain.discounts == (DiscountItem(name="优惠", amount_fen=1),)
+
+
+def test_a_trip_without_a_ticket_completes_without_one() -> None:
+    trip = the_trip(finish_ticket="")
+
+    assert translation.completion(trip, STARTED, ENDED, end_time=NOW).finish_ticket is None
+    assert translation.plain_completion(trip, ENDED, end_time=NOW).finish_ticket is None
+
+
+# --- Why an order is cancelled: the passenger sees it ---
+
+
+@pytest.mark.parametrize(
+    ("trip", "reason"),
+    [
+        (SITUATIONS["cancelling"](), "乘客取消"),
+        (SITUATIONS["open, ended above the limit"](), "车费超出可用额度，请用其他方式支付"),
+        (SITUATIONS["declining"](), "车费超出可用额度，请用其他方式支付"),
+        (
+            outcomes.declined(SITUATIONS["open"](), DeclineReason.RISK_REFUSED, "综合评估未通过", now=NOW),
+            "本次行程请用其他方式支付",
+        ),
+        (SITUATIONS["declined, order runs"](), "本次行程请用其他方式支付"),
+    ],
+)
+def test_the_passenger_is_told_why_the_order_is_cancelled(trip: Trip, reason: str) -> None:
+    assert translation.cancel_reason(trip) == reason
+
+
+@pytest.mark.parametrize("situation", ["cancelling", "declining"])
+def test_a_reason_that_was_refused_is_not_said_again(situation: str) -> None:
+    assert translation.cancel_reason(replace(SITUATIONS[situation](), rebuilds=1)) == "行程取消"
+
+
+# --- What WeChat Pay shows, and refuses ---
+
+
+def an_order_shown(**changes: Any) -> Order:
+    order = Order(
+        mchid="1230000109",
+        appid="wx1",
+        service_id="500001",
+        out_order_no="n1",
+        order_id="1000",
+        phase=Phase.DONE,
+        total_fen=3_200,
+        paid_fen=3_100,
+        transaction_ids=("4200001", "4200002"),
+        paid_at=NOW,
+        started_at=NOW - HOUR,
+        finish_ticket="ticket",
+        paid_through="NEWTON",
+    )
+    return replace(order, **changes)
+
+
+def test_what_is_shown_of_an_order_is_taken_as_it_is() -> None:
+    assert translation.seen(an_order_shown()) == OrderSeen(
+        phase=OrderPhase.DONE,
+        order_id="1000",
+        total_fen=3_200,
+        paid_fen=3_100,
+        paid_at=NOW,
+        transaction_ids=("4200001", "4200002"),
+        started_at=NOW - HOUR,
+        finish_ticket="ticket",
+    )
+    assert translation.seen(an_order_shown(finish_ticket=None)).finish_ticket == ""
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_phase_of_an_order_has_the_same_name_for_a_trip(phase: Phase) -> None:
+    assert translation.seen(an_order_shown(phase=phase)).phase.value == phase.value
+
+
+@pytest.mark.parametrize("uncertain", [True, False])
+def test_a_refusal_is_taken_with_the_step_that_met_it(*, uncertain: bool) -> None:
+    error = WechatPayRejected("参数错误", refusal=Refusal.BAD_TIME, status=400, code="PARAM_ERROR", request_id="r1")
+
+    assert translation.doubt(OpenOrder, error, uncertain=uncertain) == Doubt(
+        step="OpenOrder",
+        refusal=Refusal.BAD_TIME,
+        code="PARAM_ERROR",
+        message="参数错误",
+        request_id="r1",
+        uncertain=uncertain,
+    )
+
+
+@pytest.mark.parametrize("request_id", ["r1", ""])
+def test_an_answer_that_cannot_be_is_a_doubt_that_settles_nothing(request_id: str) -> None:
+    told = {"request_id": request_id} if request_id else {}
+
+    assert translation.odd_answer(AskOrder, "not_ours", "another order", **told) == Doubt(
+        step="AskOrder",
+        refusal=Refusal.UNCLEAR,
+        code="not_ours",
+        message="another order",
+        request_id=request_id,
+        uncertain=True,
+    )
