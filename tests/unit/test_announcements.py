@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from msgspec import UNSET
 
-from payscore_worker import announcements as module
 from payscore_worker import outcomes
+from payscore_worker.announcements import announcements
 from payscore_worker.events import (
     Announcement,
     SettlementCancelled,
@@ -38,8 +38,8 @@ NAMED = {"trip_id": "t1", "out_order_no": "n1"}
 
 def told(before: Trip, after: Trip) -> list[Announcement]:
     """List what is announced of a trip whose order has another number than its id."""
-    named = (replace(trip, out_order_no="n1") for trip in (before, after))
-    return list(module.announcements(*named, enable_jump=lambda trip: {"jump_of": trip.trip_id}))
+    before, after = replace(before, out_order_no="n1"), replace(after, out_order_no="n1")
+    return list(announcements(before, after, lambda trip: {"jump_of": trip.trip_id}))
 
 
 def test_an_order_that_runs_is_announced_with_what_it_may_take() -> None:
