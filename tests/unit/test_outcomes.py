@@ -986,20 +986,35 @@ def test_a_completion_of_another_amount_says_what_wechat_shows() -> None:
     )
 
 
-def test_an_amount_that_differs_is_told_beside_what_is_owed() -> None:
+@pytest.mark.parametrize("situation", ["completed", "completing", "creating, ended"])
+def test_an_amount_that_differs_is_told_beside_what_is_owed(situation: str) -> None:
+    trip = SITUATIONS[situation]()
+
+    seen = outcomes.see(trip, an_order(OrderPhase.DONE, paid_fen=3_199), NOW)
+
+    message = "owed 3200 fen; WeChat Pay shows total 3200, paid 3199"
+    assert seen.problem == Problem(code="amount_differs", message=message, request_id="", step="", since=NOW)
+
+
+def test_a_total_that_differs_is_told_before_the_money_is_in() -> None:
     seen = outcomes.see(SITUATIONS["completed"](), an_order(OrderPhase.COLLECTING, total_fen=3_199), NOW)
 
-    assert seen.problem is not None
-    assert seen.problem.code == "amount_differs"
-    assert seen.problem.message == "owed 3200 fen; WeChat Pay shows total 3199, paid None"
+    message = "owed 3200 fen; WeChat Pay shows total 3199, paid None"
+    assert seen.problem == Problem(code="amount_differs", message=message, request_id="", step="", since=NOW)
 
 
-def test_an_order_that_is_gone_after_its_completion_is_for_a_person() -> None:
-    for phase in (OrderPhase.REVOKED, OrderPhase.EXPIRED):
-        seen = outcomes.see(SITUATIONS["completed"](), an_order(phase), NOW)
-        assert seen.problem is not None
-        assert seen.problem.code == "revoked_after_completion"
-        assert seen.problem.message == "the order is gone, and the money with it"
+@pytest.mark.parametrize("phase", [OrderPhase.REVOKED, OrderPhase.EXPIRED])
+def test_an_order_that_is_gone_after_its_completion_is_for_a_person(phase: OrderPhase) -> None:
+    problem = Problem(
+        code="revoked_after_completion",
+        message="the order is gone, and the money with it",
+        request_id="",
+        step="",
+        since=NOW,
+    )
+
+    assert outcomes.see(SITUATIONS["completed"](), an_order(phase), NOW).problem == problem
+    assert outcomes.order_cancelled(SITUATIONS["completed"](), NOW).problem == problem  # by ours, which came too late
 
 
 @pytest.mark.parametrize("phase", [OrderPhase.RUNNING, OrderPhase.ACCEPTED, OrderPhase.CREATED])
