@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from payscore_worker.simulator.callbacks import Notification, UnknownNotification
-from payscore_worker.simulator.faults import Fault, ScriptedFault, TooManyFaults
+from payscore_worker.simulator.faults import Fault
 from payscore_worker.simulator.happenings import UnknownOrder, WrongStage
 from payscore_worker.simulator.passengers import Passenger, TooManyScripted
+from payscore_worker.simulator.script import ScriptedFault, TooManyFaults
 from payscore_worker.simulator.simulator import Simulator
 
 MAX_LIMIT: Final = 10_000

@@ -15,9 +15,11 @@ import httpx
 import msgspec
 
 from payscore_worker.simulator.agenda import Agenda
-from payscore_worker.simulator.faults import FaultKind, Faults
+from payscore_worker.simulator.faults import Fault, FaultKind
+from payscore_worker.simulator.lies import with_another_total
 from payscore_worker.simulator.members import Entity
 from payscore_worker.simulator.platform import Platform, request_id, signature_headers
+from payscore_worker.simulator.script import Faults
 from payscore_worker.simulator.service_time import SHANGHAI
 from payscore_worker.simulator.shelf import Shelf
 
@@ -117,9 +119,13 @@ class Callbacks:
         self, event_type: str, resource: Entity, *, summary: str, url: str, openid: str, out_order_no: str = ""
     ) -> None:
         """Sends it now, or as a fault would have it."""
+        fault = self._faults.strike_callback(
+            out_order_no=out_order_no, openid=openid, can_play=partial(_can_play, resource)
+        )
+        if fault and fault.fault is FaultKind.CALLBACK_AMOUNT_DIFFERS:
+            resource = with_another_total(resource, fault.difference_fen)
         notification = self._written(event_type, resource, summary, url=url, openid=openid, out_order_no=out_order_no)
         self._kept.put(notification.id, notification)
-        fault = self._faults.strike_callback(out_order_no=out_order_no, openid=openid)
         notification.fault = fault.fault if fault else None
         if fault and fault.fault is FaultKind.CALLBACK_LATE:
             self._send_after(fault.delay_seconds, notification)
@@ -216,3 +222,7 @@ class Callbacks:
             created_at=now,
             body=msgspec.json.encode(envelope),
         )
+
+
+def _can_play(resource: Entity, fault: Fault) -> bool:
+    return fault.fault is not FaultKind.CALLBACK_AMOUNT_DIFFERS or "total_amount" in resource

@@ -95,6 +95,4 @@ NOT_MODIFIABLE: Final = Refusal(
 )
 
 SYSTEM_ERROR: Final = Refusal(status=500, code="SYSTEM_ERROR", message="系统错误")
-GATEWAY_UNAVAILABLE: Final = Refusal(status=503, code="", message="Service Unavailable")
-"""From a gateway in front of WeChat Pay: no envelope, plain text."""
 FREQUENCY_LIMITED: Final = Refusal(status=429, code="FREQUENCY_LIMITED", message="请求过于频繁", sub_code=268435472)

@@ -12,13 +12,14 @@ from httpx_aiohttp import AiohttpTransport
 from payscore_worker.simulator.callbacks import TIMEOUT_SECONDS, Delivery, Notification
 from payscore_worker.simulator.calls import Call, CallRecord, Reply
 from payscore_worker.simulator.config import SimulatorConfig
-from payscore_worker.simulator.faults import Fault, ScriptedFault
+from payscore_worker.simulator.faults import Fault
 from payscore_worker.simulator.gateway import Gateway
 from payscore_worker.simulator.happenings import Happenings, UnknownOrder
 from payscore_worker.simulator.ledger import Ledger, LedgerEntry, read_ledger, read_page
 from payscore_worker.simulator.members import Entity
 from payscore_worker.simulator.passengers import Passenger
 from payscore_worker.simulator.payscore import PayScore
+from payscore_worker.simulator.script import ScriptedFault
 from payscore_worker.simulator.world import World
 
 TICK_SECONDS: Final = 0.05
