@@ -1,7 +1,7 @@
 """A city of one trip: workers, broker, audience and WeChat Pay, all of them real but for the wires between, and for time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -86,7 +86,7 @@ class Worker:
             await self.breaker.closed()
             with suppress(Retryable):
                 await self.reconciler.run_once()
-            await city.until_due(self)
+            await city.until_due()
 
     async def probe(self) -> None:
         """See whether WeChat Pay is back, whenever it is out."""
@@ -108,7 +108,10 @@ class City:
     called_back: list[str] = field(default_factory=list)
     """The types of the callbacks that reached us."""
     on_call: Callable[[Exchange], None] = lambda _exchange: None
-    due_at: datetime | None = None
+    tampering: Mapping[str, str] = field(default_factory=dict)
+    """What is changed of answers that are struck, before they are signed."""
+    cancelled_at: float | None = None
+    """When the ride service took the trip back."""
     _written: asyncio.Event = field(default_factory=asyncio.Event)
     _agenda: asyncio.Event = field(default_factory=asyncio.Event)
     _told: asyncio.Event = field(default_factory=asyncio.Event)
@@ -133,9 +136,9 @@ class City:
         self.broker.publish(event, to_all=True)
 
     def is_cancelled(self) -> None:
-        self.broker.publish(
-            TripCancelled(trip_id=TRIP_ID, cancelled_at=self.clock(), reason="乘客取消"), to_all=True
-        )
+        self.cancelled_at = leaping().time()
+        event = TripCancelled(trip_id=TRIP_ID, cancelled_at=self.clock(), reason="乘客取消")
+        self.broker.publish(event, to_all=True)
 
     def passenger(self, passenger: Passenger) -> None:
         self.simulator.set_passenger(OPENID, passenger)
@@ -154,9 +157,8 @@ class City:
                 return True
         return False
 
-    async def until_due(self, worker: Worker) -> None:
+    async def until_due(self) -> None:
         """Wait until a reconciler has something to do, or may have."""
-        del worker
         while True:
             self._written.clear()
             due_at = await self.ground.next_due()
@@ -343,6 +345,7 @@ def _client(city: City, name: str, app: httpx.AsyncBaseTransport) -> WechatPayCl
             log=city.exchanges,
             on_call=lambda exchange: city.on_call(exchange),
             on_answered=city.wake,
+            tampering=lambda: city.tampering,
         ),
         clock=city.clock,
     )
