@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from payscore_worker.migrations import migrate
-from payscore_worker.storage import Storage
+from payscore_worker.storage import Storage, sqlite
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
@@ -23,6 +23,12 @@ MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory of our own is made 
 """Where SQLite need not wait for a disk; what is certified is not the disk."""
 
 TABLES: Final = tuple(table.name for table in metadata.sorted_tables if table.name != "alembic_version")
+
+NEXT_DUE: Final = (
+    "SELECT min(CASE WHEN claimed_until > due_at THEN claimed_until ELSE due_at END) AS due_at FROM trip"
+    " WHERE due_at IS NOT NULL"
+)
+"""A trip that somebody has claimed is due again when the claim ends."""
 
 Row = dict[str, Any]
 
@@ -47,7 +53,7 @@ class Ground:
 
     async def next_due(self) -> datetime | None:
         """Say when a reconciler has something to do."""
-        (row,) = await self._read("SELECT min(due_at) AS due_at FROM trip WHERE due_at IS NOT NULL")
+        (row,) = await self._read(NEXT_DUE)
         due_at = row["due_at"]
         return moment_from_text(due_at) if isinstance(due_at, str) else cast("datetime | None", due_at)
 
@@ -119,11 +125,29 @@ async def _opened(url: str) -> AsyncIterator[Ground]:
     with leaping().real():
         await migrate(url)
         storage = await open_storage(url)
+        if isinstance(storage, SqliteStorage):
+            storage._tickets = _AtOnce(storage)  # type: ignore[assignment]
     try:
         yield Ground(storage)
     finally:
         with leaping().real():
             await storage.aclose()
+
+
+class _AtOnce:
+    """Stands for the queue of SQLite's thread: each job is done as it is put there, and costs no change of threads."""
+
+    def __init__(self, storage: SqliteStorage) -> None:
+        self._queue = storage._tickets
+        self.get, self.get_nowait = self._queue.get, self._queue.get_nowait
+        self._connection = sqlite._connect(storage._path)
+
+    def put(self, ticket: Any) -> None:
+        if ticket is None:
+            self._connection.close()
+            self._queue.put(None)
+        else:
+            sqlite._run_batch(self._connection, [ticket])
 
 
 def members(value: object) -> Row | None:
