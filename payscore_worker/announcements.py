@@ -23,13 +23,13 @@ EnableJump = Callable[[Trip], dict[str, str]]
 def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
     """Tell every step that lies between the two, the earlier first: a trip may open, complete and be paid in one go."""
     trip_id, out_order_no, state = after.trip_id, after.out_order_no, after.state.value
-    if before.opened_at is None and after.opened_at is not None and after.opening is not None:
+    if before.opened_at is None and after.opened_at is not None:
         yield SettlementOpened(
             trip_id=trip_id,
             out_order_no=out_order_no,
             state=state,
             order_id=after.order_id,
-            risk_amount_fen=after.opening.risk_amount_fen,
+            risk_amount_fen=after.opening.risk_amount_fen if after.opening is not None else 0,
         )
     if before.completed_at is None and after.completed_at is not None:
         yield SettlementCompleted(
@@ -56,7 +56,7 @@ def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterato
             since=after.completed_at,
             age_seconds=_age_seconds(after.completed_at, after.overdue_since),
         )
-    if before.problem is None and after.problem is not None:
+    if before.problem is None and after.problem is not None and before.problem_told != after.problem_told:
         yield SettlementProblem(
             trip_id=trip_id,
             out_order_no=out_order_no,

@@ -9,8 +9,9 @@ from typing import Any, Final
 from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.storage.reports import MAX_NAMED, Books, Reports
+from payscore_worker.storage.rows import terms_from_json
 from payscore_worker.trip import TripState
-from payscore_worker.wechatpay import Order, PayScore, Phase
+from payscore_worker.wechatpay import Order, PayScores, Phase
 
 AT_ONCE: Final = 8
 """Questions to WeChat Pay at the same time: an audit must not slow the settlement down."""
@@ -58,13 +59,13 @@ def audit_queues(depths: Sequence[Depth], pending: int) -> list[Finding]:
     ]
 
 
-async def audit_wechatpay(rows: Sequence[Row], payscore: PayScore) -> Finding:
+async def audit_wechatpay(rows: Sequence[Row], payscores: PayScores) -> Finding:
     """Ask WeChat Pay about each of these trips, and compare."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def ask(row: Row) -> str | None:
         async with places:
-            return _contradiction(row, await _order(row, payscore))
+            return _contradiction(row, await _order(row, payscores))
 
     answers = await asyncio.gather(*(ask(row) for row in rows))
     contradictions = [f"{row['trip_id']}: {said}" for row, said in zip(rows, answers, strict=True) if said is not None]
@@ -72,10 +73,10 @@ async def audit_wechatpay(rows: Sequence[Row], payscore: PayScore) -> Finding:
     return Finding(check="WeChat Pay says the same", ok=not contradictions, detail=detail)
 
 
-async def _order(row: Row, payscore: PayScore) -> Order | str:
+async def _order(row: Row, payscores: PayScores) -> Order | str:
     """Find the order, or say why there is none to show."""
     try:
-        order, _ = await payscore.query(row["out_order_no"])
+        order, _ = await payscores.of(terms_from_json(row["terms"])).query(row["out_order_no"])
     except WechatPayRejected as error:
         return "no such order" if error.refusal is Refusal.ORDER_NOT_FOUND else str(error)
     except SettlementError as error:

@@ -19,7 +19,7 @@ from consumers import CONSUMERS, subscriptions
 from payscore_worker import metrics, tracing
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan, open_console
-from payscore_worker.errors import Retryable, SchemaOutdated, WechatPayError
+from payscore_worker.errors import FailureClass, Retryable, SchemaOutdated, WechatPayError
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.relay import Relay
@@ -51,17 +51,19 @@ from payscore_worker.tracing import TracingNotInstalled
 from payscore_worker.trip import Rules
 from payscore_worker.webhook import PUBLISH_SECONDS, Webhook
 from payscore_worker.wechatpay import (
+    CAPPED,
+    TICKETED,
     Breaker,
-    GuardedPayScore,
+    GuardedPayScores,
     Merchant,
+    MerchantPayScores,
     Notifications,
-    PayScore,
+    PayScores,
     UnusableCertificates,
     VerificationKeys,
     WechatPayClient,
     load_private_key,
     load_public_key,
-    payscore,
 )
 
 DRAIN_SECONDS: Final = 25.0
@@ -100,7 +102,7 @@ class WechatPay:
 
     client: WechatPayClient
     keys: VerificationKeys
-    payscore: PayScore
+    payscores: MerchantPayScores
     notifications: Notifications
 
     async def warm_up(self) -> None:
@@ -150,7 +152,7 @@ def make_wechatpay(settings: MerchantSettings) -> WechatPay:
     except ValueError as error:
         raise SettingsError(f"the settings of WeChat Pay do not fit together: {error}") from error
     notifications = Notifications(keys=keys, apiv3_keys=apiv3_keys, clock=now)
-    return WechatPay(client, keys, payscore(settings.api_family, client), notifications)
+    return WechatPay(client, keys, MerchantPayScores(settings.api_family, client), notifications)
 
 
 def _public_keys(settings: MerchantSettings) -> dict[str, RSAPublicKey]:
@@ -170,12 +172,13 @@ def _load(name: str, load: Callable[[str], _T], pem: str) -> _T:
 
 
 def make_settlement(
-    *, storage: Storage, payscore: PayScore, orders: OrderSettings, on_announced: Callable[[], None] = lambda: None
+    *, storage: Storage, payscores: PayScores, orders: OrderSettings, on_announced: Callable[[], None] = lambda: None
 ) -> Settlement:
     """Make the settlement under the terms of the settings."""
     rules = Rules(
-        needs_finish_ticket=payscore.needs_finish_ticket,
-        capped_by_risk_amount=payscore.total_cap_fen(orders.risk_amount_fen) is not None,
+        family=payscores.current.family,
+        ticketed=TICKETED,
+        capped=CAPPED,
         risk_amount_fen=orders.risk_amount_fen,
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),
@@ -188,7 +191,7 @@ def make_settlement(
         out_order_no_prefix=orders.out_order_no_prefix,
     )
     return Settlement(
-        storage=storage, payscore=payscore, rules=rules, terms=terms, clock=now, on_announced=on_announced
+        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=now, on_announced=on_announced
     )
 
 
@@ -246,8 +249,8 @@ async def run_worker(environment: Environment) -> None:
         publisher = Publisher(broker.amqp_url, name="payscore-worker publish", topology=topology)
         relay = Relay(outbox=storage, publisher=publisher, exchange=topology.name(EVENTS), clock=now)
         breaker = Breaker()
-        guarded = GuardedPayScore(wechatpay.payscore, breaker)
-        settlement = make_settlement(storage=storage, payscore=guarded, orders=orders, on_announced=relay.wake)
+        guarded = GuardedPayScores(wechatpay.payscores, breaker)
+        settlement = make_settlement(storage=storage, payscores=guarded, orders=orders, on_announced=relay.wake)
         reconciler = Reconciler(storage=storage, settlement=settlement, clock=now, is_out=lambda: breaker.is_open)
         consumers = Consumers(
             url=broker.amqp_url,
@@ -263,6 +266,7 @@ async def run_worker(environment: Environment) -> None:
             "publishing": _holds(lambda: publisher.is_ready),
             "consuming": _holds(lambda: consumers.hearing.is_consuming),
             "keys": _holds(lambda: wechatpay.keys.ready),
+            "merchant": _holds(lambda: breaker.reason is not FailureClass.MISCONFIGURED),
         }
         watching.show_build("worker")
         watching.show_calls(wechatpay.client, wechatpay.keys)
@@ -299,7 +303,7 @@ async def run_worker(environment: Environment) -> None:
                 queues={one.queue: one.events for one in CONSUMERS},
                 out_order_no_prefix=orders.out_order_no_prefix,
                 storage=storage,
-                payscore=guarded,
+                payscores=guarded,
                 breaker=breaker,
                 is_linked=lambda: publisher.is_ready,
                 is_consuming=lambda: consumers.hearing.is_consuming,
@@ -308,7 +312,7 @@ async def run_worker(environment: Environment) -> None:
             )
             console = _part(group, open_console(application, plan))
             _part(group, consumers.run())
-            log.info("worker_started", ops_port=ops.ops_port, family=wechatpay.payscore.family)
+            log.info("worker_started", ops_port=ops.ops_port, family=wechatpay.payscores.current.family)
             await stopping.wait()
             log.info("worker_stopping")
             reconciler.stop()

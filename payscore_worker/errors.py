@@ -5,6 +5,7 @@ SettlementError
   Retryable                 the message is fine; try it again later
     WechatPayUnavailable    WeChat Pay did not process the call: not reached, or throttled
       HeldBack              not even tried: WeChat Pay is out, or throttles us and enough calls wait
+    MerchantRefused         WeChat Pay refuses us, whatever we ask: keys, clock, ids or permissions are wrong
     OutcomeUnknown          it may have happened: the same bytes again, or ask
     StorageUnavailable      the database cannot be reached; what was asked of it may have happened
     BrokerUnavailable       RabbitMQ cannot be reached, or did not confirm; what was published may have arrived
@@ -30,6 +31,8 @@ class Refusal(StrEnum):
     TOO_MANY_ORDERS = "too_many_orders"
     MINOR_PROTECTED = "minor_protected"
     AMOUNT_OVER_LIMIT = "amount_over_limit"
+    NOT_ENABLED = "not_enabled"
+    """This passenger has not authorised the service, says an unsigned answer."""
     NOT_PERMITTED = "not_permitted"
     """NO_AUTH: the passenger has not enabled the service, or our configuration is wrong. Ask which."""
     ORDER_NOT_FOUND = "order_not_found"
@@ -43,8 +46,26 @@ class Refusal(StrEnum):
     """A service time was refused. The body may be rebuilt under B.10."""
     INVALID_PARAMETER = "invalid_parameter"
     MISCONFIGURED = "misconfigured"
+    """Opened under settings that have changed since. What WeChat Pay refuses so is a MerchantRefused."""
     UNCLEAR = "unclear"
     """A code that no table knows. Ask first; park if it is still unclear."""
+
+
+class FailureClass(StrEnum):
+    """How WeChat Pay can be out (reference payscore-api F.1, F.5)."""
+
+    UNREACHABLE = "unreachable"
+    """No answer at all."""
+    TROUBLE = "trouble"
+    """It says so itself: 5xx, or "try again later"."""
+    UNVERIFIED = "unverified"
+    """Successes that cannot be believed."""
+    FOREIGN = "foreign"
+    """Answers that are not WeChat Pay's: a proxy's, a firewall's."""
+    THROTTLED = "throttled"
+    """Too many calls, and slowing down has not helped."""
+    MISCONFIGURED = "misconfigured"
+    """It refuses us, whatever we ask: keys, clock, ids or permissions are wrong."""
 
 
 class SettlementError(Exception):
@@ -74,6 +95,8 @@ class WechatPayError(SettlementError):
         code: str = "",
         request_id: str = "",
         attempts: int = 1,
+        unsure: bool = False,
+        failure: FailureClass = FailureClass.UNREACHABLE,
     ) -> None:
         super().__init__(message)
         self.message: Final = message
@@ -81,6 +104,10 @@ class WechatPayError(SettlementError):
         self.code: Final = code
         self.request_id: Final = request_id
         self.attempts: Final = attempts
+        self.unsure: Final = unsure
+        """An attempt may have been processed, whatever the last one brought."""
+        self.failure: Final = failure
+        """How WeChat Pay is out, where this is no refusal of this one call."""
 
 
 class WechatPayUnavailable(WechatPayError, Retryable):
@@ -92,6 +119,10 @@ class HeldBack(WechatPayUnavailable):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, attempts=0)
+
+
+class MerchantRefused(WechatPayError, Retryable):
+    """WeChat Pay refuses us, whatever we ask: what is wrong is our keys, clock, ids or permissions, not the trip."""
 
 
 class OutcomeUnknown(WechatPayError, Retryable):
@@ -110,8 +141,9 @@ class WechatPayRejected(WechatPayError, Rejected):
         code: str,
         request_id: str = "",
         attempts: int = 1,
+        unsure: bool = False,
     ) -> None:
-        super().__init__(message, status=status, code=code, request_id=request_id, attempts=attempts)
+        super().__init__(message, status=status, code=code, request_id=request_id, attempts=attempts, unsure=unsure)
         self.refusal: Final = refusal
 
     def __str__(self) -> str:

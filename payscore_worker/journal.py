@@ -1,24 +1,21 @@
-"""What is kept of a WeChat Pay call: the bytes before it is sent, and what each attempt made of it."""
+"""What is kept of a WeChat Pay call: the bytes and every send before it is made, and what came of each."""
 
 from dataclasses import replace
 from datetime import datetime
 
-from payscore_worker.errors import WechatPayError
+from payscore_worker.errors import MerchantRefused, OutcomeUnknown, WechatPayError, WechatPayRejected
 from payscore_worker.storage import CallOutcome, CallRecord
 from payscore_worker.wechatpay import Answer, Call
 
 
+def asking(call: Call, at: datetime) -> CallRecord:
+    """Write down a question; it changes nothing, so its sends need not be counted before they are made."""
+    return _record(call, generation=0, at=at)
+
+
 def prepared(call: Call, *, generation: int, at: datetime) -> CallRecord:
-    """Write down a call that has not been sent."""
-    return CallRecord(
-        kind=call.kind.value,
-        generation=generation,
-        method=call.method,
-        path=call.path,
-        body=call.body,
-        outcome=CallOutcome.PREPARED,
-        at=at,
-    )
+    """Write down a call that is about to be sent for the first time."""
+    return replace(_record(call, generation=generation, at=at), begun=1)
 
 
 def accepted(record: CallRecord, answer: Answer, at: datetime) -> CallRecord:
@@ -30,20 +27,25 @@ def accepted(record: CallRecord, answer: Answer, at: datetime) -> CallRecord:
         code="",
         request_id=answer.request_id,
         outcome=CallOutcome.ACCEPTED,
+        begun=0,
+        definite=0,
         at=at,
     )
 
 
-def failed(record: CallRecord, error: WechatPayError, outcome: CallOutcome, at: datetime) -> CallRecord:
+def failed(record: CallRecord, error: WechatPayError, at: datetime) -> CallRecord:
     """Add a refusal, or that no answer can be believed."""
+    unknown = error.unsure or isinstance(error, OutcomeUnknown)
     return replace(
         record,
         attempts=error.attempts,
         status=error.status,
         code=error.code,
         request_id=error.request_id,
-        outcome=outcome,
-        uncertain=outcome is CallOutcome.UNKNOWN or record.uncertain,
+        outcome=_outcome(record, error),
+        uncertain=record.uncertain or unknown,
+        begun=0,
+        definite=0 if unknown else 1,
         at=at,
     )
 
@@ -53,3 +55,22 @@ def remember(asked: dict[str, CallRecord], answered: CallRecord) -> None:
     before = asked.get(answered.kind)
     attempts = answered.attempts + (before.attempts if before is not None else 0)
     asked[answered.kind] = replace(answered, attempts=attempts)
+
+
+def _record(call: Call, *, generation: int, at: datetime) -> CallRecord:
+    return CallRecord(
+        kind=call.kind.value,
+        generation=generation,
+        method=call.method,
+        path=call.path,
+        body=call.body,
+        outcome=CallOutcome.PREPARED,
+        at=at,
+    )
+
+
+def _outcome(record: CallRecord, error: WechatPayError) -> CallOutcome:
+    if isinstance(error, WechatPayRejected | MerchantRefused):
+        return CallOutcome.REFUSED
+    # Not processed is as good as never sent; and what was unknown before stays so.
+    return CallOutcome.UNKNOWN if isinstance(error, OutcomeUnknown) or record.uncertain else record.outcome

@@ -1,33 +1,72 @@
-"""What becomes of a trip once a step was taken: WeChat accepted, refused, or told where the order stands."""
+"""What becomes of a trip once a step was taken: WeChat accepted, refused, or told where the order stands.
+
+Only what WeChat signed ends a trip or decides about money; a refusal decides when to ask again, and whom to call
+(reference payscore-api F.5).
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
+from payscore_worker.errors import ConflictingFact, Refusal
 from payscore_worker.trip import (
+    COMPLETED_ELSEWHERE,
+    LATE_LOOK,
     TERMINAL,
+    AskOrder,
+    CompleteOrder,
     Declined,
     DeclineReason,
     Doubt,
+    Look,
     Opening,
+    OpenOrder,
     OrderPhase,
     OrderSeen,
     Payment,
     Problem,
     Trip,
     TripState,
+    Unanswered,
+    owed_fen,
 )
 
-DEBIT_PAUSE: Final = timedelta(minutes=3)
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+
+DEBIT_PAUSE: Final = 3 * MINUTE
 """The wait WeChat asks for while it is collecting (reference payscore-api B.7)."""
 
-SECOND_THOUGHT: Final = timedelta(minutes=1)
-"""The wait before asking again about a call that was refused twice: the state at WeChat may lag."""
+PAUSES: Final = (timedelta(0), MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 2 * HOUR)
+"""Before each question that follows a refused call. A refusal may be a proxy's, and last as long as an outage; one more
+than these, after three hours, is for a person."""
 
-MAX_REFUSALS: Final = 3
-"""Refusals of one call, each followed by a question, after which a person must look."""
+LONGEST_UNPERMITTED: Final = 15 * MINUTE
+"""A permission that WeChat's operations have mended is noticed within this time."""
+
+QUESTION_PAUSES: Final = (
+    timedelta(seconds=5),
+    timedelta(seconds=15),
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    HOUR / 2,
+    HOUR,
+    2 * HOUR,
+)
+"""Before a refused question is asked again: it changes nothing, so there is time (reference payscore-api F.5 d)."""
+
+APART: Final = timedelta(seconds=10)
+"""Between the two answers "no such order" that stand for one signed word (reference payscore-api F.5 c): WeChat's
+replicas lag by tens of milliseconds."""
+
+APART_IN_DOUBT: Final = 2 * MINUTE
+"""The same where a create may still be on its way: longer than a call of ours can take with all its tries."""
+
+MAX_REBUILDS: Final = 2
+"""Bodies of one call that are dropped because every send was refused: one made anew, and one without what need not be
+said. What is refused then is for a person."""
 
 DECLINING: Final[Mapping[Refusal, DeclineReason]] = {
     Refusal.RISK_REFUSED: DeclineReason.RISK_REFUSED,
@@ -36,19 +75,14 @@ DECLINING: Final[Mapping[Refusal, DeclineReason]] = {
     Refusal.MINOR_PROTECTED: DeclineReason.MINOR_PROTECTED,
     Refusal.AMOUNT_OVER_LIMIT: DeclineReason.AMOUNT_OVER_LIMIT,
 }
-"""The refusals that are an outcome: WeChat will not serve this passenger or this amount."""
+"""The refusals of a create by which WeChat will not serve this passenger or this amount, once it is sure that no order
+runs."""
 
-ASKING_FIRST: Final = frozenset(
-    {
-        Refusal.ORDER_NOT_FOUND,
-        Refusal.WRONG_STATE,
-        Refusal.REENTRY_MISMATCH,
-        Refusal.DEBIT_IN_FLIGHT,
-        Refusal.BAD_TIME,
-        Refusal.UNCLEAR,
-    }
-)
-"""The refusals that say nothing final: ask where the order stands, then decide (reference payscore-api F.1)."""
+PARAMETERS: Final = frozenset({Refusal.BAD_TIME, Refusal.INVALID_PARAMETER})
+"""The refusals that name a parameter: the body may be rebuilt (reference payscore-api B.10)."""
+
+OVER_LIMIT: Final = "the fare is above the risk amount"
+NOT_ENABLED: Final = "the passenger has not enabled PayScore"
 
 
 # --- Accepted ---
@@ -60,7 +94,7 @@ def opening(trip: Trip, what: Opening) -> Trip:
 
 
 def opened(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
-    """WeChat accepted the order."""
+    """WeChat accepted the order, and it runs."""
     order_id = order.order_id or trip.order_id
     opened_at = order.started_at or now
     return _settled_down(replace(trip, state=TripState.OPEN, order_id=order_id, opened_at=opened_at))
@@ -81,9 +115,11 @@ def completed(trip: Trip, now: datetime) -> Trip:
     return _settled_down(replace(trip, state=TripState.COMPLETED, completed_at=now, declined=None))
 
 
-def order_cancelled(trip: Trip) -> Trip:
+def order_cancelled(trip: Trip, now: datetime) -> Trip:
     """WeChat cancelled the order, as we asked."""
-    return _gone(trip, DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount")
+    if trip.state is TripState.OPEN:
+        return _gone(replace(trip, problem=None), DeclineReason.AMOUNT_OVER_LIMIT, OVER_LIMIT)
+    return see(trip, OrderSeen(phase=OrderPhase.REVOKED), now)
 
 
 def stale(trip: Trip, now: datetime) -> Trip:
@@ -96,108 +132,199 @@ def overdue(trip: Trip, now: datetime) -> Trip:
     return replace(trip, overdue_since=now)
 
 
-def service_answered(trip: Trip, *, enabled: bool, now: datetime) -> Trip:
-    """WeChat said whether the passenger has enabled the service."""
-    if not enabled:
-        return _gone(trip, DeclineReason.SERVICE_NOT_ENABLED, "the passenger has not enabled PayScore")
-    if trip.doubt is not None:
-        return _troubled_by(trip, trip.doubt, now)  # NO_AUTH although enabled: our configuration
-    return replace(trip, service_enabled=True)
+def service_answered(trip: Trip, *, enabled: bool, certain: bool, now: datetime) -> Trip:
+    """WeChat said whether the passenger has enabled the service.
+
+    `certain`: no create can have been accepted. Only then does a service that is off end the trip: it does not end
+    orders that run (reference payscore-api C.4, F.5 c).
+    """
+    calm = replace(trip, missed_at=None, unanswered=None)
+    if enabled:
+        # After a NO_AUTH: enabled just now, or our configuration is wrong. The same bytes will tell.
+        return replace(calm, service_enabled=True, doubt=None)
+    if certain:
+        return _gone(calm, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED, look_at=now + LATE_LOOK)
+    return replace(calm, doubt=replace(_doubt_of(trip, Refusal.NOT_PERMITTED), service_off=True, ask_after=None))
 
 
 def declined(trip: Trip, reason: DeclineReason, message: str) -> Trip:
     """PayScore will not serve; an order that stands is to be cancelled first."""
     if trip.state is TripState.OPEN:
-        return replace(trip, declined=Declined(reason=reason, message=message), doubt=None, refusals=0)
+        return _settled_down(replace(trip, declined=Declined(reason=reason, message=message)))
     return _gone(trip, reason, message)
+
+
+def outdated(trip: Trip) -> Trip:
+    """Ask whether the order was opened after all: its create was refused, and the settings have changed since."""
+    return replace(trip, doubt=_doubt_of(trip, Refusal.MISCONFIGURED), missed_at=None)
 
 
 # --- Refused ---
 
 
-def refused(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
-    """WeChat refused a step: that is an outcome, a question to ask first, or a problem."""
-    if _declines(doubt) and not doubt.uncertain:
-        return declined(trip, DECLINING[doubt.refusal], doubt.message)
-    if not _asks_first(doubt) or trip.refusals + 1 >= MAX_REFUSALS:
+def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True) -> Trip:
+    """WeChat refused a call: ask where the order stands, after a pause that grows; after hours, a person must look.
+
+    `others_pass`: the same call was accepted for other trips meanwhile. Where it was not, "not permitted" is about the
+    merchant, and nobody could do anything about this trip (reference payscore-api F.5 g).
+    """
+    if doubt.refusal is Refusal.NOT_ENABLED:
+        doubt = replace(doubt, refusal=Refusal.NOT_PERMITTED)
+    if trip.refusals >= len(PAUSES) and (others_pass or doubt.refusal is not Refusal.NOT_PERMITTED):
         return _troubled_by(trip, doubt, now)
-    return replace(trip, doubt=replace(doubt, ask_after=_ask_after(trip, doubt, now)), refusals=trip.refusals + 1)
-
-
-def _declines(doubt: Doubt) -> bool:
-    if doubt.step == "CompleteOrder":
-        return doubt.refusal is Refusal.AMOUNT_OVER_LIMIT
-    return doubt.step == "OpenOrder" and doubt.refusal in DECLINING
-
-
-def _asks_first(doubt: Doubt) -> bool:
-    if doubt.step not in ("OpenOrder", "CompleteOrder", "CancelOrder"):
-        return False  # a question that is refused is not answered by another one
-    if doubt.refusal is Refusal.NOT_PERMITTED:
-        return doubt.step == "OpenOrder"  # NO_AUTH: has the passenger left, or is it our configuration?
-    return doubt.refusal in ASKING_FIRST or _declines(doubt)
-
-
-def _ask_after(trip: Trip, doubt: Doubt, now: datetime) -> datetime | None:
+    pause = PAUSES[min(trip.refusals, len(PAUSES) - 1)]
     if doubt.refusal is Refusal.DEBIT_IN_FLIGHT:
-        return now + DEBIT_PAUSE
-    return now + SECOND_THOUGHT if trip.refusals else None
+        pause = max(pause, DEBIT_PAUSE)
+    if doubt.refusal is Refusal.NOT_PERMITTED:
+        pause = min(pause, LONGEST_UNPERMITTED)
+    ask_after = now + pause if pause else None
+    refusals = min(trip.refusals + 1, len(PAUSES))
+    return replace(trip, doubt=replace(doubt, ask_after=ask_after), refusals=refusals, missed_at=None)
+
+
+def question_refused(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool = False) -> Trip:
+    """WeChat refused a question, or answered what cannot be: ask again, with pauses that grow (payscore-api F.5 d, e).
+
+    That a passenger has never enabled the service is told by a refusal too; only two of them, some time apart, count.
+    """
+    if doubt.refusal is Refusal.NOT_ENABLED:
+        return _never_enabled(trip, doubt, now, certain=certain)
+    count = 0 if trip.unanswered is None else trip.unanswered.count
+    if count >= len(QUESTION_PAUSES):
+        return _troubled_by(trip, doubt, now)
+    return replace(trip, unanswered=_unanswered(trip, doubt, now, pause=QUESTION_PAUSES[count]))
+
+
+def _never_enabled(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
+    if trip.missed_at is not None and now - trip.missed_at >= APART:
+        return service_answered(trip, enabled=False, certain=certain, now=now)
+    missed_at = trip.missed_at or now
+    return replace(trip, missed_at=missed_at, unanswered=_unanswered(trip, doubt, now, pause=missed_at + APART - now))
+
+
+def _unanswered(trip: Trip, doubt: Doubt, now: datetime, *, pause: timedelta) -> Unanswered:
+    before = trip.unanswered
+    return Unanswered(
+        step=doubt.step,
+        code=doubt.code or doubt.refusal.value,
+        message=doubt.message,
+        request_id=doubt.request_id,
+        since=now if before is None else before.since,
+        count=1 if before is None else before.count + 1,
+        ask_after=now + pause,
+    )
 
 
 # --- Asked ---
 
 
-def asked(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
-    """WeChat told, on our question, where the order stands."""
+def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False) -> Trip:
+    """WeChat told, on our question, where the order stands.
+
+    `certain`: no send of the call in doubt can have been accepted.
+    """
     seen = see(trip, order, now)
     if seen.state is not trip.state or seen.problem is not None:
         return seen
-    if seen.state is TripState.COMPLETED:
-        return replace(seen, doubt=None, polls=trip.polls + 1, asked_at=now)
-    seen = replace(seen, finish_ticket=order.finish_ticket, opened_at=order.started_at or trip.opened_at)
-    return seen if trip.doubt is None else _still_before_the_call(seen, trip.doubt)
+    if order.phase is OrderPhase.UNKNOWN:
+        return _puzzled(trip, "unknown_state", "WeChat Pay shows a state that no table knows", now)
+    seen = replace(seen, unanswered=None, missed_at=None)
+    match trip.state:
+        case TripState.COMPLETED if order.phase is not OrderPhase.COLLECTING:
+            return _puzzled(trip, "completion_lost", "WeChat Pay accepted the fare, and shows a running order", now)
+        case TripState.COMPLETED:
+            return replace(seen, doubt=None, polls=trip.polls + 1, asked_at=now)
+        case TripState.OPEN:
+            seen = replace(seen, finish_ticket=order.finish_ticket, opened_at=order.started_at or trip.opened_at)
+            return seen if trip.doubt is None else _unmoved(seen, trip.doubt, now, certain=certain)
+        case _:
+            return replace(seen, doubt=None)
 
 
-def not_found(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
-    """WeChat knows no such order: `doubt` is its answer to our question."""
-    if trip.state is not TripState.NOTED or trip.doubt is None:
-        return _troubled_by(trip, doubt, now)
-    return _still_before_the_call(trip, trip.doubt)
+def not_found(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
+    """WeChat knows no such order: `doubt` is its answer to our question, and unsigned (payscore-api F.5 c, e).
+
+    After an accepted create it is lag. Before, two such answers, some time apart, stand for WeChat's word.
+    """
+    if trip.state in TERMINAL:
+        return _settled_down(replace(trip, look=None))
+    if trip.state is not TripState.NOTED:
+        return question_refused(trip, doubt, now)
+    cause = _doubt_of(trip, Refusal.ORDER_NOT_FOUND)
+    apart = APART if certain else APART_IN_DOUBT
+    if not _takes_two(trip, cause) or (trip.missed_at is not None and now - trip.missed_at >= apart):
+        return _never_there(replace(trip, doubt=None, missed_at=None, unanswered=None), cause, now)
+    missed_at = trip.missed_at or now
+    return replace(trip, missed_at=missed_at, doubt=replace(cause, ask_after=missed_at + apart), unanswered=None)
 
 
-def _still_before_the_call(trip: Trip, doubt: Doubt) -> Trip:
-    """Resolve the doubt: the refused call had no effect, as the order's state shows."""
+def _takes_two(trip: Trip, cause: Doubt) -> bool:
+    """Tell whether the trip would end, or its body be dropped; to send the same bytes again, one answer is enough."""
+    drops = cause.refusal in PARAMETERS or cause.refusal is Refusal.MISCONFIGURED
+    return trip.cancelled is not None or cause.service_off or cause.refusal in DECLINING or drops
+
+
+def _never_there(trip: Trip, cause: Doubt, now: datetime) -> Trip:
+    """Resolve the doubt about a create: there is no order."""
+    look_at = now + LATE_LOOK
+    if trip.cancelled is not None or cause.service_off:
+        return _gone(trip, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED, look_at=look_at)
+    if cause.refusal in DECLINING:
+        return _gone(trip, DECLINING[cause.refusal], cause.message, look_at=look_at)
+    if cause.refusal is Refusal.MISCONFIGURED:
+        return replace(trip, opening=None)
+    return _rebuilding(trip, cause, now) if cause.refusal in PARAMETERS else trip
+
+
+def _unmoved(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
+    """Resolve the doubt about a complete or a cancel: it had no effect, as the signed order shows."""
     calm = replace(trip, doubt=None)
-    if _declines(doubt):
-        return declined(calm, DECLINING[doubt.refusal], doubt.message)
-    if doubt.refusal is Refusal.BAD_TIME and not doubt.uncertain:
-        return _rebuilding(calm, doubt)
-    return calm  # the same bytes again; MAX_REFUSALS bounds it
+    if doubt.step == CompleteOrder.__name__ and doubt.refusal is Refusal.AMOUNT_OVER_LIMIT and trip.refusals > 1:
+        return declined(calm, DeclineReason.AMOUNT_OVER_LIMIT, doubt.message)  # it was refused twice
+    if doubt.refusal in PARAMETERS and certain:
+        return _rebuilding(calm, doubt, now)
+    return calm  # the same bytes again; PAUSES bounds it
 
 
-def _rebuilding(trip: Trip, doubt: Doubt) -> Trip:
-    """Drop the body: WeChat refused its time at every attempt, and the order stands still (payscore-api B.10)."""
-    if doubt.step != "OpenOrder":
-        return replace(trip, end_time=None)
-    if trip.cancelled is not None:
-        return _settled_down(replace(trip, state=TripState.CANCELLED))
-    return replace(trip, opening=None)
+def _rebuilding(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
+    """Drop the body: every send of it was refused, and the order stands where it stood (payscore-api B.10)."""
+    if trip.rebuilds >= MAX_REBUILDS:
+        return _troubled_by(trip, doubt, now)
+    dropped = replace(trip, rebuilds=trip.rebuilds + 1)
+    if doubt.step == OpenOrder.__name__:
+        return replace(dropped, opening=None)
+    return replace(dropped, end_time=None) if doubt.step == CompleteOrder.__name__ else dropped
+
+
+def _puzzled(trip: Trip, code: str, message: str, now: datetime) -> Trip:
+    """Ask again later about an answer that cannot be: it may come from a replica that lags."""
+    doubt = replace(_doubt_of(trip, Refusal.UNCLEAR), step=AskOrder.__name__, code=code, message=message)
+    return question_refused(trip, doubt, now)
+
+
+def _doubt_of(trip: Trip, refusal: Refusal) -> Doubt:
+    """Take the doubt that stands, or have one of our own about the create."""
+    own = Doubt(step=OpenOrder.__name__, refusal=refusal, code="", message="", request_id="", uncertain=True)
+    return trip.doubt or own
 
 
 # --- Seen ---
 
 
 def see(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
-    """Take WeChat's signed word on where the order stands, asked for or not; a trip with a problem does not move.
+    """Take WeChat's signed word on where the order stands, asked for or not.
+
+    A trip that stands still for a person goes on where the word leads it on (reference payscore-api F.5 f).
 
     Raises:
-        ConflictingFact: it contradicts a settlement that is over.
+        ConflictingFact: it contradicts a payment that is noted.
 
     """
-    if trip.problem is not None:
+    if order.phase is OrderPhase.UNKNOWN:
         return trip
-    if order.phase is OrderPhase.UNKNOWN and trip.state not in TERMINAL:
-        return _troubled(trip, "unknown_state", "WeChat Pay shows a state that no table knows", now)
+    if trip.problem is not None:
+        freed = see(replace(trip, problem=None), order, now)
+        return trip if freed.problem is not None or freed.state is trip.state else freed
     match trip.state:
         case TripState.NOTED:
             return _see_when_noted(trip, order, now)
@@ -208,22 +335,23 @@ def see(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         case TripState.PAID:
             return _see_when_paid(trip, order)
         case TripState.DECLINED | TripState.CANCELLED:
-            return _see_when_given_up(trip, order)
+            return _see_when_given_up(trip, order, now)
         case _:
             assert_never(trip.state)
 
 
 def _see_when_noted(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
-    if trip.opening is None:
+    if not trip.bodies:
         return _troubled(trip, "unexpected_order", "WeChat Pay shows an order that we did not ask for", now)
     match order.phase:
         case OrderPhase.RUNNING:
             return opened(trip, order, now)
         case OrderPhase.CREATED:
             message = "WeChat Pay waits for the passenger to confirm an order that needs no confirmation"
-            return declined(opened(trip, order, now), DeclineReason.REVOKED, message)
+            asked_for = _settled_down(replace(trip, state=TripState.OPEN, order_id=order.order_id or trip.order_id))
+            return declined(asked_for, DeclineReason.REVOKED, message)
         case OrderPhase.COLLECTING | OrderPhase.DONE:
-            return _troubled(trip, "completed_elsewhere", "the order was completed, and not by us", now)
+            return _completed_elsewhere(trip, order, now)
         case _:
             return _revoked(trip, order)
 
@@ -233,37 +361,57 @@ def _see_when_open(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         case OrderPhase.RUNNING | OrderPhase.CREATED:
             return trip
         case OrderPhase.COLLECTING | OrderPhase.DONE if trip.end_time is None:
-            return _troubled(trip, "completed_elsewhere", "the order was completed, and not by us", now)
+            return _completed_elsewhere(trip, order, now)
         case OrderPhase.COLLECTING | OrderPhase.DONE:
             return _see_when_completed(completed(trip, now), order, now)
         case _:
             return _revoked(trip, order)
 
 
+def _completed_elsewhere(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
+    """Adopt a completion that was not ours, where it is about exactly what is owed."""
+    if trip.ended is None or order.total_fen != owed_fen(trip):
+        return _troubled(trip, COMPLETED_ELSEWHERE, f"the order was completed, and not by us: {_amounts(order)}", now)
+    order_id, opened_at = order.order_id or trip.order_id, trip.opened_at or order.started_at or now
+    return _see_when_completed(completed(replace(trip, order_id=order_id, opened_at=opened_at), now), order, now)
+
+
 def _see_when_completed(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     match order.phase:
         case OrderPhase.COLLECTING:
-            return trip if order.total_fen in (None, _owed_fen(trip)) else _amount_differs(trip, order, now)
+            return trip if order.total_fen in (None, owed_fen(trip)) else _amount_differs(trip, order, now)
         case OrderPhase.DONE:
             return _paid(trip, order, now) if _is_paid_in_full(trip, order) else _amount_differs(trip, order, now)
         case OrderPhase.REVOKED | OrderPhase.EXPIRED:
             return _troubled(trip, "revoked_after_completion", "the order is gone, and the money with it", now)
         case _:
-            return _troubled(trip, "completion_lost", "WeChat Pay accepted the amount and shows a running order", now)
+            return trip  # word from before the completion, come late
 
 
 def _see_when_paid(trip: Trip, order: OrderSeen) -> Trip:
-    if order.phase is not OrderPhase.DONE or trip.payment is None:
+    """Compare the payment. What is absent contradicts nothing that we hold (reference payscore-api F.5 i)."""
+    payment = trip.payment
+    if order.phase is not OrderPhase.DONE or payment is None:
         return trip  # word from before the payment, come late
-    if (order.paid_fen or 0, order.transaction_id) != (trip.payment.paid_fen, trip.payment.transaction_id):
+    known, told = frozenset(payment.transaction_ids), frozenset(order.transaction_ids)
+    if order.paid_fen not in (None, payment.paid_fen) or (known and told and known.isdisjoint(told)):
         raise ConflictingFact("WeChat Pay shows another payment than the one noted")
-    return trip
+    if told <= known:
+        return trip
+    more = tuple(one for one in order.transaction_ids if one not in known)
+    return replace(trip, payment=replace(payment, transaction_ids=payment.transaction_ids + more))
 
 
-def _see_when_given_up(trip: Trip, order: OrderSeen) -> Trip:
-    if order.phase in (OrderPhase.COLLECTING, OrderPhase.DONE) and order.total_fen != 0:
-        raise ConflictingFact(f"WeChat Pay collects for a trip that is {trip.state}")
-    return trip
+def _see_when_given_up(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
+    """Compare with an end without a charge: an order that runs all the same is cancelled; money is for a person."""
+    match order.phase:
+        case OrderPhase.RUNNING | OrderPhase.CREATED:
+            return replace(trip, look=Look(at=now, alive=True), order_id=order.order_id or trip.order_id)
+        case OrderPhase.COLLECTING | OrderPhase.DONE if order.total_fen != 0:
+            message = f"WeChat Pay collects for a trip that is {trip.state}: {_amounts(order)}"
+            return _troubled(replace(trip, look=None), "charged_though_over", message, now)
+        case _:
+            return trip if trip.look is None else _settled_down(replace(trip, look=None))
 
 
 def _revoked(trip: Trip, order: OrderSeen) -> Trip:
@@ -273,28 +421,21 @@ def _revoked(trip: Trip, order: OrderSeen) -> Trip:
 
 
 def _is_paid_in_full(trip: Trip, order: OrderSeen) -> bool:
-    owed_fen = _owed_fen(trip)
-    return (order.paid_fen or 0) == owed_fen and order.total_fen in (None, owed_fen)
-
-
-def _owed_fen(trip: Trip) -> int:
-    if trip.ended is None:
-        raise IllegalTransition("nothing is owed for a trip that has not ended")
-    return trip.ended.total_fen
+    owed = owed_fen(trip)
+    return (order.paid_fen or 0) == owed and order.total_fen in (None, owed)
 
 
 def _paid(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
-    payment = Payment(
-        paid_fen=order.paid_fen or 0,
-        paid_at=order.paid_at or now,
-        transaction_id=order.transaction_id,
-    )
+    payment = Payment(paid_fen=order.paid_fen or 0, paid_at=order.paid_at or now, transaction_ids=order.transaction_ids)
     return _settled_down(replace(trip, state=TripState.PAID, payment=payment))
 
 
 def _amount_differs(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
-    message = f"owed {_owed_fen(trip)} fen; WeChat Pay shows total {order.total_fen}, paid {order.paid_fen}"
-    return _troubled(trip, "amount_differs", message, now)
+    return _troubled(trip, "amount_differs", f"owed {owed_fen(trip)} fen; WeChat Pay shows {_amounts(order)}", now)
+
+
+def _amounts(order: OrderSeen) -> str:
+    return f"total {order.total_fen}, paid {order.paid_fen}"
 
 
 # --- Given up, in trouble, taken up again ---
@@ -302,20 +443,26 @@ def _amount_differs(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
 
 def with_problem(trip: Trip, problem: Problem) -> Trip:
     """Stop: a person must look."""
-    return replace(trip, problem=problem, doubt=None)
+    told = f"{problem.code} {problem.step}"
+    return replace(trip, problem=problem, problem_told=told, doubt=None, unanswered=None, missed_at=None)
 
 
 def without_problem(trip: Trip) -> Trip:
-    """Take the trip up again: a person has looked."""
-    return replace(trip, problem=None, doubt=None, refusals=0)
+    """Take the trip up again, and ask at once: a person has looked."""
+    return replace(trip, problem=None, doubt=None, refusals=0, rebuilds=0, unanswered=None, polls=0, asked_at=None)
 
 
-def _gone(trip: Trip, reason: DeclineReason, message: str) -> Trip:
-    """End without a charge, for the cause noted first: the cancelled trip, the decision to decline, or this one."""
+def _gone(trip: Trip, reason: DeclineReason, message: str, *, look_at: datetime | None = None) -> Trip:
+    """End without a charge, for the cause noted first: the cancelled trip, the decision to decline, or this one.
+
+    `look_at`: when to look once more, where an order may have been asked for and no signed word of it stands behind
+    this end.
+    """
+    look = None if look_at is None or trip.opening is None else Look(at=look_at)
+    over = _settled_down(replace(trip, look=look))
     if trip.cancelled is not None:
-        return _settled_down(replace(trip, state=TripState.CANCELLED))
-    cause = trip.declined or Declined(reason=reason, message=message)
-    return _settled_down(replace(trip, state=TripState.DECLINED, declined=cause))
+        return replace(over, state=TripState.CANCELLED)
+    return replace(over, state=TripState.DECLINED, declined=trip.declined or Declined(reason=reason, message=message))
 
 
 def _troubled(trip: Trip, code: str, message: str, now: datetime) -> Trip:
@@ -335,4 +482,4 @@ def _troubled_by(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
 
 
 def _settled_down(trip: Trip) -> Trip:
-    return replace(trip, doubt=None, refusals=0)
+    return replace(trip, doubt=None, refusals=0, rebuilds=0, unanswered=None, missed_at=None, problem_told="")

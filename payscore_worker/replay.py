@@ -29,8 +29,8 @@ from payscore_worker.events import (
 from payscore_worker.messaging.deadletters import DeadLetter, Decision
 from payscore_worker.storage import Storage
 from payscore_worker.translation import cancelled_of, ended_of, seen, started_of
-from payscore_worker.trip import TERMINAL, Trip, note_cancelled, note_ended, note_started, out_order_no_for
-from payscore_worker.wechatpay import Order, PayScore, Phase
+from payscore_worker.trip import TERMINAL, OrderTerms, Trip, note_cancelled, note_ended, note_started, out_order_no_for
+from payscore_worker.wechatpay import Order, PayScores, Phase
 
 ASK_SECONDS: Final = 20.0
 """A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""
@@ -73,13 +73,13 @@ class Judge:
         self,
         *,
         storage: Storage,
-        payscore: PayScore | str,
+        payscores: PayScores | str,
         queues: Queues,
         out_order_no_prefix: str,
         clock: Callable[[], datetime],
     ) -> None:
         self._storage = storage
-        self._payscore = payscore
+        self._payscores = payscores
         """Or why there is none."""
         self._queues = queues
         self._prefix = out_order_no_prefix
@@ -136,12 +136,12 @@ class Judge:
     async def _ask(self, letter: DeadLetter, trip: Trip | None) -> Word | None:
         if not letter.trip_id:
             return None
-        if self._silent or isinstance(self._payscore, str):
-            return Word(unknown=self._silent or str(self._payscore))
+        if self._silent or isinstance(self._payscores, str):
+            return Word(unknown=self._silent or str(self._payscores))
         out_order_no = out_order_no_for(letter.trip_id, self._prefix) if trip is None else trip.out_order_no
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                order, _ = await self._payscore.query(out_order_no)
+                order, _ = await self._payscores.of(_terms(trip)).query(out_order_no)
         except WechatPayRejected as error:
             return Word() if error.refusal is Refusal.ORDER_NOT_FOUND else Word(unknown=str(error))
         except TimeoutError:
@@ -195,19 +195,17 @@ class Judge:
             ConflictingFact: a person would have to look at what comes of it.
 
         """
-        if not self._is_ours(order) or order.out_order_no != trip.out_order_no:
+        if not self._is_ours(order, trip) or order.out_order_no != trip.out_order_no:
             raise ConflictingFact("WeChat Pay answers with another order than ours")
-        if trip.problem is not None:
-            return  # somebody looks at it already, and nothing moves before
         after = outcomes.see(trip, seen(order), self._clock())
         if after.problem is not None:
             raise ConflictingFact(f"{after.problem.message} (WeChat Pay: {Word(order).text})")
 
     def _about_a_payment(self, event: OrderPaid, trip: Trip | None) -> Decision:
-        if isinstance(self._payscore, str):
-            return Decision(allowed=True, why=f"not judged: {self._payscore}")
-        order = self._payscore.read_order(event.resource)
-        if not self._is_ours(order):
+        if isinstance(self._payscores, str):
+            return Decision(allowed=True, why=f"not judged: {self._payscores}")
+        order = self._payscores.current.read_order(event.resource)
+        if not self._is_ours(order, trip):
             raise Rejected("the notification names another mchid, appid or service_id")
         if trip is None:
             raise Rejected(f"no trip has the out_order_no {order.out_order_no!r}")
@@ -220,8 +218,12 @@ class Judge:
             raise ConflictingFact(after.problem.message)
         return Decision(allowed=True, why=f"takes the trip from {trip.state} to {after.state}")
 
-    def _is_ours(self, order: Order) -> bool:
-        return not isinstance(self._payscore, str) and self._payscore.is_ours(order)
+    def _is_ours(self, order: Order, trip: Trip | None) -> bool:
+        return not isinstance(self._payscores, str) and self._payscores.of(_terms(trip)).is_ours(order)
+
+
+def _terms(trip: Trip | None) -> OrderTerms | None:
+    return None if trip is None or trip.opening is None else trip.opening.terms
 
 
 def _noted(event: TripStarted | TripEnded | TripCancelled, trip: Trip) -> Trip:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -11,7 +11,7 @@ import msgspec
 
 from payscore_worker import outcomes
 from payscore_worker.books import Books, Change
-from payscore_worker.errors import MalformedMessage, Rejected, TripArchived
+from payscore_worker.errors import ConflictingFact, MalformedMessage, Rejected, TripArchived
 from payscore_worker.events import (
     EventIn,
     OrderPaid,
@@ -35,7 +35,10 @@ from payscore_worker.trip import (
     note_started,
     out_order_no_for,
 )
-from payscore_worker.wechatpay import Order, PayScore, Phase
+from payscore_worker.wechatpay import Order, PayScores
+
+FARTHEST_START: Final = timedelta(hours=1)
+"""A trip that began later than this from now is a slip of the pen, or of a time zone."""
 
 MAX_STEPS: Final = 16
 """A trip needs at most seven steps and a few questions; more is a bug."""
@@ -48,14 +51,14 @@ class Settlement:
         self,
         *,
         storage: Storage,
-        payscore: PayScore,
+        payscores: PayScores,
         rules: Rules,
         terms: Terms,
         clock: Callable[[], datetime],
         on_announced: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
-        self._payscore = payscore
+        self._payscores = payscores
         self._rules = rules
         self._terms = terms
         self._clock = clock
@@ -64,7 +67,7 @@ class Settlement:
             storage=storage, rules=rules, clock=clock, enable_jump=self._enable_jump, on_announced=on_announced
         )
         self._steps = Steps(
-            storage=storage, books=self._books, payscore=payscore, rules=rules, terms=terms, clock=clock
+            storage=storage, books=self._books, payscores=payscores, rules=rules, terms=terms, clock=clock
         )
 
     # --- Facts ---
@@ -74,8 +77,11 @@ class Settlement:
 
         Raises:
             ConflictingFact: the trip began otherwise before.
+            Rejected: it began in the future.
 
         """
+        if event.started_at - self._clock() > FARTHEST_START:
+            raise Rejected(f"started_at: {event.started_at.isoformat()} lies in the future")
         fact = started_of(event)
         await self._note(event.trip_id, "trip.started", event, lambda trip: note_started(trip, fact))
 
@@ -109,23 +115,36 @@ class Settlement:
             ConflictingFact: it contradicts a settlement that is over.
 
         """
-        order = self._payscore.read_order(event.resource)
-        if not self._payscore.is_ours(order):
-            raise Rejected("the notification names another mchid, appid or service_id")
+        order = self._payscores.current.read_order(event.resource)
         trip = await self._storage.load_by_out_order_no(order.out_order_no)
+        if order.mchid != self._payscores.current.terms.mchid or (trip is not None and not self._is_ours(order, trip)):
+            raise Rejected("the notification names another mchid, appid or service_id")
         if trip is None:
             return await self._compare_payment(order)
-        if order.phase is Phase.UNKNOWN:
-            return trip.trip_id  # our own question will learn it from WeChat again
-        word = seen(order)
-        await self._note(
-            trip.trip_id,
-            "payscore.user_paid",
-            event,
-            lambda newest: outcomes.see(newest, word, self._clock()),
-            trip=trip,
-        )
+        word, noted = seen(order), self._heard("payscore.user_paid", event)
+        try:
+            after = await self._books.change(
+                trip, lambda newest: outcomes.see(newest, word, self._clock()), events=[noted]
+            )
+        except ConflictingFact:
+            await self._storage.note_event(trip.trip_id, noted)
+            raise
+        if after.version == trip.version:
+            await self._storage.note_event(trip.trip_id, noted)
         return trip.trip_id
+
+    def _is_ours(self, order: Order, trip: Trip) -> bool:
+        """Tell whether an order is the one that this trip was opened with, or would be."""
+        return self._payscores.of(None if trip.opening is None else trip.opening.terms).is_ours(order)
+
+    def _heard(self, type_: str, event: EventIn) -> EventRecord:
+        return EventRecord(
+            event_id=message_in_hand.get(),
+            direction=Direction.IN,
+            type=type_,
+            at=self._clock(),
+            body=msgspec.json.encode(event),
+        )
 
     async def note_service(self, event: ServiceChanged) -> None:
         """Note that a passenger opened or closed the PayScore service.
@@ -135,7 +154,7 @@ class Settlement:
             Rejected: it is not about our service.
 
         """
-        change = self._payscore.read_service_change(event.resource)
+        change = self._payscores.current.read_service_change(event.resource)
         note = ServiceNote(enabled=change.enabled, as_of=change.changed_at or self._clock())
         await self._storage.note_service(change.openid, note)
 
@@ -151,19 +170,11 @@ class Settlement:
             raise Rejected(f"trip {trip_id!r} " + ("is not known" if trip is None else "has no problem"))
         await self._books.change(trip, outcomes.without_problem)
 
-    async def _note(self, trip_id: str, type_: str, event: EventIn, fact: Change, trip: Trip | None = None) -> None:
+    async def _note(self, trip_id: str, type_: str, event: EventIn, fact: Change) -> None:
         now = self._clock()
-        noted = EventRecord(
-            event_id=message_in_hand.get(),
-            direction=Direction.IN,
-            type=type_,
-            at=now,
-            body=msgspec.json.encode(event),
-        )
-        if trip is None:
-            trip = await self._storage.load(trip_id) or self._new_trip(trip_id, now)
+        trip = await self._storage.load(trip_id) or self._new_trip(trip_id, now)
         try:
-            await self._books.change(trip, fact, events=[noted])
+            await self._books.change(trip, fact, events=[self._heard(type_, event)])
         except TripArchived:
             await self._compare_fact(fact(self._new_trip(trip_id, now)))
 
@@ -180,7 +191,9 @@ class Settlement:
         archived = await self._storage.archived_by_out_order_no(order.out_order_no)
         if archived is None:
             raise Rejected(f"no trip has the out_order_no {order.out_order_no!r}")
-        outcomes.see(archived.trip, seen(order), self._clock())
+        told = outcomes.see(archived.trip, seen(order), self._clock())
+        if told.problem is not None:
+            raise ConflictingFact(told.problem.message)
         return archived.trip_id
 
     def _new_trip(self, trip_id: str, now: datetime) -> Trip:
@@ -210,6 +223,7 @@ class Settlement:
                 await self._storage.reschedule(trip, due_at=due_at(run.trip, self._clock(), self._rules))
 
     async def _advance(self, run: Run) -> None:
+        await self._steps.recall(run)
         for _ in range(MAX_STEPS):
             step = next_step(run.trip, self._clock(), self._rules)
             if isinstance(step, Rest):
@@ -217,7 +231,7 @@ class Settlement:
             try:
                 await self._steps.take(step, run)
             except MalformedMessage as error:
-                await self._steps.stop(run, "malformed_answer", str(error), step=type(step).__name__)
+                await self._steps.stop(run, "malformed_call", str(error), step=type(step).__name__)
         raise RuntimeError(f"trip {run.trip.trip_id} took more than {MAX_STEPS} steps")
 
     @asynccontextmanager
@@ -228,4 +242,4 @@ class Settlement:
             yield
 
     def _enable_jump(self, trip: Trip) -> dict[str, str]:
-        return self._payscore.enable_jump(out_request_no=trip.out_order_no)
+        return self._payscores.current.enable_jump(out_request_no=trip.out_order_no)

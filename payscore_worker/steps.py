@@ -1,38 +1,72 @@
 """Takes the steps of a trip that need WeChat Pay: asks, stores the bytes, sends them, and writes what came of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeVar, assert_never
 
 from payscore_worker import journal, outcomes
 from payscore_worker.books import Books, Change
-from payscore_worker.errors import OutcomeUnknown, Refusal, WechatPayRejected, WechatPayUnavailable
+from payscore_worker.errors import (
+    MalformedMessage,
+    MerchantRefused,
+    OutcomeUnknown,
+    Refusal,
+    WechatPayError,
+    WechatPayRejected,
+    WechatPayUnavailable,
+)
 from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
-from payscore_worker.translation import cancel_reason, completion, doubt, new_order, seen
+from payscore_worker.translation import (
+    cancel_reason,
+    completion,
+    doubt,
+    new_order,
+    odd_answer,
+    plain_completion,
+    plain_order,
+    seen,
+)
 from payscore_worker.trip import (
     AskOrder,
     AskServiceState,
     CancelOrder,
     CompleteOrder,
     Decline,
+    Doubt,
     Opening,
     OpenOrder,
+    OrderPhase,
+    OrderSeen,
     Problem,
     Rest,
     Rules,
     SayOverdue,
     SayStale,
     Step,
+    Stop,
     Trip,
     TripState,
     end_time_for,
     risk_amount_fen,
 )
-from payscore_worker.wechatpay import Answer, Call, CallKind, Order, PayScore, Phase
+from payscore_worker.wechatpay import Answer, Call, CallKind, Order, PayScore, PayScores, Phase
 
 START_MARGIN: Final = timedelta(seconds=10)
 """A start sent in seconds must lie after WeChat's now, and their clock may be ahead (reference payscore-api 0.9)."""
+
+OTHERS_PASS: Final = timedelta(hours=1)
+"""A create that was accepted within this time shows that we may open orders; a refusal is then about one trip."""
+
+IN_DOUBT: Final[Mapping[str, CallKind]] = {
+    OpenOrder.__name__: CallKind.CREATE,
+    CompleteOrder.__name__: CallKind.COMPLETE,
+    CancelOrder.__name__: CallKind.CANCEL,
+}
+"""The call that a step makes."""
+
+_NOT_ANSWERED: Final = (WechatPayUnavailable, OutcomeUnknown, MerchantRefused)
+"""Nothing was said about this order: the same again, later."""
 
 _T = TypeVar("_T")
 
@@ -63,27 +97,27 @@ class Steps:
         *,
         storage: Storage,
         books: Books,
-        payscore: PayScore,
+        payscores: PayScores,
         rules: Rules,
         terms: Terms,
         clock: Callable[[], datetime],
     ) -> None:
         self._storage = storage
         self._books = books
-        self._payscore = payscore
+        self._payscores = payscores
         self._rules = rules
         self._terms = terms
         self._clock = clock
+        self._accepted_at: datetime | None = None
 
     async def take(self, step: Step, run: Run) -> None:
         """Take one step; the run's trip is then where that led, or as another worker left it.
 
         Raises:
             Retryable: WeChat Pay, or the database, is out of reach; the same step again is right.
-            MalformedMessage: WeChat Pay's answer cannot be read.
+            MalformedMessage: the call cannot be made of what the trip says.
 
         """
-        now = self._clock()
         match step:
             case AskServiceState():
                 await self._ask_service_state(run)
@@ -95,51 +129,87 @@ class Steps:
                 await self._complete_order(run)
             case CancelOrder():
                 await self._cancel_order(run)
-            case Decline():
-                await self._move(run, lambda trip: outcomes.declined(trip, step.reason, step.message))
-            case SayStale():
-                await self._move(run, lambda trip: outcomes.stale(trip, now))
-            case SayOverdue():
-                await self._move(run, lambda trip: outcomes.overdue(trip, now))
+            case Decline() | Stop() | SayStale() | SayOverdue():
+                await self._conclude(step, run)
             case Rest():
                 return
             case _:
                 assert_never(step)
 
-    async def stop(self, run: Run, code: str, message: str, *, step: str, request_id: str = "") -> None:
+    async def _conclude(self, step: Decline | Stop | SayStale | SayOverdue, run: Run) -> None:
+        """Write what needs no call."""
+        now = self._clock()
+        match step:
+            case Decline():
+                await self._move(run, lambda trip: outcomes.declined(trip, step.reason, step.message))
+            case Stop():
+                await self.stop(run, step.code, step.message, step=CompleteOrder.__name__)
+            case SayStale():
+                await self._move(run, lambda trip: outcomes.stale(trip, now))
+            case SayOverdue():
+                await self._move(run, lambda trip: outcomes.overdue(trip, now))
+            case _:
+                assert_never(step)
+
+    async def stop(self, run: Run, code: str, message: str, *, step: str) -> None:
         """Leave the trip to a person, and say so."""
-        problem = Problem(code=code, message=message, request_id=request_id, step=step, since=self._clock())
+        problem = Problem(code=code, message=message, request_id="", step=step, since=self._clock())
         await self._move(run, lambda trip: outcomes.with_problem(trip, problem))
+
+    async def recall(self, run: Run) -> None:
+        """Find under which terms an order was opened, where a release that did not keep them has opened it."""
+        trip, opening = run.trip, run.trip.opening
+        if not trip.bodies or (opening is not None and opening.terms is not None):
+            return
+        if opening is None and trip.state is TripState.NOTED:
+            return  # its body was dropped
+        record = await self._storage.last_call(trip.trip_id, CallKind.CREATE)
+        if record is None:
+            return
+        opening = opening or Opening(risk_amount_fen=risk_amount_fen(trip, self._rules), start_time=None)
+        terms = self._payscores.terms_in(Call(CallKind.CREATE, record.method, record.path, record.body))
+        run.trip = replace(trip, opening=replace(opening, terms=terms))
 
     # --- Questions: nothing is stored before them ---
 
     async def _ask_service_state(self, run: Run) -> None:
-        started = _of(run.trip.started)
-        known = await self._known_service(started.openid) if run.trip.doubt is None else None
-        enabled = known.enabled if known is not None else await self._service_enabled(run, started.openid)
+        trip, started = run.trip, _of(run.trip.started)
+        if trip.doubt is None and await self._is_known_on(started.openid):
+            run.trip = outcomes.service_answered(trip, enabled=True, certain=True, now=self._clock())
+            return
+        enabled = await self._service_enabled(run, started.openid)
         if enabled is None:
             return
-        answered = outcomes.service_answered(run.trip, enabled=enabled, now=self._clock())
-        if answered.state is run.trip.state and answered.problem is None:
-            run.trip = answered  # known for this run; the next write comes with the create
+        if enabled and trip.doubt is not None:
+            self._payscores.not_permitted(trip.doubt.code)
+        certain, now = await self._is_certain(run.trip, CallKind.CREATE), self._clock()
+        if enabled and replace(trip, service_enabled=True) == outcomes.service_answered(
+            trip, enabled=True, certain=certain, now=now
+        ):
+            run.trip = replace(trip, service_enabled=True)  # known for this run; the next write comes with the create
             return
-        await self._move(run, lambda trip: outcomes.service_answered(trip, enabled=enabled, now=self._clock()))
+        await self._move(run, lambda trip: outcomes.service_answered(trip, enabled=enabled, certain=certain, now=now))
 
-    async def _known_service(self, openid: str) -> ServiceNote | None:
+    async def _is_known_on(self, openid: str) -> bool:
+        """Tell whether the service is known to be on. That it is off is never taken from memory: it would decline."""
         ttl = self._terms.service_state_ttl
         if not ttl:
-            return None
+            return False
         note = await self._storage.service_of(openid)
-        return note if note is not None and self._clock() - note.as_of <= ttl else None
+        return note is not None and note.enabled and self._clock() - note.as_of <= ttl
 
     async def _service_enabled(self, run: Run, openid: str) -> bool | None:
-        record = self._question(CallKind.USER_SERVICE_STATE)
+        """Ask under the present terms: it is about the passenger, and not about an order."""
+        record = journal.asking(Call(CallKind.USER_SERVICE_STATE, "GET", ""), self._clock())
         try:
-            enabled, answer = await self._payscore.service_enabled(openid)
+            enabled, answer = await self._payscores.current.service_enabled(openid)
         except WechatPayRejected as error:
-            await self._refused(run, record, AskServiceState, error)
+            await self._question_refused(run, record, AskServiceState, error)
             return None
-        except (WechatPayUnavailable, OutcomeUnknown) as error:
+        except MalformedMessage as error:
+            await self._question_odd(run, odd_answer(AskServiceState, "malformed_answer", str(error)))
+            return None
+        except _NOT_ANSWERED as error:
             await self._journal_failure(run, record, error)
             raise
         journal.remember(run.asked, journal.accepted(record, answer, self._clock()))
@@ -148,96 +218,162 @@ class Steps:
         return enabled
 
     async def _ask_order(self, run: Run) -> None:
-        record = self._question(CallKind.QUERY)
+        record = journal.asking(Call(CallKind.QUERY, "GET", ""), self._clock())
         try:
-            order, answer = await self._payscore.query(run.trip.out_order_no)
+            order, answer = await self._speaking(run.trip).query(run.trip.out_order_no)
         except WechatPayRejected as error:
             if error.refusal is not Refusal.ORDER_NOT_FOUND:
-                await self._refused(run, record, AskOrder, error)
+                await self._question_refused(run, record, AskOrder, error)
                 return
-            unknown = doubt(AskOrder, error, uncertain=False)
-            journal.remember(run.asked, journal.failed(record, error, CallOutcome.REFUSED, self._clock()))
-            await self._move(run, lambda trip: outcomes.not_found(trip, unknown, self._clock()))
+            journal.remember(run.asked, journal.failed(record, error, self._clock()))
+            await self._take_absence(run, doubt(AskOrder, error, uncertain=False))
             return
-        except (WechatPayUnavailable, OutcomeUnknown) as error:
+        except MalformedMessage as error:
+            await self._question_odd(run, odd_answer(AskOrder, "malformed_answer", str(error)))
+            return
+        except _NOT_ANSWERED as error:
             await self._journal_failure(run, record, error)
             raise
         journal.remember(run.asked, journal.accepted(record, answer, self._clock()))
         await self._take_word(run, order, answer)
 
+    async def _take_absence(self, run: Run, unknown: Doubt) -> None:
+        certain, now = await self._is_certain(run.trip, CallKind.CREATE), self._clock()
+        await self._move(run, lambda trip: outcomes.not_found(trip, unknown, now, certain=certain))
+
     async def _take_word(self, run: Run, order: Order, answer: Answer) -> None:
-        if not self._payscore.is_ours(order) or order.out_order_no != run.trip.out_order_no:
+        trip, request_id = run.trip, answer.request_id
+        if not self._speaking(trip).is_ours(order) or order.out_order_no != trip.out_order_no:
             message = "WeChat Pay answered with another order than ours"
-            await self.stop(run, "not_ours", message, step=AskOrder.__name__, request_id=answer.request_id)
+            await self._question_odd(run, odd_answer(AskOrder, "not_ours", message, request_id=request_id))
             return
-        if self._needs_ticket(run.trip) and order.phase is Phase.RUNNING and not order.finish_ticket:
-            raise OutcomeUnknown("a running order without finish_ticket", request_id=answer.request_id)
-        word = seen(order)
-        if run.trip.doubt is None and run.trip.state is TripState.OPEN and order.phase is Phase.RUNNING:
-            run.trip = outcomes.asked(run.trip, word, self._clock())  # the next write comes with the complete
+        if self._needs_ticket(trip) and order.phase is Phase.RUNNING and not order.finish_ticket:
+            message = "WeChat Pay shows a running order without finish_ticket"
+            await self._question_odd(run, odd_answer(AskOrder, "no_finish_ticket", message, request_id=request_id))
             return
-        await self._move(run, lambda trip: outcomes.asked(trip, word, self._clock()))
+        word, now = seen(order), self._clock()
+        certain = trip.doubt is not None and await self._is_certain(trip, IN_DOUBT[trip.doubt.step])
+        asked = outcomes.asked(trip, word, now, certain=certain)
+        if replace(trip, finish_ticket=asked.finish_ticket, opened_at=asked.opened_at) == asked:
+            run.trip = asked  # the next write comes with the complete
+            return
+        await self._hear(run, word, lambda trip: outcomes.asked(trip, word, now, certain=certain))
 
     def _needs_ticket(self, trip: Trip) -> bool:
-        return self._rules.needs_finish_ticket and trip.state is TripState.OPEN and trip.end_time is None
+        ticketed = self._rules.family_of(trip) in self._rules.ticketed
+        return ticketed and trip.state is TripState.OPEN and trip.end_time is None and trip.ended is not None
 
-    def _question(self, kind: CallKind) -> CallRecord:
-        return journal.prepared(Call(kind, "GET", ""), generation=0, at=self._clock())
+    async def _question_refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
+        journal.remember(run.asked, journal.failed(record, error, self._clock()))
+        await self._question_odd(run, doubt(step, error, uncertain=False))
 
-    # --- Calls with a body: stored before their first send ---
+    async def _question_odd(self, run: Run, odd: Doubt) -> None:
+        certain, now = await self._is_certain(run.trip, CallKind.CREATE), self._clock()
+        await self._move(run, lambda trip: outcomes.question_refused(trip, odd, now, certain=certain))
+
+    async def _is_certain(self, trip: Trip, kind: CallKind) -> bool:
+        """Tell whether no send of a call can have been accepted, by whichever worker it was made."""
+        record = await self._storage.last_call(trip.trip_id, kind) if trip.bodies else None
+        return record is None or record.is_surely_without_effect
+
+    def _speaking(self, trip: Trip) -> PayScore:
+        """Speak of a trip's order under the terms that it was opened under, if it was."""
+        refused_as_it_was = trip.doubt is not None and trip.doubt.refusal is Refusal.MISCONFIGURED
+        if trip.opening is None or (trip.state is TripState.NOTED and refused_as_it_was):
+            return self._payscores.current
+        return self._payscores.of(trip.opening.terms)
+
+    # --- Calls with a body: stored, and each send counted, before they are made ---
 
     async def _open_order(self, run: Run) -> None:
+        payscore = self._speaking(run.trip)
+        if run.trip.opening is not None and await self._is_outdated(run.trip, payscore):
+            await self._move(run, outcomes.outdated)
+            return
         prepared = run.trip.opening is not None
-        record = await (self._journaled(run, CallKind.CREATE) if prepared else self._prepare_create(run))
+        record = await (self._begin(run, CallKind.CREATE) if prepared else self._prepare_create(run))
         if record is None:
             return
         answer = await self._send(run, record, OpenOrder)
         if answer is None:
             return
-        order = self._payscore.read_created(answer.data)
-        word, now = seen(order), self._clock()
-        await self._move(
-            run, lambda trip: outcomes.see(trip, word, now), answered=journal.accepted(record, answer, now)
-        )
+        try:
+            order = payscore.read_created(answer.data)
+        except MalformedMessage as error:
+            await self._answered_oddly(run, record, answer, odd_answer(OpenOrder, "malformed_answer", str(error)))
+            return
+        if order.phase is Phase.UNKNOWN:
+            message = "WeChat Pay shows a state that no table knows"
+            await self._answered_oddly(run, record, answer, odd_answer(OpenOrder, "unknown_state", message))
+            return
+        now = self._clock()
+        self._accepted_at = now
+        self._payscores.permitted()
+        await self._hear(run, seen(order), answered=journal.accepted(record, answer, now))
+
+    async def _is_outdated(self, trip: Trip, payscore: PayScore) -> bool:
+        """Tell whether a create was refused under settings that have changed since."""
+        if payscore.terms == self._payscores.current.terms:
+            return False
+        record = await self._storage.last_call(trip.trip_id, CallKind.CREATE)
+        return record is not None and record.outcome is CallOutcome.REFUSED
 
     async def _prepare_create(self, run: Run) -> CallRecord | None:
         trip, started, now = run.trip, _of(run.trip.started), self._clock()
-        start_time = max(started.started_at, now + START_MARGIN) if self._terms.start_at_event else None
-        opening = Opening(risk_amount_fen=risk_amount_fen(trip, self._rules), start_time=start_time)
-        order = new_order(trip, started, opening, introduction=self._terms.introduction)
-        call = self._payscore.create(order)
+        payscore, is_plain = self._payscores.current, run.trip.rebuilds >= outcomes.MAX_REBUILDS
+        risk_fen = risk_amount_fen(trip, self._rules)
+        opening = Opening(
+            risk_amount_fen=min(risk_fen, self._rules.risk_amount_fen) if is_plain else risk_fen,
+            start_time=max(started.started_at, now + START_MARGIN) if self._terms.start_at_event else None,
+            terms=payscore.terms,
+        )
+        write = plain_order if is_plain else new_order
+        call = payscore.create(write(trip, started, opening, introduction=self._terms.introduction))
         return await self._prepare(run, call, lambda trip: outcomes.opening(trip, opening))
 
     async def _complete_order(self, run: Run) -> None:
+        payscore = self._speaking(run.trip)
         prepared = run.trip.end_time is not None
-        record = await (self._journaled(run, CallKind.COMPLETE) if prepared else self._prepare_complete(run))
+        record = await (self._begin(run, CallKind.COMPLETE) if prepared else self._prepare_complete(run, payscore))
         if record is None:
             return
         answer = await self._send(run, record, CompleteOrder)
         if answer is None:
             return
-        now = self._clock()
-        await self._move(
-            run, lambda trip: outcomes.completed(trip, now), answered=journal.accepted(record, answer, now)
-        )
+        word = OrderSeen(phase=OrderPhase.COLLECTING, total_fen=_of(run.trip.ended).total_fen)
+        await self._hear(run, word, answered=journal.accepted(record, answer, self._clock()))
 
-    async def _prepare_complete(self, run: Run) -> CallRecord | None:
+    async def _prepare_complete(self, run: Run, payscore: PayScore) -> CallRecord | None:
         trip, started, ended = run.trip, _of(run.trip.started), _of(run.trip.ended)
         end_time = end_time_for(trip, self._clock())
-        call = self._payscore.complete(completion(trip, started, ended, end_time=end_time))
+        if trip.rebuilds >= outcomes.MAX_REBUILDS:
+            call = payscore.complete(plain_completion(trip, ended, end_time=end_time))
+        else:
+            call = payscore.complete(completion(trip, started, ended, end_time=end_time))
         return await self._prepare(run, call, lambda trip: outcomes.completing(trip, end_time))
 
     async def _cancel_order(self, run: Run) -> None:
-        if await self._storage.last_call(run.trip.trip_id, CallKind.CANCEL) is not None:
-            record: CallRecord | None = await self._journaled(run, CallKind.CANCEL)
-        else:
-            call = self._payscore.cancel(out_order_no=run.trip.out_order_no, reason=cancel_reason(run.trip))
+        trip = run.trip
+        call = self._speaking(trip).cancel(out_order_no=trip.out_order_no, reason=cancel_reason(trip))
+        before = await self._storage.last_call(trip.trip_id, CallKind.CANCEL)
+        is_dropped = (
+            before is not None and trip.rebuilds and before.is_surely_without_effect and before.body != call.body
+        )
+        if before is None or is_dropped:
             record = await self._prepare(run, call, outcomes.cancelling)
+        else:
+            record = await self._begin(run, CallKind.CANCEL)
         if record is None:
             return
         answer = await self._send(run, record, CancelOrder)
         if answer is not None:
-            await self._move(run, outcomes.order_cancelled, answered=journal.accepted(record, answer, self._clock()))
+            now = self._clock()
+            await self._hear(
+                run,
+                None,
+                lambda trip: outcomes.order_cancelled(trip, now),
+                answered=journal.accepted(record, answer, now),
+            )
 
     async def _prepare(self, run: Run, call: Call, mark: Change) -> CallRecord | None:
         """Store the bytes, and with them the mark on the trip that they may be on their way (design 3.1).
@@ -253,46 +389,80 @@ class Steps:
         run.asked.clear()
         return record
 
-    async def _journaled(self, run: Run, kind: CallKind) -> CallRecord:
-        """Load the bytes that may have been sent before: until WeChat says otherwise, they were."""
-        record = _of(await self._storage.last_call(run.trip.trip_id, kind))
-        return replace(record, uncertain=record.uncertain or record.outcome is not CallOutcome.REFUSED)
+    async def _begin(self, run: Run, kind: CallKind) -> CallRecord:
+        """Load bytes that were stored, and count that they are sent once more."""
+        return _of(await self._storage.begin_send(run.trip.trip_id, kind))
 
     async def _send(self, run: Run, record: CallRecord, step: type) -> Answer | None:
-        """Send journaled bytes; None: WeChat refused, and the trip has taken note of it."""
+        """Send journaled bytes; None: that was no yes to this order, and the trip has taken note of it."""
+        payscore = self._speaking(run.trip)
         call = Call(CallKind(record.kind), record.method, record.path, record.body)
         try:
-            return await self._payscore.send(call)
+            answer = await payscore.send(call)
         except WechatPayRejected as error:
             await self._refused(run, record, step, error)
             return None
-        except (WechatPayUnavailable, OutcomeUnknown) as error:
+        except _NOT_ANSWERED as error:
             await self._journal_failure(run, record, error)
             raise
+        if wrong := payscore.contradiction(answer.data, run.trip.out_order_no):
+            message = f"WeChat Pay answered with another {wrong} than ours"
+            await self._answered_oddly(run, record, answer, odd_answer(step, "not_ours", message))
+            return None
+        return answer
 
     async def _refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
-        refusal = doubt(step, error, uncertain=record.uncertain or error.attempts > 1)
-        failed = journal.failed(record, error, CallOutcome.REFUSED, self._clock())
-        await self._move(run, lambda trip: outcomes.refused(trip, refusal, self._clock()), answered=failed)
+        now = self._clock()
+        refusal = doubt(step, error, uncertain=error.unsure or record.begun - record.definite > 1)
+        others_pass = self._accepted_at is not None and now - self._accepted_at < OTHERS_PASS
+        await self._move(
+            run,
+            lambda trip: outcomes.refused(trip, refusal, now, others_pass=others_pass),
+            answered=journal.failed(record, error, now),
+        )
 
-    async def _journal_failure(
-        self, run: Run, record: CallRecord, error: WechatPayUnavailable | OutcomeUnknown
-    ) -> None:
-        if not error.attempts:
-            return  # the call was not made
-        unknown = isinstance(error, OutcomeUnknown) or record.uncertain
-        outcome = CallOutcome.UNKNOWN if unknown else record.outcome
-        await self._storage.journal(run.trip, journal.failed(record, error, outcome, self._clock()))
+    async def _answered_oddly(self, run: Run, record: CallRecord, answer: Answer, odd: Doubt) -> None:
+        """Take a signed answer that is about something else, or says nothing: what became of our call is unknown."""
+        unknown = OutcomeUnknown(
+            odd.message, status=answer.status, request_id=answer.request_id, attempts=answer.attempts, unsure=True
+        )
+        now = self._clock()
+        await self._move(
+            run, lambda trip: outcomes.refused(trip, odd, now), answered=journal.failed(record, unknown, now)
+        )
+
+    async def _journal_failure(self, run: Run, record: CallRecord, error: WechatPayError) -> None:
+        if error.attempts or record.begun:  # of a question that was not asked, there is nothing to say
+            await self._storage.journal(run.trip, journal.failed(record, error, self._clock()))
 
     # --- Writing ---
 
     async def _move(self, run: Run, change: Change, *, answered: CallRecord | None = None) -> None:
         """Write what became of a step, on the newest row, unless another worker has taken the trip elsewhere."""
-        calls = [*run.asked.values()] if answered is None else [answered, *run.asked.values()]
         state = run.trip.state
-        run.trip = await self._books.change(
-            run.trip, lambda trip: change(trip) if trip.state is state and trip.problem is None else trip, calls=calls
+        await self._write(
+            run, lambda trip: change(trip) if trip.state is state and trip.problem is None else trip, answered
         )
+
+    async def _hear(
+        self, run: Run, word: OrderSeen | None, change: Change | None = None, *, answered: CallRecord | None = None
+    ) -> None:
+        """Write what WeChat Pay signed, wherever another worker has taken the trip: an acceptance is never dropped.
+
+        `change`: what follows where the trip stands as we knew it; else, or without a `word`, what always follows.
+        """
+        state, now = run.trip.state, self._clock()
+
+        def heard(trip: Trip) -> Trip:
+            if change is not None and (word is None or (trip.state is state and trip.problem is None)):
+                return change(trip)
+            return outcomes.see(trip, _of(word), now)
+
+        await self._write(run, heard, answered)
+
+    async def _write(self, run: Run, change: Change, answered: CallRecord | None) -> None:
+        calls = [*run.asked.values()] if answered is None else [answered, *run.asked.values()]
+        run.trip = await self._books.change(run.trip, change, calls=calls)
         run.asked.clear()
 
 

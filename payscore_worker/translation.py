@@ -1,11 +1,28 @@
 """The words of one side in those of the next: events, facts, orders, refusals."""
 
 from datetime import datetime
+from typing import Final
 
-from payscore_worker.errors import WechatPayRejected
+from payscore_worker.errors import Refusal, WechatPayRejected
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
-from payscore_worker.trip import Cancelled, Discount, Doubt, Ended, Fee, Opening, OrderPhase, OrderSeen, Started, Trip
+from payscore_worker.trip import (
+    Cancelled,
+    DeclineReason,
+    Discount,
+    Doubt,
+    Ended,
+    Fee,
+    Opening,
+    OrderPhase,
+    OrderSeen,
+    Started,
+    Trip,
+)
 from payscore_worker.wechatpay import Completion, DiscountItem, FeeItem, NewOrder, Order
+
+PLAIN_FEE: Final = "行程费用"
+PLAIN_DISCOUNT: Final = "优惠"
+PLAIN_REASON: Final = "行程取消"
 
 
 def started_of(event: TripStarted) -> Started:
@@ -59,6 +76,30 @@ def new_order(trip: Trip, started: Started, opening: Opening, *, introduction: s
     )
 
 
+def plain_order(trip: Trip, started: Started, opening: Opening, *, introduction: str) -> NewOrder:
+    """Ask for the trip's order without a word that need not be said: some word was refused, and nobody tells which."""
+    return NewOrder(
+        out_order_no=trip.out_order_no,
+        openid=started.openid,
+        introduction=introduction,
+        risk_amount_fen=opening.risk_amount_fen,
+        start_time=opening.start_time,
+    )
+
+
+def plain_completion(trip: Trip, ended: Ended, *, end_time: datetime) -> Completion:
+    """Tell the trip's fare in one item, without a word that need not be said."""
+    discount_fen = sum(item.amount_fen for item in ended.discounts)
+    return Completion(
+        out_order_no=trip.out_order_no,
+        fees=(FeeItem(name=PLAIN_FEE, amount_fen=sum(fee.amount_fen for fee in ended.fees)),),
+        discounts=(DiscountItem(name=PLAIN_DISCOUNT, amount_fen=discount_fen),) if discount_fen else (),
+        total_fen=ended.total_fen,
+        end_time=end_time,
+        finish_ticket=trip.finish_ticket or None,
+    )
+
+
 def completion(trip: Trip, started: Started, ended: Ended, *, end_time: datetime) -> Completion:
     """Tell the trip's fare."""
     return Completion(
@@ -81,9 +122,13 @@ def completion(trip: Trip, started: Started, ended: Ended, *, end_time: datetime
 
 
 def cancel_reason(trip: Trip) -> str:
-    """Say why the order is cancelled; the passenger sees it."""
+    """Say why the order is cancelled; the passenger sees it. A reason that was refused is not said again."""
+    if trip.rebuilds:
+        return PLAIN_REASON
     if trip.cancelled is not None:
         return trip.cancelled.reason
+    if trip.declined is not None and trip.declined.reason is not DeclineReason.AMOUNT_OVER_LIMIT:
+        return "本次行程请用其他方式支付"
     return "车费超出可用额度，请用其他方式支付"
 
 
@@ -95,7 +140,7 @@ def seen(order: Order) -> OrderSeen:
         total_fen=order.total_fen,
         paid_fen=order.paid_fen,
         paid_at=order.paid_at,
-        transaction_id=order.transaction_id or "",
+        transaction_ids=order.transaction_ids,
         started_at=order.started_at,
         finish_ticket=order.finish_ticket or "",
     )
@@ -110,4 +155,16 @@ def doubt(step: type, error: WechatPayRejected, *, uncertain: bool) -> Doubt:
         message=error.message,
         request_id=error.request_id,
         uncertain=uncertain,
+    )
+
+
+def odd_answer(step: type, code: str, message: str, *, request_id: str = "") -> Doubt:
+    """Have a doubt about a signed answer that cannot be what it should be: another order's, or not to be read."""
+    return Doubt(
+        step=step.__name__,
+        refusal=Refusal.UNCLEAR,
+        code=code,
+        message=message,
+        request_id=request_id,
+        uncertain=True,
     )

@@ -21,6 +21,13 @@ MAX_OUT_ORDER_NO: Final = 32
 IN_HAND: Final = timedelta(minutes=1)
 """How long whoever moves a trip has it to itself; then the reconciler takes it up."""
 
+LATE_LOOK: Final = timedelta(minutes=15)
+"""When an end that no signed word of the order stands behind is looked at once more: by then no send of its create can
+be on its way any longer (three tries of thirty seconds on each of two hosts)."""
+
+LONGEST_WAIT_TO_COMPLETE: Final = timedelta(hours=1)
+"""An ended trip that cannot be completed for longer than this has a start that is a slip of the pen."""
+
 
 class TripState(StrEnum):
     """Where a trip stands (design 2)."""
@@ -34,6 +41,10 @@ class TripState(StrEnum):
 
 
 TERMINAL: Final = frozenset({TripState.PAID, TripState.DECLINED, TripState.CANCELLED})
+
+
+COMPLETED_ELSEWHERE: Final = "completed_elsewhere"
+"""The problem of an order that was completed, and not by us."""
 
 
 class OrderPhase(StrEnum):
@@ -126,12 +137,24 @@ class OrderSeen:
     total_fen: int | None = None
     paid_fen: int | None = None
     paid_at: datetime | None = None
-    transaction_id: str = ""
+    transaction_ids: tuple[str, ...] = ()
+    """One for each debit, in no order that means anything (reference payscore-api F.5 i)."""
     started_at: datetime | None = None
     finish_ticket: str = field(default="", repr=False)
 
 
 # --- What became of them ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTerms:
+    """Under which terms an order is opened; it is spoken of under these for as long as it lives."""
+
+    family: str
+    mchid: str
+    appid: str
+    service_id: str
+    notify_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +164,8 @@ class Opening:
     risk_amount_fen: int
     start_time: datetime | None
     """None: WeChat takes the moment of acceptance (OnAccept)."""
+    terms: OrderTerms | None = None
+    """None on the row of a release that did not keep them; the journaled create tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +174,13 @@ class Payment:
 
     paid_fen: int
     paid_at: datetime
-    transaction_id: str = ""
+    transaction_ids: tuple[str, ...] = ()
+    """One for each debit; none where nothing was collected, or not through WeChat Pay."""
+
+    @property
+    def transaction_id(self) -> str:
+        """The debit to name where one is named; empty without any."""
+        return self.transaction_ids[-1] if self.transaction_ids else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +201,41 @@ class Doubt:
     message: str
     request_id: str
     uncertain: bool
-    """An attempt with the same bytes has an unknown outcome; they stay binding (reference payscore-api B.10)."""
+    """When it was refused, a send of the same bytes had an unknown outcome; the journal knows how it is now."""
     ask_after: datetime | None = None
+    service_off: bool = False
+    """WeChat has said meanwhile, signed, that the passenger has not enabled the service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """A question that was refused, or answered with what cannot be: it is asked again (payscore-api F.5 d, e)."""
+
+    step: str
+    code: str
+    message: str
+    request_id: str
+    since: datetime
+    count: int
+    ask_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A trip that is over is looked at once more: its end rests on no signed word of the order."""
+
+    at: datetime
+    alive: bool = False
+    """The order runs at WeChat, and is to be cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenOff:
+    """A person decided that the money will not come."""
+
+    total_fen: int
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +273,20 @@ class Trip:
 
     doubt: Doubt | None = None
     refusals: int = 0
+    missed_at: datetime | None = None
+    """When WeChat first knew no such order, on our question; one such answer alone proves nothing (F.5 c)."""
+    unanswered: Unanswered | None = None
     bodies: int = 0
     """How many request bodies were built for this trip; the next one is a new generation in the journal."""
+    rebuilds: int = 0
+    """How many bodies of the present call were dropped because every send of them was refused."""
     problem: Problem | None = None
+    problem_told: str = ""
+    """The last problem that was announced, by code and step; the same one again is not."""
+    look: Look | None = None
+    accepted_fen: int | None = None
+    """What WeChat charges, where a person took it for what was owed."""
+    written_off: WrittenOff | None = None
     polls: int = 0
     asked_at: datetime | None = None
     stale_since: datetime | None = None
@@ -264,6 +339,8 @@ def note_ended(trip: Trip, fact: Ended) -> Trip:
         raise ConflictingFact(f"trip.ended says otherwise than before in {_differences(trip.ended, fact)}")
     if trip.cancelled is not None:
         raise ConflictingFact("trip.ended for a trip that was cancelled")
+    if trip.problem is not None and trip.problem.code == COMPLETED_ELSEWHERE and trip.state not in TERMINAL:
+        return replace(trip, ended=fact, problem=None)  # now its fare can be compared with what WeChat shows
     return replace(trip, ended=fact)
 
 
@@ -287,6 +364,20 @@ def note_cancelled(trip: Trip, fact: Cancelled) -> Trip:
     return noted
 
 
+def owed_fen(trip: Trip) -> int:
+    """Say what is owed: the fare, or what a person took for it.
+
+    Raises:
+        IllegalTransition: nothing is owed before the trip ends.
+
+    """
+    if trip.accepted_fen is not None:
+        return trip.accepted_fen
+    if trip.ended is None:
+        raise IllegalTransition("nothing is owed for a trip that has not ended")
+    return trip.ended.total_fen
+
+
 def _differences(noted: object, told: object) -> str:
     names: tuple[str, ...] = noted.__dataclass_fields__.keys()  # type: ignore[attr-defined]
     return ", ".join(name for name in names if getattr(noted, name) != getattr(told, name))
@@ -297,16 +388,24 @@ def _differences(noted: object, told: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the API family and the settings decide for every trip."""
+    """What the API families and the settings decide for every trip."""
 
-    needs_finish_ticket: bool
-    capped_by_risk_amount: bool
-    """The total may not exceed the risk amount (reference payscore-api 0.8: legacy)."""
+    family: str
+    """The family in which new orders are opened."""
+    ticketed: frozenset[str]
+    """The families that complete an order with a ticket (reference payscore-api A.4)."""
+    capped: frozenset[str]
+    """The families in which the total may not exceed the risk amount (reference payscore-api 0.8)."""
     risk_amount_fen: int
     """For a trip that names none."""
     poll_delays: tuple[timedelta, ...]
     stale_after: timedelta
     overdue_after: timedelta
+
+    def family_of(self, trip: Trip) -> str:
+        """Name the family that a trip's order is in, or would be opened in."""
+        terms = None if trip.opening is None else trip.opening.terms
+        return self.family if terms is None else terms.family
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +449,14 @@ class Decline:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """Leave the trip to a person."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class SayStale:
     """Announce that the other half of the trip is missing for too long."""
 
@@ -359,13 +466,28 @@ class SayOverdue:
     """Announce that the money is out for too long."""
 
 
-Step = Rest | AskServiceState | OpenOrder | AskOrder | CompleteOrder | CancelOrder | Decline | SayStale | SayOverdue
+Step = (
+    Rest | AskServiceState | OpenOrder | AskOrder | CompleteOrder | CancelOrder | Decline | Stop | SayStale | SayOverdue
+)
 
 
 def next_step(trip: Trip, now: datetime, rules: Rules) -> Step:
     """What this trip needs now, decided from its row alone."""
     if trip.problem is not None:
         return Rest()
+    step = _next(trip, now, rules)
+    if isinstance(step, AskOrder | AskServiceState) and trip.unanswered is not None and now < trip.unanswered.ask_after:
+        return Rest(trip.unanswered.ask_after)
+    return step
+
+
+def due_at(trip: Trip, now: datetime, rules: Rules) -> datetime | None:
+    """When the reconciler must look at this trip: in time for its next step, or if whoever has it in hand fails."""
+    step = next_step(trip, now, rules)
+    return step.until if isinstance(step, Rest) else now + IN_HAND
+
+
+def _next(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.doubt is not None:
         return _resolve_doubt(trip.doubt, now)
     match trip.state:
@@ -376,30 +498,33 @@ def next_step(trip: Trip, now: datetime, rules: Rules) -> Step:
         case TripState.COMPLETED:
             return _next_when_completed(trip, now, rules)
         case TripState.PAID | TripState.DECLINED | TripState.CANCELLED:
-            return Rest()
+            return _look_again(trip.look, now)
         case _:
             assert_never(trip.state)
-
-
-def due_at(trip: Trip, now: datetime, rules: Rules) -> datetime | None:
-    """When the reconciler must look at this trip: in time for its next step, or if whoever has it in hand fails."""
-    step = next_step(trip, now, rules)
-    return step.until if isinstance(step, Rest) else now + IN_HAND
 
 
 def _resolve_doubt(doubt: Doubt, now: datetime) -> Step:
     if doubt.ask_after is not None and now < doubt.ask_after:
         return Rest(doubt.ask_after)
-    if doubt.refusal is Refusal.NOT_PERMITTED:
+    if doubt.refusal is Refusal.NOT_PERMITTED and doubt.step == OpenOrder.__name__ and not doubt.service_off:
         return AskServiceState()  # NO_AUTH names no cause: the passenger's choice, or our configuration
     return AskOrder()
+
+
+def _look_again(look: Look | None, now: datetime) -> Step:
+    if look is None:
+        return Rest()
+    if look.alive:
+        return CancelOrder()
+    return AskOrder() if now >= look.at else Rest(look.at)
 
 
 def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.started is None:
         return _wait_for_the_other_half(trip, trip.noted_at, now, rules)
     if trip.opening is not None:
-        return OpenOrder()  # it may stand at WeChat already; the same bytes tell
+        # It may stand at WeChat already: the same bytes tell. For a trip that was cancelled meanwhile, a question does.
+        return OpenOrder() if trip.cancelled is None else AskOrder()
     if over_limit(trip, rules):
         return Decline(DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount")
     if not trip.service_enabled:
@@ -417,9 +542,11 @@ def _next_when_open(trip: Trip, now: datetime, rules: Rules) -> Step:
     if over_limit(trip, rules):
         return CancelOrder()
     earliest = earliest_completion(trip)
+    if earliest - now > LONGEST_WAIT_TO_COMPLETE:
+        return Stop("start_in_future", f"the service began for WeChat Pay at {service_start(trip).isoformat()}")
     if now < earliest:
         return Rest(earliest)
-    if rules.needs_finish_ticket and not trip.finish_ticket:
+    if rules.family_of(trip) in rules.ticketed and not trip.finish_ticket:
         return AskOrder()
     return CompleteOrder()
 
@@ -432,6 +559,8 @@ def _next_when_completed(trip: Trip, now: datetime, rules: Rules) -> Step:
         return SayOverdue()
     delay = rules.poll_delays[min(trip.polls, len(rules.poll_delays) - 1)]
     poll_at = (trip.asked_at or trip.completed_at) + delay
+    if trip.unanswered is not None:
+        poll_at = trip.unanswered.ask_after
     if now >= poll_at:
         return AskOrder()
     return Rest(poll_at if trip.overdue_since is not None else min(poll_at, overdue_at))
@@ -455,7 +584,7 @@ def risk_amount_fen(trip: Trip, rules: Rules) -> int:
 
 def over_limit(trip: Trip, rules: Rules) -> bool:
     """Tell whether the fare is above what the order may take."""
-    if not rules.capped_by_risk_amount or trip.ended is None:
+    if trip.ended is None or rules.family_of(trip) not in rules.capped:
         return False
     return trip.ended.total_fen > risk_amount_fen(trip, rules)
 

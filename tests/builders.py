@@ -30,14 +30,15 @@ NOW: Final = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)
 
 PAYAFTER: Final = Rules(
-    needs_finish_ticket=True,
-    capped_by_risk_amount=True,
+    family="payafter",
+    ticketed=frozenset({"payafter"}),
+    capped=frozenset({"payafter"}),
     risk_amount_fen=20_000,
     poll_delays=(timedelta(seconds=5), timedelta(seconds=30), timedelta(days=1)),
     stale_after=timedelta(days=1),
     overdue_after=timedelta(days=3),
 )
-SERVICEORDER: Final = replace(PAYAFTER, needs_finish_ticket=False, capped_by_risk_amount=False)
+SERVICEORDER: Final = replace(PAYAFTER, family="serviceorder")
 
 
 def a_start(**changes: Any) -> Started:
@@ -64,7 +65,7 @@ def an_order(phase: OrderPhase = OrderPhase.RUNNING, **changes: Any) -> OrderSee
     if phase in (OrderPhase.COLLECTING, OrderPhase.DONE):
         order = replace(order, total_fen=3_200)
     if phase is OrderPhase.DONE:
-        order = replace(order, paid_fen=3_200, paid_at=NOW, transaction_id="4200001")
+        order = replace(order, paid_fen=3_200, paid_at=NOW, transaction_ids=("4200001",))
     return replace(order, **changes)
 
 
@@ -126,7 +127,7 @@ SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     "declined": lambda: outcomes.declined(
         note_started(a_trip(), a_start()), DeclineReason.RISK_REFUSED, "综合评估未通过"
     ),
-    "cancelled": lambda: outcomes.order_cancelled(note_cancelled(_open(), a_cancellation())),
+    "cancelled": lambda: outcomes.order_cancelled(note_cancelled(_open(), a_cancellation()), NOW),
     "with a problem": _problem,
 }
 """Every situation that the state table decides about."""

@@ -57,5 +57,5 @@ async def _audit(environment: Environment, sample: int) -> list[Finding]:
             rows = await reports.sample(sample)
             wechatpay = make_wechatpay(environment.read(MerchantSettings))
             async with aclosing(wechatpay.client):
-                findings.append(await audit_wechatpay(rows, wechatpay.payscore))
+                findings.append(await audit_wechatpay(rows, wechatpay.payscores))
     return findings

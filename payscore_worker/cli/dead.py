@@ -46,7 +46,7 @@ from payscore_worker.storage import Storage
 from payscore_worker.storage.actions import Action, Actions, Done
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.trip import Trip
-from payscore_worker.wechatpay import PayScore
+from payscore_worker.wechatpay import PayScores
 
 GROUP_COLUMNS: Final = ("group", "count", "oldest", "newest", "reason")
 LETTER_COLUMNS: Final = ("id", "trip_id", "attempts", "first_failed_at", "reason")
@@ -316,10 +316,10 @@ async def _judge(environment: Environment) -> AsyncIterator[Judge]:
         try:
             wechatpay = make_wechatpay(environment.read(MerchantSettings))
         except SettingsError as error:
-            yield _make_judge(storage=storage, payscore=str(error), prefix=orders.out_order_no_prefix)
+            yield _make_judge(storage=storage, payscores=str(error), prefix=orders.out_order_no_prefix)
             return
         async with aclosing(wechatpay.client):
-            yield _make_judge(storage=storage, payscore=wechatpay.payscore, prefix=orders.out_order_no_prefix)
+            yield _make_judge(storage=storage, payscores=wechatpay.payscores, prefix=orders.out_order_no_prefix)
 
 
 def _check_database(database_url: str) -> None:
@@ -329,9 +329,9 @@ def _check_database(database_url: str) -> None:
         raise StorageUnavailable(f"there is no database {url.database!r} to ask about the trips")
 
 
-def _make_judge(*, storage: Storage, payscore: PayScore | str, prefix: str) -> Judge:
+def _make_judge(*, storage: Storage, payscores: PayScores | str, prefix: str) -> Judge:
     queues = {one.queue: one.events for one in CONSUMERS}
-    return Judge(storage=storage, payscore=payscore, queues=queues, out_order_no_prefix=prefix, clock=now)
+    return Judge(storage=storage, payscores=payscores, queues=queues, out_order_no_prefix=prefix, clock=now)
 
 
 # --- As JSON ---
@@ -404,5 +404,5 @@ def _word(word: Word | None) -> dict[str, Any]:
         "total_fen": order.total_fen,
         "paid_fen": order.paid_fen,
         "paid_at": order.paid_at,
-        "transaction_id": order.transaction_id,
+        "transaction_ids": list(order.transaction_ids),
     }

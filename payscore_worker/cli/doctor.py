@@ -175,7 +175,7 @@ async def _signed_call(wechatpay: WechatPay) -> Check:
     """Ask for an order that nobody made: whoever says so has believed our signature and knows our ids."""
     name = "signed call"
     try:
-        await wechatpay.payscore.query(f"doctor-{uuid4().hex[:16]}")
+        await wechatpay.payscores.current.query(f"doctor-{uuid4().hex[:16]}")
     except WechatPayRejected as error:
         if error.refusal is Refusal.ORDER_NOT_FOUND:
             return Check(name=name, ok=True, detail="signature, mchid, appid and service_id are known")

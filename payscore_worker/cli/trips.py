@@ -161,7 +161,7 @@ async def _acted(environment: Environment, trip_id: str, action: Callable[[Settl
     wechatpay = make_wechatpay(environment.read(MerchantSettings))
     orders = environment.read(OrderSettings)
     async with database(environment) as storage, aclosing(wechatpay.client):
-        settlement = make_settlement(storage=storage, payscore=wechatpay.payscore, orders=orders)
+        settlement = make_settlement(storage=storage, payscores=wechatpay.payscores, orders=orders)
         if await storage.load(trip_id) is None:
             return None
         await action(settlement)

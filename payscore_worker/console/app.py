@@ -45,7 +45,7 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
     def make_judge() -> Judge:
         return Judge(
             storage=plan.storage,
-            payscore=plan.payscore,
+            payscores=plan.payscores,
             queues=plan.queues,
             out_order_no_prefix=plan.out_order_no_prefix,
             clock=plan.clock,

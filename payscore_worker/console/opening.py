@@ -17,7 +17,7 @@ from payscore_worker.console.guard import ROOT
 from payscore_worker.events import EventIn
 from payscore_worker.messaging.topology import Topology
 from payscore_worker.storage import Storage
-from payscore_worker.wechatpay import Breaker, PayScore
+from payscore_worker.wechatpay import Breaker, PayScores
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class Plan:
     """The event types that each queue carries."""
     out_order_no_prefix: str
     storage: Storage
-    payscore: PayScore
+    payscores: PayScores
     breaker: Breaker
     is_linked: Callable[[], bool]
     """Whether the worker can publish."""

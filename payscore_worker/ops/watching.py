@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from payscore_worker import metrics, version
+from payscore_worker.errors import FailureClass
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.messaging.topology import QUEUES, Topology, duration_text
@@ -21,7 +22,6 @@ from payscore_worker.ops.queues import QueueLook
 from payscore_worker.tally import OWN_CODES
 from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import Breaker, CallKind, VerificationKeys, WechatPayClient
-from payscore_worker.wechatpay.breaker import FailureClass
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -56,7 +56,11 @@ class ArchivedTrip:
             out_order_no=row["out_order_no"],
             state=TripState(row["state"]),
             noted_at=row["noted_at"],
-            payment=Payment(paid_fen=row["paid_fen"], paid_at=row["paid_at"], transaction_id=row["transaction_id"])
+            payment=Payment(
+                paid_fen=row["paid_fen"],
+                paid_at=row["paid_at"],
+                transaction_ids=tuple(filter(None, (row["transaction_id"],))),
+            )
             if paid
             else None,
             facts=bytes(row["facts"]),

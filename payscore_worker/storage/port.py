@@ -26,7 +26,8 @@ class CallOutcome(StrEnum):
 class CallRecord:
     """One WeChat Pay call of a trip, as the journal keeps it.
 
-    Writing it again under the same kind and generation adds its attempts and takes its answer; the bytes stay.
+    Writing it again under the same kind and generation adds its attempts and sends, and takes its answer; the bytes
+    stay, and so does an acceptance: no later refusal overwrites it.
     """
 
     kind: str
@@ -42,6 +43,19 @@ class CallRecord:
     request_id: str = ""
     uncertain: bool = False
     """Some attempt has an unknown outcome."""
+    begun: int = 0
+    """Sends that were counted before they were made, by whichever worker; -1 on the row of a release without it."""
+    definite: int = 0
+    """Sends of these that were surely not accepted: refused, or never made."""
+
+    @property
+    def is_surely_without_effect(self) -> bool:
+        """Whether no send of these bytes can have been accepted."""
+        if self.outcome is CallOutcome.ACCEPTED:
+            return False
+        if self.begun < 0:
+            return self.outcome is CallOutcome.REFUSED and not self.uncertain
+        return self.definite >= self.begun
 
 
 class Direction(StrEnum):
@@ -118,6 +132,12 @@ class Storage(Protocol):
 
     async def journal(self, trip: Trip, call: CallRecord) -> None:
         """Write a call of a trip that does not move."""
+
+    async def begin_send(self, trip_id: str, kind: str) -> CallRecord | None:
+        """Count one more send of the newest generation of a journaled call, before it is made; returns the call."""
+
+    async def note_event(self, trip_id: str, event: EventRecord) -> None:
+        """Note an event that moves nothing; the same one again is noted once."""
 
     async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
         """Load the newest generation of a journaled call."""

@@ -17,8 +17,10 @@ from payscore_worker.storage.rows import TRIP_COLUMNS, trip_from_row, trip_row
 from payscore_worker.storage.statements import (
     ARCHIVED,
     ARCHIVED_BY_ORDER,
+    BEGIN_SEND,
     INSERT_TRIP,
     LAST_CALL,
+    NOTE_EVENT,
     NOTE_SERVICE,
     RESCHEDULE,
     SCHEMA_REVISION,
@@ -104,12 +106,19 @@ class PostgresStorage:
         async with self._connection() as connection:
             await connection.execute(_JOURNAL, trip.trip_id, *_call_columns([call]))
 
+    async def begin_send(self, trip_id: str, kind: str) -> CallRecord | None:
+        async with self._connection() as connection:
+            return _call(await connection.fetchrow(BEGIN_SEND, trip_id, kind))
+
+    async def note_event(self, trip_id: str, event: EventRecord) -> None:
+        async with self._connection() as connection:
+            await connection.execute(
+                NOTE_EVENT, trip_id, event.event_id, event.direction.value, event.type, event.at, event.body
+            )
+
     async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
         async with self._connection() as connection:
-            row = await connection.fetchrow(LAST_CALL, trip_id, kind)
-        if row is None:
-            return None
-        return CallRecord(**{**row, "outcome": CallOutcome(row["outcome"])})
+            return _call(await connection.fetchrow(LAST_CALL, trip_id, kind))
 
     async def service_of(self, openid: str) -> ServiceNote | None:
         async with self._connection() as connection:
@@ -173,6 +182,10 @@ class PostgresStorage:
             raise StorageUnavailable(f"PostgreSQL: {error!r}") from error
 
 
+def _call(row: asyncpg.Record | None) -> CallRecord | None:
+    return None if row is None else CallRecord(**{**row, "outcome": CallOutcome(row["outcome"])})
+
+
 async def _nothing_to_reset(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Spare the round trip that resets a connection: we change nothing of a session."""
 
@@ -205,6 +218,8 @@ _CALL_COLUMNS: Final = {
     "request_id": "text",
     "outcome": "text",
     "uncertain": "bool",
+    "begun": "int",
+    "definite": "int",
     "at": "timestamptz",
 }
 
@@ -244,11 +259,11 @@ def _arrays(columns: dict[str, str], first: int) -> str:
 
 _UPSERT_CALLS: Final = f"""
     INSERT INTO wechatpay_call AS stored (trip_id, kind, generation, method, path, body, attempts, status, code,
-        request_id, outcome, uncertain, prepared_at, answered_at)
+        request_id, outcome, uncertain, begun, definite, prepared_at, answered_at)
     SELECT saved.trip_id, c.kind, c.generation, c.method, c.path, c.body, c.attempts, c.status, c.code,
-        c.request_id, c.outcome, c.uncertain, c.at, CASE WHEN c.attempts > 0 THEN c.at END
+        c.request_id, c.outcome, c.uncertain, c.begun, c.definite, c.at, CASE WHEN c.attempts > 0 THEN c.at END
     FROM saved, unnest({{arrays}}) AS c (kind, generation, method, path, body, attempts, status, code, request_id,
-        outcome, uncertain, at)
+        outcome, uncertain, begun, definite, at)
     {TAKE_THE_ANSWER}
 """
 

@@ -11,12 +11,16 @@ from payscore_worker.trip import (
     DeclineReason,
     Doubt,
     Ended,
+    Look,
     Opening,
+    OrderTerms,
     Payment,
     Problem,
     Started,
     Trip,
     TripState,
+    Unanswered,
+    WrittenOff,
 )
 
 _T = TypeVar("_T")
@@ -53,6 +57,16 @@ TRIP_COLUMNS: Final = (
     "refusals",
     "bodies",
     "problem",
+    "problem_told",
+    "terms",
+    "missed_at",
+    "unanswered",
+    "rebuilds",
+    "look_at",
+    "order_alive",
+    "accepted_fen",
+    "transaction_ids",
+    "written_off",
     "polls",
     "asked_at",
     "stale_since",
@@ -91,6 +105,16 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         trip.refusals,
         trip.bodies,
         _json(trip.problem),
+        trip.problem_told or None,
+        _json(trip.opening.terms) if trip.opening else None,
+        trip.missed_at,
+        _json(trip.unanswered),
+        trip.rebuilds or None,
+        trip.look.at if trip.look else None,
+        trip.look.alive if trip.look else None,
+        trip.accepted_fen,
+        _json(trip.payment.transaction_ids) if trip.payment else None,
+        _json(trip.written_off),
         trip.polls,
         trip.asked_at,
         trip.stale_since,
@@ -122,6 +146,13 @@ def trip_from_row(row: Row) -> Trip:
         refusals=row["refusals"],
         bodies=row["bodies"],
         problem=_from_json(row["problem"], _problem),
+        problem_told=row["problem_told"] or "",
+        missed_at=row["missed_at"],
+        unanswered=_from_json(row["unanswered"], _unanswered),
+        rebuilds=row["rebuilds"] or 0,
+        look=_look(row),
+        accepted_fen=row["accepted_fen"],
+        written_off=_from_json(row["written_off"], _written_off),
         polls=row["polls"],
         asked_at=row["asked_at"],
         stale_since=row["stale_since"],
@@ -130,16 +161,30 @@ def trip_from_row(row: Row) -> Trip:
     )
 
 
+def terms_from_json(text: str | None) -> OrderTerms | None:
+    """Read under which terms an order was opened."""
+    return _from_json(text, _terms)
+
+
 def _opening(row: Row) -> Opening | None:
     if row["risk_amount_fen"] is None:
         return None
-    return Opening(risk_amount_fen=row["risk_amount_fen"], start_time=row["start_time"])
+    return Opening(
+        risk_amount_fen=row["risk_amount_fen"], start_time=row["start_time"], terms=terms_from_json(row["terms"])
+    )
+
+
+def _look(row: Row) -> Look | None:
+    return None if row["look_at"] is None else Look(at=row["look_at"], alive=bool(row["order_alive"]))
 
 
 def _payment(row: Row) -> Payment | None:
     if row["paid_at"] is None:
         return None
-    return Payment(paid_fen=row["paid_fen"], paid_at=row["paid_at"], transaction_id=row["transaction_id"])
+    ids = _from_json(row["transaction_ids"], _transaction_ids)
+    if ids is None:  # the row of a release that kept one
+        ids = tuple(filter(None, (row["transaction_id"],)))
+    return Payment(paid_fen=row["paid_fen"], paid_at=row["paid_at"], transaction_ids=ids)
 
 
 def _declined(row: Row) -> Declined | None:
@@ -162,3 +207,7 @@ _ended: Final = msgspec.json.Decoder(Ended)
 _cancelled: Final = msgspec.json.Decoder(Cancelled)
 _doubt: Final = msgspec.json.Decoder(Doubt)
 _problem: Final = msgspec.json.Decoder(Problem)
+_terms: Final = msgspec.json.Decoder(OrderTerms)
+_unanswered: Final = msgspec.json.Decoder(Unanswered)
+_written_off: Final = msgspec.json.Decoder(WrittenOff)
+_transaction_ids: Final = msgspec.json.Decoder(tuple[str, ...])

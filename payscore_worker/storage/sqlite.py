@@ -92,18 +92,15 @@ class SqliteStorage:
     async def journal(self, trip: Trip, call: CallRecord) -> None:
         await self._do(lambda db: db.execute(_UPSERT_CALL, _call_row(trip, call)).rowcount)
 
+    async def begin_send(self, trip_id: str, kind: str) -> CallRecord | None:
+        return _call(await self._do(lambda db: db.execute(_BEGIN_SEND, (trip_id, kind)).fetchone()))
+
+    async def note_event(self, trip_id: str, event: EventRecord) -> None:
+        values = (trip_id, event.event_id, event.direction.value, event.type, event.at, event.body)
+        await self._do(lambda db: db.execute(_NOTE_EVENT, _texts(values)).rowcount)
+
     async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
-        row = await self._do(lambda db: db.execute(_LAST_CALL, (trip_id, kind)).fetchone())
-        if row is None:
-            return None
-        return CallRecord(
-            **{
-                **row,
-                "outcome": CallOutcome(row["outcome"]),
-                "uncertain": bool(row["uncertain"]),
-                "at": moment_from_text(row["at"]),
-            }
-        )
+        return _call(await self._do(lambda db: db.execute(_LAST_CALL, (trip_id, kind)).fetchone()))
 
     async def service_of(self, openid: str) -> ServiceNote | None:
         row = await self._do(lambda db: db.execute(_SERVICE_OF, (openid,)).fetchone())
@@ -260,6 +257,13 @@ def _trip(row: dict[str, Any]) -> Trip:
     return trip_from_row({name: _moment(row[name]) if name in _MOMENTS else row[name] for name in TRIP_COLUMNS})
 
 
+def _call(row: dict[str, Any] | None) -> CallRecord | None:
+    if row is None:
+        return None
+    at, outcome = moment_from_text(row["at"]), CallOutcome(row["outcome"])
+    return CallRecord(**{**row, "outcome": outcome, "uncertain": bool(row["uncertain"]), "at": at})
+
+
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else moment_from_text(text)
 
@@ -284,6 +288,8 @@ def _call_row(trip: Trip, call: CallRecord) -> list[Any]:
             call.request_id,
             call.outcome.value,
             call.uncertain,
+            call.begun,
+            call.definite,
             call.at,
             answered_at,
         )
@@ -305,13 +311,15 @@ _INSERT_TRIP: Final = for_sqlite(statements.INSERT_TRIP)
 _UPDATE_TRIP: Final = for_sqlite(statements.UPDATE_TRIP)
 _RESCHEDULE: Final = for_sqlite(statements.RESCHEDULE)
 _LAST_CALL: Final = for_sqlite(statements.LAST_CALL)
+_BEGIN_SEND: Final = for_sqlite(statements.BEGIN_SEND)
+_NOTE_EVENT: Final = for_sqlite(statements.NOTE_EVENT)
 _SERVICE_OF: Final = for_sqlite(statements.SERVICE_OF)
 _NOTE_SERVICE: Final = for_sqlite(statements.NOTE_SERVICE)
 
 _UPSERT_CALL: Final = f"""
     INSERT INTO wechatpay_call AS stored (trip_id, kind, generation, method, path, body, attempts, status, code,
-        request_id, outcome, uncertain, prepared_at, answered_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        request_id, outcome, uncertain, begun, definite, prepared_at, answered_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     {statements.TAKE_THE_ANSWER}
 """
 

@@ -32,19 +32,65 @@ RESCHEDULE: Final = """
     UPDATE trip SET due_at = $1, claimed_until = NULL, claims = 0 WHERE trip_id = $2 AND version = $3
 """
 
-TAKE_THE_ANSWER: Final = """
-    ON CONFLICT (trip_id, kind, generation) DO UPDATE SET
-        attempts = stored.attempts + excluded.attempts, status = excluded.status, code = excluded.code,
-        request_id = excluded.request_id, outcome = excluded.outcome,
-        uncertain = stored.uncertain OR excluded.uncertain, answered_at = excluded.answered_at
-"""
-"""What a journaled call learns when it is written again; its bytes stay what they were."""
+CALL_COLUMNS: Final = (
+    "kind",
+    "generation",
+    "method",
+    "path",
+    "body",
+    "attempts",
+    "status",
+    "code",
+    "request_id",
+    "outcome",
+    "uncertain",
+    "begun",
+    "definite",
+)
 
-LAST_CALL: Final = """
-    SELECT kind, generation, method, path, body, attempts, status, code, request_id, outcome, uncertain,
-        prepared_at AS at
-    FROM wechatpay_call WHERE trip_id = $1 AND kind = $2 ORDER BY generation DESC LIMIT 1
+_STAYS_ACCEPTED: Final = "stored.outcome = 'accepted' AND excluded.outcome <> 'accepted' AND stored.kind NOT IN ({})"
+_QUESTIONS: Final = "'query', 'user_service_state'"
+_ACCEPTED: Final = _STAYS_ACCEPTED.format(_QUESTIONS)
+
+TAKE_THE_ANSWER: Final = f"""
+    ON CONFLICT (trip_id, kind, generation) DO UPDATE SET
+        attempts = stored.attempts + excluded.attempts,
+        begun = stored.begun + excluded.begun,
+        definite = stored.definite + excluded.definite,
+        uncertain = stored.uncertain OR excluded.uncertain,
+        status = CASE WHEN {_ACCEPTED} THEN stored.status ELSE excluded.status END,
+        code = CASE WHEN {_ACCEPTED} THEN stored.code ELSE excluded.code END,
+        request_id = CASE WHEN {_ACCEPTED} THEN stored.request_id ELSE excluded.request_id END,
+        outcome = CASE WHEN {_ACCEPTED} THEN stored.outcome ELSE excluded.outcome END,
+        answered_at = CASE WHEN {_ACCEPTED} THEN stored.answered_at ELSE excluded.answered_at END
 """
+"""What a journaled call learns when it is written again; its bytes stay what they were, and so does an acceptance. What
+a question was answered is nothing to keep. On rows of a release that did not count sends, they stay uncounted."""
+
+_CALL: Final = f"""{", ".join(CALL_COLUMNS[:-2])}, coalesce(begun, -1) AS begun, coalesce(definite, 0) AS definite,
+        prepared_at AS at"""
+
+LAST_CALL: Final = f"""
+    SELECT {_CALL} FROM wechatpay_call WHERE trip_id = $1 AND kind = $2 ORDER BY generation DESC LIMIT 1
+"""
+
+BEGIN_SEND: Final = f"""
+    UPDATE wechatpay_call SET
+        definite = coalesce(definite, 0),
+        begun = 1 + coalesce(begun, CASE WHEN outcome = 'refused' AND NOT uncertain THEN 0 ELSE 1 END)
+    WHERE trip_id = $1 AND kind = $2 AND generation = (
+        SELECT max(generation) FROM wechatpay_call WHERE trip_id = $1 AND kind = $2
+    )
+    RETURNING {_CALL}
+"""
+"""What was sent by a release that did not count sends is one send whose outcome is unknown, unless it was refused."""
+
+NOTE_EVENT: Final = """
+    INSERT INTO trip_event (trip_id, event_id, direction, type, at, body, pending, attempts)
+    SELECT $1, $2, $3, $4, $5, $6, false, 0
+    WHERE NOT EXISTS (SELECT 1 FROM trip_event WHERE trip_id = $1 AND event_id = $2 AND direction = $3)
+"""
+"""In two transactions at once it may be noted twice, which is no harm; nothing acts on it."""
 
 SCHEMA_REVISION: Final = "SELECT version_num FROM alembic_version"
 

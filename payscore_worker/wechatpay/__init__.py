@@ -2,8 +2,8 @@
 
 from payscore_worker.wechatpay.breaker import Breaker
 from payscore_worker.wechatpay.client import WechatPayClient
-from payscore_worker.wechatpay.families import FAMILIES, payscore
-from payscore_worker.wechatpay.guarded import GuardedPayScore
+from payscore_worker.wechatpay.families import CAPPED, FAMILIES, TICKETED, MerchantPayScores
+from payscore_worker.wechatpay.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.keys import UnusableCertificates, VerificationKeys
 from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.notifications import (
@@ -26,6 +26,7 @@ from payscore_worker.wechatpay.port import (
     NewOrder,
     Order,
     PayScore,
+    PayScores,
     Phase,
     ServiceChange,
 )
@@ -33,8 +34,10 @@ from payscore_worker.wechatpay.signatures import load_private_key, load_public_k
 from payscore_worker.wechatpay.times import CLOCK_MARGIN, earliest_start, latest_end
 
 __all__ = [
+    "CAPPED",
     "CLOCK_MARGIN",
     "FAMILIES",
+    "TICKETED",
     "Answer",
     "BadSignature",
     "Breaker",
@@ -44,14 +47,17 @@ __all__ = [
     "DiscountItem",
     "FeeItem",
     "GuardedPayScore",
+    "GuardedPayScores",
     "MalformedNotification",
     "Merchant",
+    "MerchantPayScores",
     "NewOrder",
     "Notification",
     "NotificationError",
     "Notifications",
     "Order",
     "PayScore",
+    "PayScores",
     "Phase",
     "ServiceChange",
     "StaleTimestamp",
@@ -64,5 +70,4 @@ __all__ = [
     "latest_end",
     "load_private_key",
     "load_public_key",
-    "payscore",
 ]

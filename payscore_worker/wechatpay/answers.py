@@ -7,10 +7,18 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from payscore_worker.errors import OutcomeUnknown, Refusal, WechatPayError, WechatPayRejected, WechatPayUnavailable
+from payscore_worker.errors import (
+    FailureClass,
+    MerchantRefused,
+    OutcomeUnknown,
+    Refusal,
+    WechatPayError,
+    WechatPayRejected,
+    WechatPayUnavailable,
+)
 from payscore_worker.wechatpay.hosts import Tally
 from payscore_worker.wechatpay.port import Answer
-from payscore_worker.wechatpay.refusals import classify
+from payscore_worker.wechatpay.refusals import classify, is_foreign
 
 SHOWN_CHARS: Final = 200
 """Enough of WeChat Pay's text for a log line and a journal row; an error comes unsigned and may say anything."""
@@ -22,7 +30,7 @@ def read_answer(response: httpx.Response, tally: Tally) -> Answer:
         raise error_in(response, tally)
     data = _json_object(response.content or b"{}")
     if data is None:
-        raise unknown("the answer is not a JSON object", tally)
+        raise unknown("the answer is not a JSON object", tally, failure=FailureClass.UNVERIFIED)
     return Answer(
         status=response.status_code,
         request_id=request_id_of(response),
@@ -47,24 +55,41 @@ def error_in(response: httpx.Response, tally: Tally) -> WechatPayError:
             code=code,
             request_id=request_id,
             attempts=tally.sends,
+            unsure=tally.unsure,
         )
-    return (
-        not_processed(message, tally, code=code) if verdict is WechatPayUnavailable else unknown(message, tally, code)
-    )
+    if verdict is MerchantRefused:
+        return _error(MerchantRefused, message + _pointer(problem), tally, code, FailureClass.MISCONFIGURED)
+    if verdict is WechatPayUnavailable:
+        return not_processed(message, tally, code=code, failure=FailureClass.THROTTLED)
+    foreign = is_foreign(status=status, code=code)
+    return unknown(message, tally, code, failure=FailureClass.FOREIGN if foreign else FailureClass.TROUBLE)
 
 
-def unknown(message: str, tally: Tally, code: str = "") -> WechatPayError:
+def unknown(
+    message: str, tally: Tally, code: str = "", *, failure: FailureClass = FailureClass.UNREACHABLE
+) -> WechatPayError:
     """Say that the last attempt may have been processed."""
     tally.unsure = True
-    return not_processed(message, tally, code)
+    return not_processed(message, tally, code, failure=failure)
 
 
-def not_processed(message: str, tally: Tally, code: str = "") -> WechatPayError:
+def not_processed(
+    message: str, tally: Tally, code: str = "", *, failure: FailureClass = FailureClass.UNREACHABLE
+) -> WechatPayError:
     """Say that the last attempt was not processed: good news only if no earlier one may have been."""
-    kind = OutcomeUnknown if tally.unsure else WechatPayUnavailable
-    status = None if tally.response is None else tally.response.status_code
-    request_id = "" if tally.response is None else request_id_of(tally.response)
-    return kind(message, status=status, code=code, request_id=request_id, attempts=tally.sends)
+    return _error(OutcomeUnknown if tally.unsure else WechatPayUnavailable, message, tally, code, failure)
+
+
+def _error(kind: type[WechatPayError], message: str, tally: Tally, code: str, failure: FailureClass) -> WechatPayError:
+    return kind(
+        message,
+        status=None if tally.response is None else tally.response.status_code,
+        code=code,
+        request_id="" if tally.response is None else request_id_of(tally.response),
+        attempts=tally.sends,
+        unsure=tally.unsure,
+        failure=failure,
+    )
 
 
 def request_id_of(response: httpx.Response) -> str:

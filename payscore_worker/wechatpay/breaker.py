@@ -3,43 +3,37 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from enum import StrEnum
-from http import HTTPStatus
 from typing import Final
 
 import structlog
 from tenacity import AsyncRetrying, retry_if_result, wait_exponential_jitter
 
 from payscore_worker import metrics
-from payscore_worker.errors import HeldBack, WechatPayError
+from payscore_worker.errors import FailureClass, HeldBack, WechatPayError
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-class FailureClass(StrEnum):
-    """How WeChat Pay can be out."""
-
-    UNREACHABLE = "unreachable"
-    """No answer at all."""
-    TROUBLE = "trouble"
-    """It says so itself: 5xx."""
-    UNVERIFIED = "unverified"
-    """Answers that cannot be believed."""
-    THROTTLED = "throttled"
-    """Too many calls, and slowing down has not helped."""
 
 
 OPENS_AFTER: Final[Mapping[FailureClass, int]] = {
     FailureClass.UNREACHABLE: 5,
     FailureClass.TROUBLE: 5,
     FailureClass.UNVERIFIED: 5,
+    FailureClass.FOREIGN: 5,
     FailureClass.THROTTLED: 10,
+    FailureClass.MISCONFIGURED: 3,
 }
 """Calls that fail alike, one after the other and with no success between, each after its quick tries.
 
 One order that WeChat Pay cannot digest does not come so often; a second of an outage does. Throttling has its own
-remedy, the pace, and is given more time.
+remedy, the pace, and is given more time. What is wrong with the merchant is wrong with every call.
 """
+
+REMEDIES: Final[Mapping[FailureClass, str]] = {
+    FailureClass.MISCONFIGURED: "WeChat Pay refuses this merchant: run `payscore-worker doctor`",
+    FailureClass.FOREIGN: "answers come from something between us and WeChat Pay: look at proxies and firewalls",
+    FailureClass.UNVERIFIED: "answers are not signed as they should be: look at keys, clock and proxies",
+}
+"""What a person can do; the other classes pass by themselves."""
 
 FIRST_PROBE_SECONDS: Final = 1.0
 LONGEST_PROBE_SECONDS: Final = 30.0
@@ -54,6 +48,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self._failures: Counter[FailureClass] = Counter()
+        self._not_permitted = 0
         self._closed = asyncio.Event()
         self._closed.set()
         self._opened = asyncio.Event()
@@ -80,14 +75,29 @@ class Breaker:
 
     def failed(self, error: WechatPayError) -> None:
         """Note that a call has failed for good; open, if it is one too many."""
-        kind = failure_class(error)
+        kind = error.failure
         self._failures[kind] += 1
-        if self._failures[kind] >= OPENS_AFTER[kind] and not self.is_open:
-            self.reason = kind
-            self._closed.clear()
-            self._opened.set()
-            metrics.of(metrics.BREAKER_OPENED, kind.value).inc()
-            log.error("breaker_opened", reason=kind.value, failures=self._failures[kind])
+        if self._failures[kind] >= OPENS_AFTER[kind]:
+            self._open(kind, why=error.code or error.message)
+
+    def permitted(self) -> None:
+        """Note that an order was accepted: we may open orders."""
+        self._not_permitted = 0
+
+    def not_permitted(self, code: str) -> None:
+        """Note that a passenger who has enabled the service was refused: one may be odd, several in a row are not."""
+        self._not_permitted += 1
+        if self._not_permitted >= OPENS_AFTER[FailureClass.MISCONFIGURED]:
+            self._open(FailureClass.MISCONFIGURED, why=code)
+
+    def _open(self, kind: FailureClass, *, why: str) -> None:
+        if self.is_open:
+            return
+        self.reason = kind
+        self._closed.clear()
+        self._opened.set()
+        metrics.of(metrics.BREAKER_OPENED, kind.value).inc()
+        log.error("breaker_opened", reason=kind.value, why=why, remedy=REMEDIES.get(kind, ""))
 
     async def opened(self) -> None:
         """Wait until calls are held back."""
@@ -112,15 +122,7 @@ class Breaker:
         """Let calls through again."""
         log.warning("breaker_closed", reason=self.reason.value if self.reason is not None else "")
         self._failures.clear()
+        self._not_permitted = 0
         self.reason = None
         self._opened.clear()
         self._closed.set()
-
-
-def failure_class(error: WechatPayError) -> FailureClass:
-    """Tell how WeChat Pay is out by what an attempt brought (reference payscore-api F.1)."""
-    if error.status is None:
-        return FailureClass.UNREACHABLE
-    if error.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return FailureClass.THROTTLED
-    return FailureClass.TROUBLE if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else FailureClass.UNVERIFIED

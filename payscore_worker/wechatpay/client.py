@@ -17,7 +17,14 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
 from payscore_worker import metrics, tracing, version
-from payscore_worker.errors import OutcomeUnknown, WechatPayError, WechatPayRejected, WechatPayUnavailable
+from payscore_worker.errors import (
+    FailureClass,
+    MerchantRefused,
+    OutcomeUnknown,
+    WechatPayError,
+    WechatPayRejected,
+    WechatPayUnavailable,
+)
 from payscore_worker.wechatpay.answers import error_in, not_processed, read_answer, unknown
 from payscore_worker.wechatpay.auth import SigningAuth, WechatPayAuth
 from payscore_worker.wechatpay.hosts import TALLY, Hosts, Tally, cause_of, may_be_processed
@@ -114,7 +121,8 @@ class WechatPayClient:
             HeldBack: it was not tried.
             WechatPayUnavailable: no attempt was processed.
             OutcomeUnknown: an attempt may have been.
-            WechatPayRejected: the last attempt was refused. With `attempts` above 1, an earlier one is unknown.
+            MerchantRefused: it is us that are refused, and this call with us.
+            WechatPayRejected: the last attempt was refused; `unsure` where an earlier one may have been processed.
 
         """
         self._pace.admit()
@@ -186,7 +194,7 @@ class WechatPayClient:
             async with asyncio.timeout(TRY_SECONDS):
                 response = await self._http.send(self._request(sending), auth=sending.auth)
         except OutcomeUnknown as error:
-            raise unknown(error.message, tally) from None
+            raise unknown(error.message, tally, failure=FailureClass.UNVERIFIED) from None
         except TRANSPORT_ERRORS as error:
             # Neither its text nor the error itself: aiohttp's name the whole URL, and ours may name a passenger.
             what = type(cause_of(error)).__name__
@@ -213,7 +221,7 @@ class WechatPayClient:
 
 def _may_pass(error: BaseException) -> bool:
     """Tell whether a second try may fare better: nothing came back, nothing to believe, trouble there, or throttled."""
-    if not isinstance(error, WechatPayError) or isinstance(error, WechatPayRejected):
+    if not isinstance(error, WechatPayError) or isinstance(error, WechatPayRejected | MerchantRefused):
         return False
     return error.status is None or error.status == HTTPStatus.TOO_MANY_REQUESTS or not _is_client_error(error.status)
 
@@ -262,5 +270,7 @@ def _outcome(error: WechatPayError | None) -> str:
             return error.refusal.value
         case WechatPayUnavailable():
             return "unavailable"
+        case MerchantRefused():
+            return "misconfigured"
         case _:
             return "unknown"

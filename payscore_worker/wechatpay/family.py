@@ -9,7 +9,9 @@ from urllib.parse import urlencode
 import msgspec
 
 from payscore_worker.errors import MalformedMessage, Rejected
+from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay.client import WechatPayClient
+from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.orders import read_order
 from payscore_worker.wechatpay.port import Answer, Call, CallKind, Completion, NewOrder, Order, ServiceChange
 from payscore_worker.wechatpay.service import read_change, read_enabled
@@ -27,11 +29,25 @@ class Family(ABC):
 
     family: ClassVar[str]
     needs_finish_ticket: ClassVar[bool]
+    capped_by_risk_amount: ClassVar[bool]
+    """Whether a total may not exceed the risk amount (reference payscore-api 0.8); else only WeChat Pay knows."""
     orders_path: ClassVar[str]
 
-    def __init__(self, client: WechatPayClient) -> None:
+    def __init__(self, client: WechatPayClient, merchant: Merchant | None = None) -> None:
         self._client = client
-        self._merchant = client.merchant
+        self._merchant = merchant or client.merchant
+
+    @property
+    def terms(self) -> OrderTerms:
+        """Under which terms orders are opened and spoken of."""
+        merchant = self._merchant
+        return OrderTerms(
+            family=self.family,
+            mchid=merchant.mchid,
+            appid=merchant.appid,
+            service_id=merchant.service_id,
+            notify_url=merchant.notify_url,
+        )
 
     def create(self, order: NewOrder) -> Call:
         """Ask for an order that needs no confirmation by the passenger."""
@@ -83,15 +99,22 @@ class Family(ABC):
         ours = (merchant.mchid, merchant.appid, merchant.service_id)
         return (order.mchid, order.appid, order.service_id) == ours
 
+    def contradiction(self, data: Mapping[str, Any], out_order_no: str) -> str:
+        """Compare what an answer names with what we asked about; what it leaves out contradicts nothing."""
+        merchant = self._merchant
+        ours = {
+            "mchid": merchant.mchid,
+            "appid": merchant.appid,
+            "service_id": merchant.service_id,
+            "out_order_no": out_order_no,
+        }
+        return next((name for name, value in ours.items() if data.get(name) not in (None, "", value)), "")
+
     def read_service_change(self, data: Mapping[str, Any]) -> ServiceChange:
         change = read_change(data)
         if not self.is_ours(change):
             raise Rejected("the notification names another mchid, appid or service_id")
         return change
-
-    @abstractmethod
-    def total_cap_fen(self, risk_amount_fen: int) -> int | None:
-        """Say how much a completion may ask for; None where only WeChat Pay knows."""
 
     def enable_jump(self, out_request_no: str) -> dict[str, str]:
         """Make the signed form of C.3, or name the service where there is no APIv2 key to sign with."""

@@ -1,10 +1,11 @@
 """PayScore behind a circuit breaker: the same port, and calls are held back while WeChat Pay is out."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from payscore_worker.errors import HeldBack, WechatPayError, WechatPayRejected
+from payscore_worker.errors import HeldBack, MalformedMessage, Refusal, WechatPayError, WechatPayRejected
+from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay.breaker import Breaker
 from payscore_worker.wechatpay.port import (
     Answer,
@@ -13,6 +14,7 @@ from payscore_worker.wechatpay.port import (
     NewOrder,
     Order,
     PayScore,
+    PayScores,
     ServiceChange,
 )
 
@@ -29,6 +31,10 @@ class GuardedPayScore:
     @property
     def family(self) -> str:
         return self._payscore.family
+
+    @property
+    def terms(self) -> OrderTerms:
+        return self._payscore.terms
 
     @property
     def needs_finish_ticket(self) -> bool:
@@ -61,24 +67,14 @@ class GuardedPayScore:
     def is_ours(self, order: Order) -> bool:
         return self._payscore.is_ours(order)
 
+    def contradiction(self, data: Mapping[str, Any], out_order_no: str) -> str:
+        return self._payscore.contradiction(data, out_order_no)
+
     def read_service_change(self, data: Mapping[str, Any]) -> ServiceChange:
         return self._payscore.read_service_change(data)
 
-    def total_cap_fen(self, risk_amount_fen: int) -> int | None:
-        return self._payscore.total_cap_fen(risk_amount_fen)
-
     def enable_jump(self, out_request_no: str) -> dict[str, str]:
         return self._payscore.enable_jump(out_request_no)
-
-    async def probe(self) -> bool:
-        """Ask, past the breaker, for an order that nobody made; any answer will do."""
-        try:
-            await self._payscore.query(f"probe-{uuid4().hex[:16]}")
-        except WechatPayRejected:
-            return True
-        except WechatPayError:
-            return False
-        return True
 
     async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T:
         self._breaker.admit()
@@ -89,8 +85,45 @@ class GuardedPayScore:
             raise
         except HeldBack:  # tells nothing of WeChat Pay
             raise
+        except MalformedMessage:  # signed, so WeChat Pay is there
+            self._breaker.succeeded()
+            raise
         except WechatPayError as error:
             self._breaker.failed(error)
             raise
         self._breaker.succeeded()
         return answer
+
+
+class GuardedPayScores:
+    """PayScore under every set of terms, behind one breaker."""
+
+    def __init__(self, payscores: PayScores, breaker: Breaker) -> None:
+        self._payscores = payscores
+        self._breaker = breaker
+        self.current: Final = GuardedPayScore(payscores.current, breaker)
+
+    def of(self, terms: OrderTerms | None) -> PayScore:
+        speaking = self._payscores.of(terms)
+        return self.current if speaking is self._payscores.current else GuardedPayScore(speaking, self._breaker)
+
+    def terms_in(self, create: Call) -> OrderTerms | None:
+        return self._payscores.terms_in(create)
+
+    def permitted(self) -> None:
+        self._breaker.permitted()
+
+    def not_permitted(self, code: str) -> None:
+        self._breaker.not_permitted(code)
+
+    async def probe(self) -> bool:
+        """Ask, past the breaker, for an order that nobody made; any answer will do that does not refuse us."""
+        try:
+            await self._payscores.current.query(f"probe-{uuid4().hex[:16]}")
+        except WechatPayRejected as error:
+            return error.refusal is not Refusal.NOT_PERMITTED
+        except MalformedMessage:
+            return True  # signed, so WeChat Pay is there
+        except WechatPayError:
+            return False
+        return True

@@ -45,7 +45,8 @@ def read_order(data: Json) -> Order:
     total_fen = fen(data, "total_amount")
     phase = _phase(data, total_fen)
     collection = member_of(data, "collection")
-    debit = _last_debit(collection)
+    debits = members_of(collection, "details")
+    debit = _last_debit(debits)
     return Order(
         mchid=text(data, "mchid"),
         appid=text(data, "appid"),
@@ -55,7 +56,7 @@ def read_order(data: Json) -> Order:
         phase=phase,
         total_fen=total_fen,
         paid_fen=_paid_fen(data, total_fen) if phase is Phase.DONE else None,
-        transaction_id=text(debit, "transaction_id") or text(data, "finish_transaction_id") or None,
+        transaction_ids=_transaction_ids(data, debits),
         paid_at=read_time(text(debit, "paid_time") or text(data, "pay_succ_time")),
         started_at=read_time(_start_time(data)),
         finish_ticket=text(data, "finish_ticket") or None,
@@ -88,11 +89,17 @@ def _paid_fen(data: Json, total_fen: int | None) -> int | None:
     return paid_fen
 
 
-def _last_debit(collection: Json) -> Json:
-    """Pick the debit to name: the last one that became a transaction, or the last one."""
-    debits = members_of(collection, "details")
+def _transaction_ids(data: Json, debits: list[Json]) -> tuple[str, ...]:
+    """List the transactions, the earliest debit first where the debits tell their times."""
+    dated = sorted(debits, key=lambda debit: text(debit, "paid_time"))
+    ids = [text(debit, "transaction_id") for debit in dated] or [text(data, "finish_transaction_id")]
+    return tuple(dict.fromkeys(filter(None, ids)))
+
+
+def _last_debit(debits: list[Json]) -> Json:
+    """Pick the debit to tell of: the latest one that became a transaction, or the latest one."""
     transactions = [debit for debit in debits if text(debit, "transaction_id")]
-    return (transactions or debits or [{}])[-1]
+    return max(transactions or debits, key=lambda debit: text(debit, "paid_time"), default={})
 
 
 def _start_time(data: Json) -> str:

@@ -27,10 +27,8 @@ class Payafter(Family):
 
     family = "payafter"
     needs_finish_ticket = True
+    capped_by_risk_amount = True
     orders_path = "/v3/payscore/payafter-orders"
-
-    def total_cap_fen(self, risk_amount_fen: int) -> int | None:
-        return risk_amount_fen
 
     def read_created(self, data: Mapping[str, Any]) -> Order:
         """Take a created order for a running one: without confirmation it is at once (reference payscore-api A.4)."""

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from payscore_worker.trip import OrderTerms
+
 
 class CallKind(StrEnum):
     """The calls we make, by the names that journal, logs and metrics use."""
@@ -115,7 +117,8 @@ class Order:
     phase: Phase
     total_fen: int | None
     paid_fen: int | None
-    transaction_id: str | None
+    transaction_ids: tuple[str, ...]
+    """One for each debit that became a transaction, in no order that means anything (reference F.5 i)."""
     paid_at: datetime | None
     started_at: datetime | None
     finish_ticket: str | None = field(repr=False)
@@ -138,12 +141,17 @@ class ServiceChange:
 class PayScore(Protocol):
     """One PayScore API family. Building a call is apart from sending it, so that its bytes can be kept in between.
 
-    Sending raises WechatPayUnavailable, OutcomeUnknown or WechatPayRejected. A refusal with `attempts` above 1 leaves
-    the earlier attempts unknown: ask before taking it for final.
+    Sending raises WechatPayUnavailable, OutcomeUnknown, MerchantRefused or WechatPayRejected. A refusal that is
+    `unsure` leaves an earlier attempt unknown.
     """
 
     @property
     def family(self) -> str: ...
+
+    @property
+    def terms(self) -> OrderTerms:
+        """Under which terms orders are opened and spoken of."""
+        ...
 
     @property
     def needs_finish_ticket(self) -> bool: ...
@@ -176,14 +184,44 @@ class PayScore(Protocol):
         """Tell whether the order names our merchant, our app and our service."""
         ...
 
+    def contradiction(self, data: Mapping[str, Any], out_order_no: str) -> str:
+        """Name the member by which a signed answer is about another order than ours; empty where none contradicts."""
+        ...
+
     def read_service_change(self, data: Mapping[str, Any]) -> ServiceChange:
         """Read a decrypted notification that a passenger opened or closed the service; Rejected when not ours."""
         ...
 
-    def total_cap_fen(self, risk_amount_fen: int) -> int | None:
-        """Say how much a completion may ask for; None where only WeChat Pay knows."""
-        ...
-
     def enable_jump(self, out_request_no: str) -> dict[str, str]:
         """Make what the passenger's client needs to open the page that enables the service."""
+        ...
+
+
+class PayScores(Protocol):
+    """PayScore under every set of terms: orders live under those that they were opened under."""
+
+    @property
+    def current(self) -> PayScore:
+        """Under the terms of the settings: new orders are opened so."""
+        ...
+
+    def of(self, terms: OrderTerms | None) -> PayScore:
+        """Under the terms of an order, or the current ones where it has none yet.
+
+        Raises:
+            MerchantRefused: the order was opened under another mchid, whose keys we do not hold.
+
+        """
+        ...
+
+    def terms_in(self, create: Call) -> OrderTerms | None:
+        """Read the terms from a create that was sent; None where they cannot be read from it."""
+        ...
+
+    def permitted(self) -> None:
+        """Note that WeChat Pay has accepted an order of ours."""
+        ...
+
+    def not_permitted(self, code: str) -> None:
+        """Note that WeChat Pay has refused an order as not permitted, though the passenger has enabled the service."""
         ...

@@ -1,7 +1,8 @@
 """What an answer that is not a success means: the tables of reference payscore-api F.1 and F.2, as code.
 
 The HTTP class decides first, then the sub-code, then a code that has one meaning, then the text, then a code that has
-many. An unknown 4xx is UNCLEAR: ask first, and park what stays unclear.
+many. An unknown code is UNCLEAR: ask first, and park what stays unclear for hours. An answer without a code says
+nothing about the order: a proxy made it (F.5 b). What is wrong with the merchant is no refusal of one call (F.5 g).
 """
 
 import re
@@ -9,10 +10,20 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
-from payscore_worker.errors import OutcomeUnknown, Refusal, WechatPayUnavailable
+from payscore_worker.errors import MerchantRefused, OutcomeUnknown, Refusal, WechatPayUnavailable
 
-Verdict: TypeAlias = Refusal | type[WechatPayUnavailable] | type[OutcomeUnknown]
-"""Refused; or not processed, so send it later; or perhaps processed, so send the same bytes or ask."""
+Verdict: TypeAlias = Refusal | type[WechatPayUnavailable] | type[OutcomeUnknown] | type[MerchantRefused]
+"""Refused; or not processed, so send it later; or perhaps processed, so send the same bytes or ask; or not us."""
+
+NOT_WECHATPAYS: Final = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    }
+)
+"""Proxies answer so; of WeChat Pay only 401 SIGN_ERROR is known (reference payscore-api F.5 b)."""
 
 BY_SUB_CODE: Final[Mapping[str, Verdict]] = {
     "271317510": Refusal.ORDER_NOT_FOUND,  # 查询单据不存在
@@ -23,14 +34,14 @@ BY_SUB_CODE: Final[Mapping[str, Verdict]] = {
     "268435464": Refusal.INVALID_PARAMETER,  # 参数超出取值范围
     "271316657": Refusal.WRONG_STATE,  # 仅服务订单支付状态为待支付时，才可使用此能力
     "271316598": Refusal.REENTRY_MISMATCH,  # 订单重入参数校验失败
-    "271302144": Refusal.MISCONFIGURED,  # mch_id 不存在
-    "271302149": Refusal.MISCONFIGURED,  # mch_id 和 appid 未绑定
+    "271302144": MerchantRefused,  # mch_id 不存在
+    "271302149": MerchantRefused,  # mch_id 和 appid 未绑定
     "268435472": WechatPayUnavailable,  # 请求过于频繁
     "271300099": Refusal.RISK_REFUSED,  # 综合评估未通过
     "271299627": Refusal.ARREARS,  # 存在待处理的超时未支付订单
-    "268503786": Refusal.MISCONFIGURED,  # 当前无权限进行此操作
+    "268503786": MerchantRefused,  # 当前无权限进行此操作
     "271316592": Refusal.WRONG_STATE,  # 当前订单状态不满足撤销条件
-    "270924332": Refusal.MISCONFIGURED,  # Authorization 不合法
+    "270924332": MerchantRefused,  # Authorization 不合法
     "271316754": Refusal.DEBIT_IN_FLIGHT,  # 单据正在扣款中，请稍后重试
     "271316656": Refusal.AMOUNT_OVER_LIMIT,  # 总金额超过此服务的服务风险金额
     "271316637": Refusal.BAD_TIME,  # 真实结束时间小于预计开始时间
@@ -41,7 +52,9 @@ BY_CODE: Final[Mapping[str, Verdict]] = {
     "INVALID_ORDER_STATE": Refusal.WRONG_STATE,
     "ORDER_CANCELED": Refusal.WRONG_STATE,
     "ORDER_DONE": Refusal.WRONG_STATE,
-    "SIGN_ERROR": Refusal.MISCONFIGURED,
+    "SIGN_ERROR": MerchantRefused,
+    "MCH_NOT_EXISTS": MerchantRefused,
+    "APPID_MCHID_NOT_MATCH": MerchantRefused,
     "NO_AUTH": Refusal.NOT_PERMITTED,
     "ORDER_NOT_EXIST": Refusal.ORDER_NOT_FOUND,
     "FREQUENCY_LIMITED": WechatPayUnavailable,
@@ -50,7 +63,14 @@ BY_CODE: Final[Mapping[str, Verdict]] = {
     "RATE_LIMITED": WechatPayUnavailable,
     "SYSTEM_ERROR": OutcomeUnknown,
 }
-"""Codes with one meaning."""
+"""Codes with one meaning, as far as the next table does not say otherwise."""
+
+BY_CODE_AND_TEXT: Final[tuple[tuple[str, str, Verdict], ...]] = (
+    ("NO_AUTH", "请检查服务授权状态", MerchantRefused),  # wrong service id, or no such permission (C.2)
+    ("NO_AUTH", "行业类型", MerchantRefused),  # the service is for another industry (F.1)
+    ("ORDER_NOT_EXIST", "授权记录不存在", Refusal.NOT_ENABLED),  # never authorised: a normal answer (C.2)
+)
+"""A code, and a part of its text, without spaces."""
 
 BY_TEXT: Final[tuple[tuple[str, Verdict], ...]] = (
     ("综合评估未通过", Refusal.RISK_REFUSED),
@@ -72,13 +92,14 @@ BY_TEXT: Final[tuple[tuple[str, Verdict], ...]] = (
     ("支付状态为待支付时", Refusal.WRONG_STATE),
     ("扣款失败", Refusal.WRONG_STATE),
     ("单据不存在", Refusal.ORDER_NOT_FOUND),
-    ("逐步开放中", Refusal.MISCONFIGURED),  # not launched: only listed test users (B.3)
-    ("无权限", Refusal.MISCONFIGURED),
-    ("mch_id不存在", Refusal.MISCONFIGURED),
-    ("未绑定", Refusal.MISCONFIGURED),
-    ("Authorization不合法", Refusal.MISCONFIGURED),
-    ("Wechatpay-Serial错误", Refusal.MISCONFIGURED),
-    ("平台证书已过期", Refusal.MISCONFIGURED),
+    ("未开启服务", Refusal.NOT_ENABLED),  # NO_AUTH of an unauthorised user in other words (F.1)
+    ("逐步开放中", Refusal.NOT_PERMITTED),  # not launched: only for passengers on the list of testers (B.3)
+    ("无权限", MerchantRefused),
+    ("mch_id不存在", MerchantRefused),
+    ("未绑定", MerchantRefused),
+    ("Authorization不合法", MerchantRefused),
+    ("Wechatpay-Serial错误", MerchantRefused),
+    ("平台证书已过期", MerchantRefused),
     ("请求过于频繁", WechatPayUnavailable),
     ("稍后重试", OutcomeUnknown),  # the general advice comes last: more telling texts carry it too
     ("稍后再试", OutcomeUnknown),
@@ -96,16 +117,28 @@ def classify(*, status: int, code: str, message: str, request_id: str) -> Verdic
     """Decide what follows from an answer that is not a success."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return WechatPayUnavailable
-    if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR or not code:
         return OutcomeUnknown
-    code = _spelling(code)
+    spelling = _spelling(code)
+    if status in NOT_WECHATPAYS and spelling not in _BY_SPELLING:
+        return OutcomeUnknown
     return (
         BY_SUB_CODE.get(request_id.rpartition("-")[2])
-        or _BY_SPELLING.get(code)
+        or _by_code_and_text(spelling, message)
+        or _BY_SPELLING.get(spelling)
         or _by_text(message)
-        or _BY_VAGUE_SPELLING.get(code)
+        or _BY_VAGUE_SPELLING.get(spelling)
         or Refusal.UNCLEAR
     )
+
+
+def is_foreign(*, status: int, code: str) -> bool:
+    """Tell whether an answer that is no success may be somebody else's than WeChat Pay's."""
+    if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return False
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return False
+    return not code or (status in NOT_WECHATPAYS and _spelling(code) not in _BY_SPELLING)
 
 
 def code_label(code: str) -> str:
@@ -113,9 +146,19 @@ def code_label(code: str) -> str:
     return _SPELLINGS.get(_spelling(code), "other") if code else ""
 
 
+def _by_code_and_text(spelling: str, message: str) -> Verdict | None:
+    message = _without_spaces(message)
+    fits = (verdict for code, part, verdict in BY_CODE_AND_TEXT if _spelling(code) == spelling and part in message)
+    return next(fits, None)
+
+
 def _by_text(message: str) -> Verdict | None:
-    message = re.sub(r"\s", "", message)
+    message = _without_spaces(message)
     return next((verdict for part, verdict in BY_TEXT if part in message), None)
+
+
+def _without_spaces(message: str) -> str:
+    return re.sub(r"\s", "", message)
 
 
 def _spelling(code: str) -> str:

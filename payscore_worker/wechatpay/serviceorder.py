@@ -25,10 +25,8 @@ class Serviceorder(Family):
 
     family = "serviceorder"
     needs_finish_ticket = False
+    capped_by_risk_amount = False
     orders_path = "/v3/payscore/serviceorder"
-
-    def total_cap_fen(self, risk_amount_fen: int) -> int | None:  # noqa: ARG002 - the cap is the service's own
-        return None
 
     def _new_order(self, order: NewOrder) -> dict[str, Any]:
         return self._ids() | stated(

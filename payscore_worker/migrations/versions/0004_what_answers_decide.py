@@ -3,6 +3,8 @@
 Revision 0004. Only adds, and every column may be empty: the release before this one runs on it.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -15,7 +17,7 @@ depends_on = None
 MOMENT = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 JSON = sa.Text().with_variant(JSONB(), "postgresql")
 
-ADDED = {
+ADDED: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
     "trip": {
         "terms": JSON,
         "missed_at": MOMENT,

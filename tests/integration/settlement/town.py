@@ -31,12 +31,12 @@ from payscore_worker.storage import CallRecord, Storage
 from payscore_worker.trip import Rules, Trip, TripState
 from payscore_worker.wechatpay import (
     Merchant,
+    MerchantPayScores,
     Notifications,
     PayScore,
     VerificationKeys,
     WechatPayClient,
     load_private_key,
-    payscore,
 )
 from tests.builders import NOW, PAYAFTER
 
@@ -79,7 +79,7 @@ class Town:
     reconciler: Reconciler
     storage: Storage
     simulator: Simulator
-    payscore: PayScore
+    payscores: MerchantPayScores
     notifications: Notifications
     clock: Clock
     rules: Rules
@@ -89,6 +89,10 @@ class Town:
     @property
     def now(self) -> datetime:
         return self.clock()
+
+    @property
+    def payscore(self) -> PayScore:
+        return self.payscores.current
 
     # --- What the ride service says ---
 
@@ -166,7 +170,9 @@ class Town:
 
     def another_settlement(self) -> Settlement:
         """Be a second worker on the same database."""
-        return Settlement(storage=self.storage, payscore=self.payscore, rules=self.rules, terms=TERMS, clock=self.clock)
+        return Settlement(
+            storage=self.storage, payscores=self.payscores, rules=self.rules, terms=TERMS, clock=self.clock
+        )
 
     def fault(self, fault: FaultKind, call: str, **options: Any) -> None:
         self.simulator.add_fault(Fault(fault, call=call, **options))
@@ -234,16 +240,15 @@ async def a_town(
         clock=clock,
         sleep=no_sleep,
     )
-    speaking = payscore(family, client)
-    needs_ticket, capped = speaking.needs_finish_ticket, speaking.total_cap_fen(1) is not None
-    own_rules = replace(PAYAFTER, needs_finish_ticket=needs_ticket, capped_by_risk_amount=capped, **(rules or {}))
-    settlement = Settlement(storage=storage, payscore=speaking, rules=own_rules, terms=terms, clock=clock)
+    payscores = MerchantPayScores(family, client)
+    own_rules = replace(PAYAFTER, family=family, **(rules or {}))
+    settlement = Settlement(storage=storage, payscores=payscores, rules=own_rules, terms=terms, clock=clock)
     town = Town(
         settlement=settlement,
         reconciler=Reconciler(storage=storage, settlement=settlement, clock=clock),
         storage=storage,
         simulator=simulator,
-        payscore=speaking,
+        payscores=payscores,
         notifications=Notifications(keys=verification, apiv3_keys=apiv3_keys, clock=clock),
         clock=clock,
         rules=own_rules,
