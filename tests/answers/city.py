@@ -23,15 +23,17 @@ from payscore_worker.steps import Terms
 from payscore_worker.storage import Storage
 from payscore_worker.trip import Rules
 from payscore_worker.wechatpay import (
+    CAPPED,
+    TICKETED,
     Breaker,
-    GuardedPayScore,
+    GuardedPayScores,
     Merchant,
+    MerchantPayScores,
     Notifications,
-    PayScore,
+    PayScores,
     VerificationKeys,
     WechatPayClient,
     load_private_key,
-    payscore,
 )
 from tests.answers.broker import Broker, Consumer
 from tests.answers.ground import Ground
@@ -76,7 +78,7 @@ class Worker:
     name: str
     client: WechatPayClient
     breaker: Breaker
-    guarded: GuardedPayScore
+    guarded: GuardedPayScores
     settlement: Settlement
     reconciler: Reconciler
 
@@ -297,7 +299,7 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -
     """Set a worker up, with a host of its own for WeChat Pay to tell it by."""
     client = _client(city, name, app)
     breaker = Breaker()
-    guarded = GuardedPayScore(payscore(family, client), breaker)
+    guarded = GuardedPayScores(MerchantPayScores(family, client), breaker)
     settlement = _settlement(city.ground.storage, guarded, city.clock, city.told)
     city.workers.append(
         Worker(
@@ -360,12 +362,13 @@ def _keys(clock: Clock) -> VerificationKeys:
     )
 
 
-def _settlement(storage: Storage, speaking: PayScore, clock: Clock, on_announced: Callable[[], None]) -> Settlement:
+def _settlement(storage: Storage, payscores: PayScores, clock: Clock, on_announced: Callable[[], None]) -> Settlement:
     """Make the settlement under the settings that a newcomer has (`bootstrap.make_settlement`)."""
     orders = OrderSettings()
     rules = Rules(
-        needs_finish_ticket=speaking.needs_finish_ticket,
-        capped_by_risk_amount=speaking.total_cap_fen(orders.risk_amount_fen) is not None,
+        family=payscores.current.family,
+        ticketed=TICKETED,
+        capped=CAPPED,
         risk_amount_fen=orders.risk_amount_fen,
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),
@@ -378,5 +381,5 @@ def _settlement(storage: Storage, speaking: PayScore, clock: Clock, on_announced
         out_order_no_prefix=orders.out_order_no_prefix,
     )
     return Settlement(
-        storage=storage, payscore=speaking, rules=rules, terms=terms, clock=clock, on_announced=on_announced
+        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=clock, on_announced=on_announced
     )

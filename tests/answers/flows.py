@@ -19,8 +19,6 @@ class Flow:
 
     play: Callable[[City], Awaitable[None]]
     state: TripState = TripState.PAID
-    cancels: bool = False
-    """The ride service takes the trip back."""
 
 
 async def _settle(city: City) -> None:
@@ -73,8 +71,8 @@ FLOWS: Final[Mapping[str, Flow]] = {
     "settle": Flow(play=_settle),
     "in one breath": Flow(play=_in_one_breath),
     "end first": Flow(play=_end_first),
-    "cancel": Flow(play=_cancel, state=TripState.CANCELLED, cancels=True),
-    "cancel at once": Flow(play=_cancel_at_once, state=TripState.CANCELLED, cancels=True),
+    "cancel": Flow(play=_cancel, state=TripState.CANCELLED),
+    "cancel at once": Flow(play=_cancel_at_once, state=TripState.CANCELLED),
     "not enabled": Flow(play=_not_enabled, state=TripState.DECLINED),
     "risk refused": Flow(play=_risk_refused, state=TripState.DECLINED),
     "late payment": Flow(play=_late_payment),

@@ -81,7 +81,7 @@ class Promise:
     def ends(self) -> frozenset[TripState]:
         """The states that this trip may end in."""
         strike = self.strike
-        if strike is None or self.flow.cancels or strike.answer.cause is not Cause.PASSENGER:
+        if strike is None or strike.answer.cause is not Cause.PASSENGER:
             return frozenset({self.flow.state})
         return frozenset({self.flow.state, TripState.DECLINED})
 
