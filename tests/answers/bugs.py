@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import pytest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bug:
     """A defect, and where to look for it."""
 
-    install: Callable[[], None]
+    install: Callable[[pytest.MonkeyPatch], None]
     cases: tuple[str, ...]
     """Names of cases, without the bug, in which it should show."""
 

@@ -7,7 +7,7 @@ from typing import Final
 from payscore_worker.simulator import CallKind
 from tests.answers.answers import CONTRADICTIONS, GROUPS, LIES, Answer
 from tests.answers.bugs import BUGS
-from tests.answers.cases import CREWS, FAMILIES, FOR_ALL, Case, Result, Strike, parse
+from tests.answers.cases import CREWS, DATABASES, FAMILIES, FOR_ALL, Case, Result, Strike, parse
 from tests.answers.flows import FLOWS
 
 ALONE: Final = "one worker"
