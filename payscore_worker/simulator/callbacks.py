@@ -16,7 +16,7 @@ import msgspec
 
 from payscore_worker.simulator.agenda import Agenda
 from payscore_worker.simulator.faults import Fault, FaultKind
-from payscore_worker.simulator.lies import with_another_total
+from payscore_worker.simulator.lies import with_another_total, with_other_details
 from payscore_worker.simulator.members import Entity
 from payscore_worker.simulator.platform import Platform, request_id, signature_headers
 from payscore_worker.simulator.script import Faults
@@ -122,8 +122,7 @@ class Callbacks:
         fault = self._faults.strike_callback(
             out_order_no=out_order_no, openid=openid, can_play=partial(_can_play, resource)
         )
-        if fault and fault.fault is FaultKind.CALLBACK_AMOUNT_DIFFERS:
-            resource = with_another_total(resource, fault.difference_fen)
+        resource = _falsified(resource, fault) if fault else resource
         notification = self._written(event_type, resource, summary, url=url, openid=openid, out_order_no=out_order_no)
         self._kept.put(notification.id, notification)
         notification.fault = fault.fault if fault else None
@@ -225,4 +224,21 @@ class Callbacks:
 
 
 def _can_play(resource: Entity, fault: Fault) -> bool:
-    return fault.fault is not FaultKind.CALLBACK_AMOUNT_DIFFERS or "total_amount" in resource
+    """Whether there is anything in it to be false about."""
+    match fault.fault:
+        case FaultKind.CALLBACK_AMOUNT_DIFFERS:
+            return "total_amount" in resource
+        case FaultKind.CALLBACK_DETAILS:
+            return "details" in resource.get("collection", {})
+        case _:
+            return True
+
+
+def _falsified(resource: Entity, fault: Fault) -> Entity:
+    match fault.fault:
+        case FaultKind.CALLBACK_AMOUNT_DIFFERS:
+            return with_another_total(resource, fault.difference_fen)
+        case FaultKind.CALLBACK_DETAILS:
+            return with_other_details(resource, fault.played)
+        case _:
+            return resource

@@ -27,11 +27,13 @@ class FaultKind(StrEnum):
     STALE = "stale"
     NOT_YET = "not_yet"
     AMOUNT_DIFFERS = "amount_differs"
+    DETAILS = "details"
     CALLBACK_LOST = "callback_lost"
     CALLBACK_DUPLICATED = "callback_duplicated"
     CALLBACK_LATE = "callback_late"
     CALLBACK_FORGED_FIRST = "callback_forged_first"
     CALLBACK_AMOUNT_DIFFERS = "callback_amount_differs"
+    CALLBACK_DETAILS = "callback_details"
 
     @property
     def on_callback(self) -> bool:
@@ -42,14 +44,17 @@ ANY_CALL: Final = "*"
 HTTP_FAILURES: Final = range(400, 600)
 HTTP_OK: Final = 200
 DEFAULT_SECONDS: Final = {FaultKind.SLOW: 1.0, FaultKind.CALLBACK_LATE: 60.0, FaultKind.CLOCK_SKEW: 600.0}
-ONLY_QUERIES: Final = frozenset({FaultKind.STALE, FaultKind.NOT_YET, FaultKind.AMOUNT_DIFFERS})
+ONLY_QUERIES: Final = frozenset({FaultKind.STALE, FaultKind.NOT_YET, FaultKind.AMOUNT_DIFFERS, FaultKind.DETAILS})
 """They change what a query shows, and strike nothing else."""
 ALSO_AFTER: Final = frozenset({FaultKind.PROXY, FaultKind.REFUSE})
 """They may stand in for the answer to a call that was processed."""
+DETAILS: Final = ("reversed", "without_seq", "absent")
 VARIANTS: Final[Mapping[FaultKind, tuple[str, ...]]] = {
     FaultKind.PROXY: ("html", "empty", "json", "text"),
     FaultKind.UNREADABLE: ("not_json", "not_utf8", "empty", "array", "empty_object", "wrong_types"),
     FaultKind.ANOTHER_ORDER: ("out_order_no", "mchid", "appid", "service_id"),
+    FaultKind.DETAILS: DETAILS,
+    FaultKind.CALLBACK_DETAILS: DETAILS,
 }
 """The first is meant where a fault names none."""
 

@@ -22,6 +22,7 @@ from payscore_worker.simulator.lies import (
     answer_of_a_proxy,
     unreadable,
     with_another_total,
+    with_other_details,
 )
 from payscore_worker.simulator.members import ORDER_NUMBER, Entity
 from payscore_worker.simulator.payscore import PayScore
@@ -119,6 +120,8 @@ class Gateway:
                 entity = about_another_order(entity, fault.played)
             case FaultKind.AMOUNT_DIFFERS:
                 entity = with_another_total(entity, fault.difference_fen)
+            case FaultKind.DETAILS:
+                entity = with_other_details(entity, fault.played)
             case FaultKind.STALE if page.earlier:
                 entity = self._world.family(page.earlier.family).query_response(page.earlier)
         return msgspec.json.encode(entity)
@@ -201,6 +204,8 @@ def _can_play(call: Call, page: Page, fault: Fault) -> bool:
             return order is not None
         case FaultKind.AMOUNT_DIFFERS:
             return order is not None and order.total_fen is not None
+        case FaultKind.DETAILS:
+            return order is not None and order.family == "serviceorder" and bool(order.payments)
         case FaultKind.ANOTHER_ORDER:
             return fault.played in _NUMBERS_SHOWN.get(call.kind, VARIANTS[FaultKind.ANOTHER_ORDER])
         case _:

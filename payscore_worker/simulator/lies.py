@@ -66,6 +66,18 @@ def with_another_total(entity: Entity, difference_fen: int) -> Entity:
     return changed
 
 
+def with_other_details(entity: Entity, variant: str) -> Entity:
+    """The same debits, told otherwise: none of it is a contradiction (reference payscore-api F.5 i)."""
+    collection = dict(entity["collection"])
+    details = collection.pop("details")
+    match variant:
+        case "reversed":
+            collection["details"] = details[::-1]
+        case "without_seq":
+            collection["details"] = [{name: row[name] for name in row if name != "seq"} for row in details]
+    return entity | {"collection": collection}
+
+
 def _collected(collection: Entity, difference_fen: int) -> Entity:
     moved = "paid_amount" if collection["state"] == "USER_PAID" else "paying_amount"
     changed = collection | {name: collection[name] + difference_fen for name in ("total_amount", moved)}

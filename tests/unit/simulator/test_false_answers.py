@@ -271,6 +271,13 @@ async def test_a_stale_answer_waits_for_a_change(merchant: Merchant, simulator: 
     assert scripted.strikes == 1
 
 
+async def test_the_query_of_the_other_family_is_refused_in_truth(merchant: Merchant, simulator: Simulator) -> None:
+    await running(merchant, "payafter")
+    scripted = simulator.add_fault(Fault(FaultKind.NOT_YET))
+    assert (await merchant.query("serviceorder", "trip-1")).status_code == 404
+    assert scripted.strikes == 0
+
+
 @by_family
 async def test_a_query_does_not_see_an_order_yet(merchant: Merchant, simulator: Simulator, family: str) -> None:
     scripted = simulator.add_fault(Fault(FaultKind.NOT_YET))
@@ -387,8 +394,18 @@ async def test_a_fault_that_is_over_makes_room(simulator: Simulator, monkeypatch
     assert [scripted.spent for scripted in simulator.faults()] == [False, True]
 
 
-@pytest.mark.parametrize("kind", [FaultKind.PROXY, FaultKind.REFUSE, FaultKind.UNREADABLE])
-async def test_any_answer_may_be_late(simulator: Simulator, kind: FaultKind, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "delays"),
+    [
+        (FaultKind.PROXY, [0.04]),
+        (FaultKind.REFUSE, [0.04]),
+        (FaultKind.UNREADABLE, [0.04]),
+        (FaultKind.CLOCK_SKEW, []),  # its seconds are those of the clock
+    ],
+)
+async def test_any_answer_may_be_late(
+    simulator: Simulator, kind: FaultKind, delays: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -399,7 +416,7 @@ async def test_any_answer_may_be_late(simulator: Simulator, kind: FaultKind, mon
     merchant = await a_merchant(simulator)
     await merchant.get("/v3/certificates")
     await merchant.get("/v3/certificates")
-    assert waits == [0.04]
+    assert waits == delays
 
 
 # For whom
