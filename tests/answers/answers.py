@@ -46,8 +46,8 @@ class Answer:
     """Those that it can be given to."""
     first: Sequence[FaultKind] = ()
     """What the call meets before it is answered so."""
-    tampered: Mapping[str, str] = field(default_factory=dict)
-    """Members of a true answer that are changed on the wire, and signed."""
+    lags: bool = False
+    """The next question about the order finds a replica that does not know it yet."""
 
     @property
     def lasts_for_all(self) -> bool:
@@ -58,7 +58,8 @@ class Answer:
         """Write it as the simulator plays it: first what comes before, then the answer."""
         targets = {name: value for name, value in extent.items() if name in {"out_order_no", "openid", "host"}}
         before = [Fault(kind, call=call, **targets) for kind in self.first]
-        return [*before, Fault(self.fault, call=call, **self.members, **extent)]
+        lag = [Fault(FaultKind.NOT_YET, call=CallKind.QUERY, out_order_no=extent["out_order_no"])] if self.lags else []
+        return [*before, *lag, Fault(self.fault, call=call, **self.members, **extent)]
 
 
 # --- Refusals, by code and by sub-code ---
@@ -224,14 +225,6 @@ def _falsehoods() -> Iterator[Answer]:
         (FaultKind.AMOUNT_DIFFERS, "about another amount"),
     ):
         yield Answer(name=name, cause=Cause.ORDER, fault=kind, calls=frozenset({CallKind.QUERY}))
-    yield Answer(
-        name="waiting for confirmation",
-        cause=Cause.PASSENGER,
-        fault=FaultKind.SLOW,
-        members={"seconds": 0.0},
-        tampered={"state": "CREATED", "state_description": ""},
-        calls=frozenset({CallKind.CREATE, CallKind.QUERY}),
-    )
 
 
 FALSEHOODS: Final = tuple(_falsehoods())
@@ -269,13 +262,31 @@ _SAID_AFTERWARDS: Final = (
 )
 
 
+_SAID_IN_DOUBT: Final = ("PARAM_ERROR", "INVALID_REQUEST, risk", "sub-code 271316598", "sub-code 271316656")
+"""After attempts of which nobody knows, and which came to nothing."""
+
+_SAID_OF_A_NEW_ORDER: Final = (
+    "PARAM_ERROR",
+    "INVALID_REQUEST, no service",
+    "INVALID_REQUEST, too many orders",
+    "NO_AUTH, service",
+    "sub-code 271300099",
+)
+
+
 def _contradictions() -> Iterator[Answer]:
-    """Done, and every reply lost; then refused, whatever is sent."""
+    """What was said before, or is said to the next question, tells otherwise."""
     known = {answer.name: answer for answer in (*CODES, *SUB_CODES, *PROXIES)}
     for name in _SAID_AFTERWARDS:
+        lost, calls = (FaultKind.DROP_REPLY,) * TRIES, known[name].calls & CHANGES
+        yield replace(known[name], name=f"lost, then {name}", first=lost, calls=calls)
+    for name in _SAID_IN_DOUBT:
+        failed, calls = (FaultKind.FAIL_BEFORE,) * TRIES, known[name].calls & CHANGES
+        yield replace(known[name], name=f"SYSTEM_ERROR, then {name}", first=failed, calls=calls)
+    for name in _SAID_OF_A_NEW_ORDER:
         answer = known[name]
-        if calls := answer.calls & CHANGES:
-            yield replace(answer, name=f"lost, then {name}", first=(FaultKind.DROP_REPLY,) * TRIES, calls=calls)
+        members, calls = {**answer.members, "after": True}, frozenset({CallKind.CREATE})
+        yield replace(answer, name=f"{name}, after, and not there yet", members=members, calls=calls, lags=True)
 
 
 CONTRADICTIONS: Final = tuple(_contradictions())

@@ -20,11 +20,14 @@ from tests.answers.wire import Exchange
 HORIZON: Final = timedelta(days=5)
 """Whatever has not come to rest by then never will: the ladder of retries ends within a day."""
 
+MOST_TOLD: Final = 80
+"""Lines of a story: what goes on for longer repeats itself."""
+
 DATABASES: Final = ("sqlite", "postgresql")
 FAMILIES: Final = ("payafter", "serviceorder")
 
-CREWS: Final = {"one worker": (1, None), "two workers": (2, None), "one of two misled": (2, "alpha")}
-"""How many there are, and who of them is answered so; None: everybody."""
+CREWS: Final = {"one worker": (1, None), "two workers": (2, None), "one of two misled": (2, "beta")}
+"""How many there are, and who of them is answered so; None: everybody. Of two, the nearer one is answered first."""
 
 EXTENTS: Final = {
     "once": None,
@@ -164,7 +167,6 @@ class _Script:
         self.began = True
         for fault in strike.faults(host=self._host):
             self._city.simulator.add_fault(fault)
-        self._city.tampering = dict(strike.answer.tampered)
 
 
 def is_probe(exchange: Exchange) -> bool:
@@ -229,8 +231,10 @@ def _story(city: City, evidence: Evidence) -> list[str]:
     end = f"at the end: {row.get('state')}, problem {row.get('problem')}, due {row.get('due_at')}"
     order = evidence.order
     books = "no order" if order is None else f"{order.state}, charged {order.charged_fen} fen"
+    told = [f"{at - began:9.2f} s  {what}" for at, what in sorted(lines, key=lambda line: line[0])]
     return [
-        *(f"{at - began:9.2f} s  {what}" for at, what in sorted(lines, key=lambda line: line[0])),
+        *told[:MOST_TOLD],
+        *([f"... and {len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else []),
         end,
         f"WeChat Pay's books: {books}",
         *(f"dead letter: {letter}" for letter in evidence.dead),

@@ -1,7 +1,7 @@
 """A city of one trip: workers, broker, audience and WeChat Pay, all of them real but for the wires between, and for time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from payscore_worker.reconciler import Reconciler
 from payscore_worker.settings import OrderSettings, duration, durations
 from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Passenger, Simulator, SimulatorConfig, SimulatorKeys, create_app
+from payscore_worker.simulator.happenings import WrongStage
 from payscore_worker.steps import Terms
 from payscore_worker.storage import Storage
 from payscore_worker.trip import Rules
@@ -110,8 +111,6 @@ class City:
     called_back: list[str] = field(default_factory=list)
     """The types of the callbacks that reached us."""
     on_call: Callable[[Exchange], None] = lambda _exchange: None
-    tampering: Mapping[str, str] = field(default_factory=dict)
-    """What is changed of answers that are struck, before they are signed."""
     cancelled_at: float | None = None
     """When the ride service took the trip back."""
     _written: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,9 +119,13 @@ class City:
 
     # --- What the ride service says ---
 
-    def starts(self) -> None:
+    def starts(self, *, risk_amount_fen: int | None = None) -> None:
         event = TripStarted(
-            trip_id=TRIP_ID, openid=OPENID, started_at=self.clock(), start_location="静安寺", estimated_fare_fen=3_000
+            trip_id=TRIP_ID,
+            openid=OPENID,
+            started_at=self.clock(),
+            start_location="静安寺",
+            risk_amount_fen=risk_amount_fen,
         )
         self.broker.publish(event, to_all=True)
 
@@ -144,6 +147,13 @@ class City:
 
     def passenger(self, passenger: Passenger) -> None:
         self.simulator.set_passenger(OPENID, passenger)
+
+    def completes_by_hand(self) -> None:
+        """A person completes the order in WeChat Pay's console, with exactly the fare."""
+        if self.simulator.entity(TRIP_ID) is not None:
+            with suppress(WrongStage):
+                self.simulator.complete_by_hand(TRIP_ID, FARE_FEN)
+        self.wake()
 
     # --- Time ---
 
@@ -347,7 +357,6 @@ def _client(city: City, name: str, app: httpx.AsyncBaseTransport) -> WechatPayCl
             log=city.exchanges,
             on_call=lambda exchange: city.on_call(exchange),
             on_answered=city.wake,
-            tampering=lambda: city.tampering,
         ),
         clock=city.clock,
     )

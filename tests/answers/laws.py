@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from payscore_worker.simulator import CallKind, LedgerEntry
 from payscore_worker.simulator.orders import Stage
 from payscore_worker.trip import TERMINAL, TripState
-from tests.answers.answers import CHANGES, QUESTIONS, Cause
+from tests.answers.answers import CHANGES, OPENING, QUESTIONS, Cause
 from tests.answers.city import FARE_FEN, Heard
 from tests.answers.flows import Flow
 from tests.answers.ground import Row, members
@@ -20,7 +20,7 @@ from tests.answers.wire import Exchange
 if TYPE_CHECKING:
     from tests.answers.cases import Strike
 
-ALIVE: Final = frozenset({Stage.RUNNING, Stage.OWING})
+ALIVE: Final = frozenset({Stage.CREATED, Stage.RUNNING, Stage.OWING})
 
 MAX_CALLS: Final = 200
 """Calls about one trip, quick tries and all, of both workers, in whatever trouble."""
@@ -77,11 +77,12 @@ class Promise:
     strike: "Strike | None"
     family: str
 
-    @property
-    def ends(self) -> frozenset[TripState]:
-        """The states that this trip may end in."""
-        strike = self.strike
+    def ends(self, evidence: "Evidence") -> frozenset[TripState]:
+        """Name the states that this trip may end in: a running order wins over a refusal to open it (F.5 c)."""
+        strike, order = self.strike, evidence.order
         if strike is None or strike.answer.cause is not Cause.PASSENGER:
+            return frozenset({self.flow.state})
+        if strike.call in OPENING and order is not None and order.creates:
             return frozenset({self.flow.state})
         return frozenset({self.flow.state, TripState.DECLINED})
 
@@ -134,7 +135,7 @@ def judge(promise: Promise, evidence: Evidence) -> list[Violation]:
         *_person(promise, evidence),
         *_bytes(evidence),
         *_journal(evidence),
-        *_truth(evidence),
+        *_truth(promise, evidence),
         *_dead_letters(evidence),
         *_bound(evidence),
     ]
@@ -164,7 +165,7 @@ def _opened_for_nothing(evidence: Evidence) -> Exchange | None:
 
 
 def _surely_not_done(exchange: Exchange) -> bool:
-    return exchange.is_definite_refusal or (exchange.is_throttled)
+    return exchange.is_definite_refusal or exchange.is_throttled
 
 
 def _money(evidence: Evidence) -> Iterator[Violation]:
@@ -201,9 +202,9 @@ def _end(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
         return
     if not evidence.rested:
         yield Violation(Breach.STUCK, f"is {evidence.state}, and something still goes on")
-    if evidence.state not in promise.ends:
-        breach = Breach.STUCK
-        yield Violation(breach, f"is {evidence.state}, may be {' or '.join(sorted(promise.ends))}")
+    ends = promise.ends(evidence)
+    if evidence.state not in ends:
+        yield Violation(Breach.STUCK, f"is {evidence.state}, may be {' or '.join(sorted(ends))}")
     elif evidence.state not in TERMINAL:
         yield Violation(Breach.STUCK, f"is {evidence.state}, and at rest")
 
@@ -258,15 +259,14 @@ def _journal(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Breach.JOURNAL, f"{kind} was accepted, and is journaled as {outcome}")
 
 
-def _truth(evidence: Evidence) -> Iterator[Violation]:
+def _truth(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     """What is announced is so, and is said under one id."""
     for type_, count in Counter(heard.type for heard in {heard.id: heard for heard in evidence.heard}.values()).items():
         if count > 1 and type_ not in {"settlement.problem", "settlement.paid"}:
             yield Violation(Breach.UNTRUE, f"{type_} was announced under {count} ids")
     for heard in evidence.told("settlement.opened"):
-        if not any(_shows_running(one) for one in evidence.exchanges if _before(one, heard)) and not (
-            evidence.called_back
-        ):
+        shown = any(_shows_running(one) for one in evidence.exchanges if _before(one, heard))
+        if not promise.flow.runs or not (shown or evidence.called_back):
             yield Violation(Breach.UNTRUE, "settlement.opened was announced for an order that nobody has shown to run")
     for type_, state in (("settlement.declined", TripState.DECLINED), ("settlement.cancelled", TripState.CANCELLED)):
         if evidence.told(type_) and evidence.state != state:
@@ -276,9 +276,7 @@ def _truth(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _shows_running(exchange: Exchange) -> bool:
-    if not exchange.is_signed or exchange.tampered:
-        return False
-    if exchange.kind is CallKind.USER_SERVICE_STATE:
+    if not exchange.is_signed or exchange.kind is CallKind.USER_SERVICE_STATE:
         return False
     return exchange.data.get("state", "DOING") in RUNNING_WORDS
 

@@ -51,7 +51,8 @@ def _struck(run: Result) -> Iterator[Case]:
 def _points(run: Result) -> list[tuple[CallKind, int]]:
     """Name the calls to strike; of two workers, each makes the first of its kind."""
     most = MAX_NUMBER if run.case.crew == ALONE else 1
-    return [(call, number) for call, number in run.calls if number <= most]
+    struck = FLOWS[run.case.flow].struck
+    return [(call, number) for call, number in run.calls if number <= most and call in struck]
 
 
 def _extents(crew: str, call: CallKind, answer: Answer) -> Sequence[str]:

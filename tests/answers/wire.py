@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,7 +11,6 @@ import httpx
 import msgspec
 
 from payscore_worker.simulator import CallKind, FaultKind, Simulator
-from payscore_worker.simulator.platform import signature_headers
 
 RECENT: Final = 64
 """Calls of the simulator among which the one just answered is looked for: of two workers, a handful is under way."""
@@ -52,7 +51,6 @@ class Exchange:
     data: dict[str, Any] = field(default_factory=dict, repr=False)
     fault: FaultKind | None = None
     """What the simulator played; the workers are told nothing of it."""
-    tampered: bool = False
 
     @property
     def digest(self) -> str:
@@ -81,7 +79,7 @@ class Exchange:
     @property
     def is_true(self) -> bool:
         """Whether it is signed, and was so at that moment."""
-        return self.is_signed and self.fault not in UNTRUE and not self.tampered
+        return self.is_signed and self.fault not in UNTRUE
 
     @property
     def is_not_found(self) -> bool:
@@ -108,7 +106,6 @@ class Wire(httpx.AsyncBaseTransport):
         log: list[Exchange],
         on_call: Callable[[Exchange], None],
         on_answered: Callable[[], None],
-        tampering: Callable[[], Mapping[str, str]],
     ) -> None:
         self._transport = transport
         self._worker = worker
@@ -117,7 +114,6 @@ class Wire(httpx.AsyncBaseTransport):
         self._log = log
         self._on_call = on_call
         self._on_answered = on_answered
-        self._tampering = tampering
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         loop = asyncio.get_running_loop()
@@ -137,24 +133,9 @@ class Wire(httpx.AsyncBaseTransport):
         finally:
             self._on_answered()
         exchange.fault = self._played(response.headers.get("Request-ID", ""))
-        answer = self._tampered(exchange, httpx.Response(response.status_code, headers=response.headers, content=content))
         await asyncio.sleep(self._one_way_seconds)
-        exchange.status, exchange.data = answer.status_code, _members(answer.content)
-        exchange.answered_at = loop.time()
-        return answer
-
-    def _tampered(self, exchange: Exchange, answer: httpx.Response) -> httpx.Response:
-        """Change what a true answer says, and have WeChat Pay sign it."""
-        changes, members = self._tampering(), _members(answer.content)
-        if exchange.fault is not FaultKind.SLOW or answer.status_code != HTTPStatus.OK or not changes.keys() & members:
-            return answer
-        exchange.tampered = True
-        members = {name: changes.get(name, value) for name, value in members.items() if name != "finish_ticket"}
-        content = msgspec.json.encode(members)
-        key = self._simulator._world.platform.key_for_reply(answer.headers["Wechatpay-Serial"])
-        headers = dict(answer.headers) | signature_headers(key, content, at=self._simulator._clock())
-        headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
-        return httpx.Response(answer.status_code, headers=_last_of_each(headers), content=content)
+        exchange.status, exchange.data, exchange.answered_at = response.status_code, _members(content), loop.time()
+        return httpx.Response(response.status_code, headers=response.headers, content=content)
 
     def _played(self, request_id: str) -> FaultKind | None:
         if not request_id:
@@ -176,11 +157,6 @@ def _what(request: httpx.Request) -> tuple[CallKind, str]:
     if request.method == "POST":
         return CallKind.CREATE, str(_members(request.content).get("out_order_no", ""))
     return CallKind.QUERY, request.url.params.get("out_order_no", "")
-
-
-def _last_of_each(headers: Mapping[str, str]) -> dict[str, str]:
-    """Keep the newer of two headers whose names differ in case."""
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def _members(content: bytes) -> dict[str, Any]:
