@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from payscore_worker.simulator import CallKind, LedgerEntry
+from payscore_worker.simulator import CallKind, FaultKind, LedgerEntry
 from payscore_worker.simulator.orders import Stage
 from payscore_worker.trip import TERMINAL, TripState
 from tests.answers.answers import CHANGES, OPENING, QUESTIONS, Cause
@@ -90,8 +90,10 @@ class Promise:
     def may_call_a_person(self) -> bool:
         """Whether a problem may be the right end, or on the way to it."""
         strike = self.strike
-        if strike is None or strike.answer.cause in CALM or strike.call in QUESTIONS:
+        if strike is None or strike.answer.cause in CALM:
             return False
+        if strike.call in QUESTIONS:
+            return strike.answer.fault is FaultKind.AMOUNT_DIFFERS  # signed: to book it would be wrong (rule 4)
         return strike.extent != "once"
 
 
