@@ -58,6 +58,9 @@ SHORTEST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 600.0
 """A reconciler that was told of nothing looks this often."""
 
+MOST_CALLS: Final = 2_000
+"""An hour of probes by two workers is some hundreds of calls; what makes more than this will not come to rest."""
+
 LEASE: Final = timedelta(seconds=30)
 BATCH: Final = 100
 
@@ -163,7 +166,7 @@ class City:
     async def rests(self, horizon: timedelta) -> bool:
         """Let time pass until nothing is left to do; false: the horizon came first."""
         until = self.clock() + horizon
-        while self.clock() < until:
+        while self.clock() < until and len(self.exchanges) < MOST_CALLS:
             await asyncio.sleep(LOOK_SECONDS)
             if self._is_quiet and await self.ground.next_due() is None and self._is_quiet:
                 return True
