@@ -19,10 +19,10 @@ from consumers import CONSUMERS, subscriptions
 from payscore_worker import metrics, tracing
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan, open_console
-from payscore_worker.errors import FailureClass, Retryable, SchemaOutdated, WechatPayError
+from payscore_worker.errors import FailureClass, SchemaOutdated, WechatPayError
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.publisher import Publisher
-from payscore_worker.messaging.relay import Relay
+from payscore_worker.messaging.relay import SETTLE_SECONDS, Relay
 from payscore_worker.messaging.topology import EVENTS, Topology
 from payscore_worker.ops import watching
 from payscore_worker.ops.health import Check, health_routes, metrics_route
@@ -68,6 +68,9 @@ from payscore_worker.wechatpay import (
 
 DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
+
+FLUSH_SECONDS: Final = 3.0
+"""A batch takes milliseconds; with the drain, and with what is given back, still under those 30 seconds."""
 
 LAST_RESORT_SECONDS: Final = 60.0
 """One part has failed, and another does not end as it is told: we would sit here deaf, and no supervisor would know."""
@@ -323,8 +326,7 @@ async def run_worker(environment: Environment) -> None:
             probing.cancel()
             watch.cancel()
             console.cancel()
-            relaying.cancel()
-            await _flush(relay)
+            await _flush(relay, relaying)
             publishing.cancel()
             server.stop()
             await serving
@@ -434,10 +436,12 @@ def stop_on_signals() -> asyncio.Event:
     return stopping
 
 
-async def _flush(relay: Relay) -> None:
-    """Publish what the last messages announced; whatever stays behind is for the next worker."""
-    with suppress(Retryable):
-        await relay.run_once()
+async def _flush(relay: Relay, relaying: asyncio.Task[None]) -> None:
+    """Publish what the last messages announced; whatever cannot be published is given back for the next worker."""
+    relay.stop()
+    await asyncio.wait([relaying], timeout=FLUSH_SECONDS)
+    relaying.cancel()
+    await asyncio.wait([relaying], timeout=2 * SETTLE_SECONDS)
 
 
 def _holds(check: Callable[[], bool]) -> Check:

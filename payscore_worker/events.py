@@ -160,6 +160,16 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
+class CloudEventOut(CloudEvent, frozen=True, kw_only=True):
+    """An envelope of ours. What others' envelopes say of a sequence is not read: it need not be of our form."""
+
+    sequence: str | UnsetType = UNSET
+    """Which of two announcements of a trip is newer (CloudEvents' extension of this name)."""
+
+
+SEQUENCE_DIGITS: Final = 10
+"""A trip's version has one digit or two; padded, sequences sort as texts."""
+
 message_in_hand: Final[ContextVar[str]] = ContextVar("message_in_hand", default="")
 """The id of the message that is being handled; it is noted beside the fact that it told."""
 
@@ -335,10 +345,14 @@ def write_cloud_event(
     time: datetime,
     data: Struct | msgspec.Raw,
     subject: str | None = None,
+    sequence: int | None = None,
     trace: Mapping[str, str] = _NO_TRACE,
 ) -> bytes:
-    """Write a CloudEvents 1.0 envelope, structured mode; `trace` may hold `traceparent` and `tracestate`."""
-    envelope = CloudEvent(
+    """Write a CloudEvents 1.0 envelope, structured mode; `trace` may hold `traceparent` and `tracestate`.
+
+    `sequence` is the version of the row that the event tells of.
+    """
+    envelope = CloudEventOut(
         specversion="1.0",
         id=id,
         source=source,
@@ -346,6 +360,7 @@ def write_cloud_event(
         time=time,
         subject=UNSET if subject is None else subject,
         datacontenttype="application/json",
+        sequence=UNSET if sequence is None else f"{sequence:0{SEQUENCE_DIGITS}}",
         traceparent=trace.get("traceparent", UNSET),
         tracestate=trace.get("tracestate", UNSET),
         data=data if isinstance(data, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(data)),

@@ -137,7 +137,7 @@ TAKEN_UP = _counter(
 ANNOUNCEMENTS = _counter("payscore_announcements_total", "Announcements written to the outbox.", "type")
 PUBLISHED = _counter("payscore_announcements_published_total", "Announcements that RabbitMQ has confirmed.", "type")
 UNROUTED = _counter(
-    "payscore_announcements_unrouted_total", "Announcements given up because no queue took them for an hour.", "type"
+    "payscore_announcements_unrouted_total", "Announcements kept because no queue took them for an hour.", "type"
 )
 
 # --- The worker: the breaker ---
@@ -179,8 +179,19 @@ UNANSWERED_AGE = _gauge(
 OUTSTANDING_FEN = _gauge(
     "payscore_outstanding_fen", f"Money of COMPLETED trips, accepted and not yet in, in fen.{ALIKE}"
 )
-OUTBOX_ROWS = _gauge("payscore_outbox_rows", f"Announcements that wait to be published.{ALIKE}")
-OUTBOX_AGE = _gauge("payscore_outbox_oldest_age_seconds", f"How long the oldest of them waits; 0 without one.{ALIKE}")
+OUTBOX_ROWS = _gauge(
+    "payscore_outbox_rows", f"Announcements that wait for a relay or the broker to be published.{ALIKE}"
+)
+OUTBOX_AGE = _gauge(
+    "payscore_outbox_oldest_age_seconds",
+    f"How long the oldest of them that was never told waits; 0 without one.{ALIKE}",
+)
+OUTBOX_UNROUTED = _gauge(
+    "payscore_outbox_unrouted_rows",
+    "Announcements that nobody listens to: tried again within the hour, then kept for `outbox replay`; "
+    f"of very many the newest are counted.{ALIKE}",
+    "type",
+)
 BOOKS = _gauge(
     "payscore_books_trips",
     f"The books: every noted trip is settled, declined, cancelled, waiting or with_problem.{ALIKE}",
@@ -220,7 +231,7 @@ TRIPS_MOVED: Final = (
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)
 DATABASE: Final = (
     *(TRIPS, TRIPS_AGE, PROBLEM_TRIPS, PROBLEM_AGE, TRIPS_LATE, TRIPS_DUE_LAG, UNANSWERED, UNANSWERED_AGE),
-    *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, BOOKS, IMBALANCE, LOOK_AGE),
+    *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, OUTBOX_UNROUTED, BOOKS, IMBALANCE, LOOK_AGE),
 )
 CALLBACKS: Final = (NOTIFICATIONS, NOTIFICATION_SECONDS)
 

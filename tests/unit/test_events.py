@@ -13,7 +13,7 @@ from payscore_worker.errors import MalformedMessage
 from payscore_worker.events import (
     CLOUD_EVENT,
     MAX_BODY_BYTES,
-    CloudEvent,
+    CloudEventOut,
     EventIn,
     OrderPaid,
     Received,
@@ -245,10 +245,13 @@ def test_an_announcement_is_a_cloud_event_that_says_what_the_contract_promises()
         transaction_id="4200001",
     )
 
-    body = write_cloud_event(id="e1", source="payscore-worker", type=paid.TYPE, time=moment, subject="t1", data=paid)
+    body = write_cloud_event(
+        id="e1", source="payscore-worker", type=paid.TYPE, time=moment, subject="t1", sequence=7, data=paid
+    )
 
-    envelope = msgspec.json.decode(body, type=CloudEvent)
+    envelope = msgspec.json.decode(body, type=CloudEventOut)
     assert (envelope.id, envelope.type, envelope.subject) == ("e1", "settlement.paid", "t1")
+    assert envelope.sequence == "0000000007"
     assert json.loads(body)["data"] == {
         "trip_id": "t1",
         "out_order_no": "t1",
@@ -258,3 +261,16 @@ def test_an_announcement_is_a_cloud_event_that_says_what_the_contract_promises()
         "paid_at": "2026-05-01T00:00:00Z",
         "transaction_id": "4200001",
     }
+
+
+def test_a_sequence_of_somebody_elses_form_is_no_reason_to_refuse_an_event() -> None:
+    envelope = {"specversion": "1.0", "id": "e1", "source": "ride", "type": "trip.started", "sequence": 7}
+
+    received = read_event(
+        json.dumps(envelope | {"data": STARTED}).encode(),
+        content_type="application/cloudevents+json",
+        message_id=None,
+        expected={"trip.started": TripStarted},
+    )
+
+    assert received.id == "e1"

@@ -168,6 +168,14 @@ async def test_the_outbox_shows_what_is_still_to_be_told(site: Site) -> None:
     assert "settlement.opened t1 3 min 0 s 0" in await site.page("/outbox")
 
 
+async def test_the_outbox_says_what_nobody_listens_to(site: Site) -> None:
+    await site.town.starts()
+    rows = await site.town.storage.claim_outbox(now=site.town.now, lease=timedelta(minutes=1), limit=10)
+    await site.town.storage.mark_unrouted([row.id for row in rows], now=site.town.now)
+
+    assert "Nobody listens to settlement.opened: 1 announcements are kept" in await site.page("/outbox")
+
+
 async def test_a_surprise_is_a_page_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     async def surprised(*_arguments: object) -> None:
         raise ZeroDivisionError

@@ -76,6 +76,19 @@ async def test_trips_are_counted_by_state_with_the_age_of_the_oldest_in_it(town:
     assert value(metrics.TRIPS, state="COMPLETED") == 0
 
 
+async def test_what_nobody_listens_to_is_counted_by_type_and_is_no_lag(town: Town, look: DatabaseLook) -> None:
+    await town.starts()
+    rows = await town.storage.claim_outbox(now=town.now, lease=timedelta(minutes=1), limit=10)
+    await town.storage.mark_unrouted([row.id for row in rows], now=town.now)
+    town.clock.now += timedelta(hours=1)
+
+    await look.look_at_unfinished()
+
+    assert value(metrics.OUTBOX_UNROUTED, type="settlement.opened") == 1
+    assert value(metrics.OUTBOX_UNROUTED, type="settlement.paid") == 0
+    assert (value(metrics.OUTBOX_ROWS), value(metrics.OUTBOX_AGE)) == (0, 0)
+
+
 async def test_a_call_that_may_be_on_its_way_is_seen_until_it_is_answered(town: Town, look: DatabaseLook) -> None:
     town.fault(FaultKind.UNAVAILABLE, "create", times=None)
     with pytest.raises(Exception, match=r"503|unavailable"):

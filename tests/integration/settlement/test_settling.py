@@ -1,5 +1,6 @@
 """Trips are settled: in order, out of order, told twice, cancelled, declined."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -78,6 +79,21 @@ async def test_a_very_short_trip_waits_until_its_end_fits_behind_its_start(town:
     await town.passes(1)
 
     assert await town.state() is TripState.COMPLETED
+
+
+async def test_each_announcement_says_at_which_version_of_the_trip_it_came_about(town: Town) -> None:
+    await town.starts()
+    opened = await town.trip()
+    await town.ends()
+    await town.passes(11)
+    await town.passes(3)
+
+    rows = await town.storage.claim_outbox(now=town.now, lease=timedelta(minutes=1), limit=10)
+
+    sequences = [json.loads(row.body)["sequence"] for row in rows]
+    assert sequences[0] == f"{opened.version:010}"
+    assert sequences[-1] == f"{(await town.trip()).version:010}"
+    assert sequences == sorted(set(sequences))
 
 
 async def test_facts_told_twice_change_nothing(town: Town) -> None:
@@ -209,6 +225,7 @@ async def test_a_fare_above_what_payscore_takes_cancels_the_order_and_declines(t
     await town.passes(600)
 
     await town.ends(total_fen=60_000)
+    await town.passes(60)  # where only WeChat Pay knows the limit, it refuses twice
 
     assert await town.state() is TripState.DECLINED
     assert town.order().cancels == 1
