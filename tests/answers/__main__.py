@@ -35,9 +35,7 @@ def _certify(arguments: argparse.Namespace) -> int:
     if not postgresql_url:
         sys.stderr.write(f"{POSTGRESQL_URL} names no PostgreSQL; `make answer-certificate` finds or starts one\n")
         return 2
-    size = Size(
-        whole=arguments.whole, sampled=arguments.sampled, seed=arguments.seed, processes=arguments.processes
-    )
+    size = Size(whole=arguments.whole, sampled=arguments.sampled, seed=arguments.seed, processes=arguments.processes)
     certificate = certify(asyncio.run(look_around(postgresql_url)), size)
     if not arguments.no_page:
         write_pages(certificate)

@@ -1,4 +1,4 @@
-"""The table of answers: everything that WeChat Pay, or somebody on the way, may say to a call (reference F, F.1, F.2)."""
+"""The table of answers: all that WeChat Pay, or somebody on the way, may say to a call (reference F.1, F.2, F.5)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,9 +91,7 @@ CODES: Final = (
     ),
     _refusal("INVALID_REQUEST", 400, "INVALID_REQUEST", "其他原因185", Cause.ORDER),
     _refusal("INVALID_REQUEST, later", 400, "INVALID_REQUEST", "请求异常,请稍后重试", Cause.WEATHER),
-    _refusal(
-        "INVALID_REQUEST, no service", 400, "INVALID_REQUEST", "用户未开启服务", Cause.PASSENGER, calls=OPENING
-    ),
+    _refusal("INVALID_REQUEST, no service", 400, "INVALID_REQUEST", "用户未开启服务", Cause.PASSENGER, calls=OPENING),
     _refusal("INVALID_REQUEST, risk", 400, "INVALID_REQUEST", "综合评估未通过", Cause.PASSENGER, calls=OPENING),
     _refusal(
         "INVALID_REQUEST, too many orders",

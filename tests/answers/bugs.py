@@ -9,13 +9,14 @@ import pytest
 
 from payscore_worker import outcomes, trip
 from payscore_worker.errors import MerchantRefused, OutcomeUnknown, Refusal
-from payscore_worker.outcomes import Doubt, OrderSeen, Trip
 from payscore_worker.steps import Run, Steps
-from payscore_worker.storage import CallRecord, sqlite
+from payscore_worker.storage import CallRecord
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
-from payscore_worker.trip import DeclineReason, OpenOrder, OrderPhase, Step, TripState
+from payscore_worker.storage.statements import for_sqlite
+from payscore_worker.trip import DeclineReason, Doubt, OpenOrder, OrderPhase, OrderSeen, Step, Trip, TripState
 from payscore_worker.wechatpay import answers
+from payscore_worker.wechatpay.refusals import classify
 
 Patch = pytest.MonkeyPatch
 
@@ -82,7 +83,6 @@ def _parks_on(patch: Patch, is_bad: Callable[[Doubt], bool]) -> None:
 
 def _parks_on_html(patch: Patch) -> None:
     """Take a proxy's page for a refusal of this trip."""
-    classify = answers.classify
 
     def gullible(*, status: int, code: str, **rest: Any) -> Any:
         verdict = classify(status=status, code=code, **rest)
@@ -94,7 +94,6 @@ def _parks_on_html(patch: Patch) -> None:
 
 def _parks_each_trip_of_the_merchant(patch: Patch) -> None:
     """Take what is wrong with the merchant for a refusal of this trip."""
-    classify = answers.classify
 
     def personal(**what: Any) -> Any:
         verdict = classify(**what)
@@ -190,7 +189,7 @@ async def _overwrite(storage: Any, trip: Trip, *calls: CallRecord) -> None:
     rows = [(call.outcome.value, trip.trip_id, call.kind, call.generation) for call in calls]
     statement = "UPDATE wechatpay_call SET outcome = $1 WHERE trip_id = $2 AND kind = $3 AND generation = $4"
     if isinstance(storage, SqliteStorage):
-        await storage._do(lambda db: db.executemany(sqlite.for_sqlite(statement), rows).rowcount)
+        await storage._do(lambda db: db.executemany(for_sqlite(statement), rows).rowcount)
     elif isinstance(storage, PostgresStorage):
         await storage._pool.executemany(statement, rows)
 
@@ -233,8 +232,7 @@ BUGS: Final[Mapping[str, Bug]] = {
         install=_ends_over_one_absence,
         cases=(
             "sqlite payafter settle; one worker; create #1; sub-code 271300099, after, and not there yet; once",
-            "postgresql serviceorder settle; one worker; create #1; INVALID_REQUEST, too many orders, after, "
-            "and not there yet; once",
+            "postgresql serviceorder settle; one worker; create #1; PARAM_ERROR, after, and not there yet; once",
         ),
     ),
     "drops an acceptance that was overtaken": Bug(

@@ -3,22 +3,25 @@
 import random
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from payscore_worker.simulator import CallKind, Fault
-from payscore_worker.simulator.faults import ANY_CALL
-from tests.answers.answers import ANSWERS, Answer
+from payscore_worker.simulator import CallKind
+from tests.answers.answers import ANSWERS
 from tests.answers.bugs import BUGS
-from tests.answers.city import OPENID, TRIP_ID, WORKERS, City, a_city, host_of
+from tests.answers.city import TRIP_ID, City, a_city, host_of
 from tests.answers.flows import FLOWS
 from tests.answers.ground import Ground
 from tests.answers.laws import Evidence, Promise, Violation, judge
+from tests.answers.strikes import EXTENTS, Strike
 from tests.answers.wire import Exchange
 
 HORIZON: Final = timedelta(days=5)
 """Whatever has not come to rest by then never will: the ladder of retries ends within a day."""
+
+EXAMPLE: Final = "'sqlite payafter settle; one worker; create #1; SIGN_ERROR; once'"
 
 MOST_TOLD: Final = 80
 """Lines of a story: what goes on for longer repeats itself."""
@@ -29,42 +32,10 @@ FAMILIES: Final = ("payafter", "serviceorder")
 CREWS: Final = {"one worker": (1, None), "two workers": (2, None), "one of two misled": (2, "beta")}
 """How many there are, and who of them is answered so; None: everybody. Of two, the nearer one is answered first."""
 
-EXTENTS: Final = {
-    "once": None,
-    "for a minute": 60.0,
-    "for an hour": 3_600.0,
-    "whatever is asked for a minute": 60.0,
-    "whatever is asked for an hour": 3_600.0,
-}
-"""How long it lasts, in seconds."""
-
-FOR_ALL: Final = "whatever is asked"
-
 _NAME: Final = re.compile(
     r"(?:\[(?P<bug>.+)\] )?(?P<database>\w+) (?P<family>\w+) (?P<flow>[\w ]+); (?P<crew>[\w ]+)"
     r"(?:; (?P<call>\w+) #(?P<number>\d+); (?P<answer>[^;]+); (?P<extent>[\w ]+))?"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strike:
-    """Which call is answered otherwise, how, and for how long."""
-
-    call: CallKind
-    number: int
-    """The first of its kind is 1."""
-    answer: Answer
-    extent: str
-
-    def faults(self, *, host: str | None) -> list[Fault]:
-        """Write it as the simulator plays it."""
-        seconds = EXTENTS[self.extent]
-        extent: dict[str, Any] = {"times": 1} if seconds is None else {"times": None, "for_seconds": seconds}
-        if self.extent.startswith(FOR_ALL):
-            return self.answer.faults(ANY_CALL, host=host, **extent)
-        if self.call is CallKind.USER_SERVICE_STATE:
-            return self.answer.faults(self.call, host=host, openid=OPENID, **extent)
-        return self.answer.faults(self.call, host=host, out_order_no=TRIP_ID, **extent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +54,7 @@ class Case:
         """Write it so that `parse` reads it."""
         bug = f"[{self.bug}] " if self.bug else ""
         strike = self.strike
-        struck = (
-            "" if strike is None else f"; {strike.call} #{strike.number}; {strike.answer.name}; {strike.extent}"
-        )
+        struck = "" if strike is None else f"; {strike.call} #{strike.number}; {strike.answer.name}; {strike.extent}"
         return f"{bug}{self.database} {self.family} {self.flow}; {self.crew}{struck}"
 
 
@@ -97,23 +66,20 @@ def parse(name: str) -> Case:
 
     """
     found = _NAME.fullmatch(name)
-    example = "'sqlite payafter settle; one worker; create #1; SIGN_ERROR; once'"
-    if found is None or (found["bug"] or next(iter(BUGS), "")) not in BUGS and found["bug"]:
-        raise ValueError(f"no case {name!r}: one is called like {example}")
-    known = {"database": DATABASES, "family": FAMILIES, "flow": FLOWS, "crew": CREWS}
+    if found is None:
+        raise ValueError(f"no case {name!r}: one is called like {EXAMPLE}")
+    known: dict[str, Collection[str]] = {"database": DATABASES, "family": FAMILIES, "flow": FLOWS, "crew": CREWS}
+    if found["bug"]:
+        known |= {"bug": BUGS}
+    if found["call"]:
+        known |= {"call": set(CallKind), "answer": ANSWERS, "extent": EXTENTS}
     for part, values in known.items():
         if found[part] not in values:
-            raise ValueError(f"no case {name!r}: {part} is one of {', '.join(values)}")
+            raise ValueError(f"no case {name!r}: {part} is one of {', '.join(sorted(values))}")
     strike = None
     if found["call"]:
-        if found["answer"] not in ANSWERS or found["extent"] not in EXTENTS or found["call"] not in set(CallKind):
-            raise ValueError(f"no case {name!r}: one is called like {example}")
-        strike = Strike(
-            call=CallKind(found["call"]),
-            number=int(found["number"]),
-            answer=ANSWERS[found["answer"]],
-            extent=found["extent"],
-        )
+        call, answer = CallKind(found["call"]), ANSWERS[found["answer"]]
+        strike = Strike(call=call, number=int(found["number"]), answer=answer, extent=found["extent"])
     return Case(
         database=found["database"],
         family=found["family"],

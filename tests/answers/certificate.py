@@ -16,7 +16,7 @@ from sqlalchemy import text
 from payscore_worker.storage.engine import engine_for
 from tests.answers import plan
 from tests.answers.bugs import BUGS
-from tests.answers.cases import Case, Result
+from tests.answers.cases import DATABASES, Case, Result
 from tests.answers.laws import Breach
 from tests.answers.pool import play_all
 from tests.crash.certificate import machine
@@ -111,7 +111,7 @@ def certify(surroundings: Surroundings, size: Size) -> Certificate:
     """Run everything."""
     began, chance = time.monotonic(), random.Random(size.seed)  # noqa: S311 - no secret
     certificate = Certificate(size=size, surroundings=surroundings)
-    certificate.clean = _stage("right answers", plan.clean_runs(plan.DATABASES), size)
+    certificate.clean = _stage("right answers", plan.clean_runs(DATABASES), size)
     runs = sorted(certificate.clean, key=lambda result: result.case.name)
     cases = plan.struck_cases(runs)
     whole = [case for case in cases if case.database == size.whole]

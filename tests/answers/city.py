@@ -1,4 +1,4 @@
-"""A city of one trip: workers, broker, audience and WeChat Pay, all of them real but for the wires between, and for time."""
+"""A city of one trip: workers, broker, audience and WeChat Pay, under one clock that leaps."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -14,7 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import subscriptions
 from payscore_worker.errors import Retryable
-from payscore_worker.events import DiscountItem, FeeItem, OrderPaid, ServiceChanged, TripCancelled, TripEnded, TripStarted
+from payscore_worker.events import (
+    DiscountItem,
+    FeeItem,
+    OrderPaid,
+    ServiceChanged,
+    TripCancelled,
+    TripEnded,
+    TripStarted,
+)
 from payscore_worker.reconciler import Reconciler
 from payscore_worker.settings import OrderSettings, duration, durations
 from payscore_worker.settlement import Settlement
@@ -238,6 +246,10 @@ class City:
         """Have the simulator look at its agenda: something may have come to it."""
         self._agenda.set()
 
+    def called(self, exchange: Exchange) -> None:
+        """Tell the case of a call that has just arrived at WeChat Pay."""
+        self.on_call(exchange)
+
     def written(self) -> None:
         self._written.set()
 
@@ -358,7 +370,7 @@ def _client(city: City, name: str, app: httpx.AsyncBaseTransport) -> WechatPayCl
             one_way_seconds=WORKERS[name],
             simulator=city.simulator,
             log=city.exchanges,
-            on_call=lambda exchange: city.on_call(exchange),
+            on_call=city.called,
             on_answered=city.wake,
         ),
         clock=city.clock,

@@ -39,7 +39,10 @@ class Ground:
     def __init__(self, storage: Storage, *, on_written: Callable[[], None] = lambda: None) -> None:
         self._storage = storage
         self.on_written = on_written
-        self.storage = cast("Storage", _Watched(storage, lambda: self.on_written()))
+        self.storage = cast("Storage", _Watched(storage, self._written))
+
+    def _written(self) -> None:
+        self.on_written()
 
     async def wipe(self) -> None:
         """Forget every trip."""

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from payscore_worker.simulator import CallKind, FaultKind, LedgerEntry
 from payscore_worker.simulator.orders import Stage
@@ -14,11 +14,9 @@ from tests.answers.answers import CHANGES, OPENING, QUESTIONS, Cause
 from tests.answers.city import FARE_FEN, Heard
 from tests.answers.flows import Flow
 from tests.answers.ground import Row, members
+from tests.answers.strikes import ONCE, Strike
 from tests.answers.verbs import VERBS
 from tests.answers.wire import Exchange
-
-if TYPE_CHECKING:
-    from tests.answers.cases import Strike
 
 ALIVE: Final = frozenset({Stage.CREATED, Stage.RUNNING, Stage.OWING})
 
@@ -27,6 +25,10 @@ MAX_CALLS: Final = 200
 
 SOME_TIME_SECONDS: Final = 5.0
 """Two questions apart by less show the same moment of WeChat Pay's replicas."""
+
+ABSENT_SECONDS: Final = 110.0
+"""A create of which nobody knows came to nothing if there is no order for so long: longer than a call with all its tries
+is on its way. The two answers that say so stand for WeChat Pay's word (reference payscore-api F.5 c)."""
 
 CALM: Final = frozenset({Cause.MERCHANT, Cause.WAY, Cause.WEATHER})
 """What is not the trip's fault calls nobody to a trip."""
@@ -74,7 +76,7 @@ class Promise:
     """How a case may end."""
 
     flow: Flow
-    strike: "Strike | None"
+    strike: Strike | None
     family: str
 
     def ends(self, evidence: "Evidence") -> frozenset[TripState]:
@@ -94,7 +96,7 @@ class Promise:
             return False
         if strike.call in QUESTIONS:
             return strike.answer.fault is FaultKind.AMOUNT_DIFFERS  # signed: to book it would be wrong (rule 4)
-        return strike.extent != "once"
+        return strike.extent != ONCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,18 +239,27 @@ def _may_be_rebuilt(
     kind: CallKind, bodies: Mapping[str, Sequence[Exchange]], new: Exchange, before: Sequence[Exchange]
 ) -> Iterator[Violation]:
     sent = [exchange for exchanges in bodies.values() for exchange in exchanges]
-    unsure = [one for one in sent if not _surely_not_done(one) or (one.answered_at or new.sent_at) > new.sent_at]
+    unsure = [one for one in sent if not _came_to_nothing(one, before, now=new.sent_at)]
+    asked = [one for one in before if one.kind is CallKind.QUERY and one.sent_at >= max(one.sent_at for one in sent)]
     if unsure:
         yield Violation(Breach.BYTES, f"{kind} has a second body, while an attempt may have been accepted: {unsure[0]}")
-        return
-    since = max(one.sent_at for one in sent)
-    asked = [one for one in before if one.kind is CallKind.QUERY and one.sent_at >= since]
-    if kind is CallKind.CREATE:
-        missed = [one.sent_at for one in asked if one.is_not_found]
-        if not missed or max(missed) - min(missed) < SOME_TIME_SECONDS:
-            yield Violation(Breach.BYTES, f"{kind} has a second body, and {len(missed)} questions found no order")
-    elif not any(one.is_signed for one in asked):
+    elif kind is CallKind.CREATE and _absent_seconds(asked) < SOME_TIME_SECONDS:
+        yield Violation(Breach.BYTES, f"{kind} has a second body, and was not found to be absent twice")
+    elif kind is not CallKind.CREATE and not any(one.is_signed for one in asked):
         yield Violation(Breach.BYTES, f"{kind} has a second body, and no signed answer showed the order unmoved")
+
+
+def _came_to_nothing(one: Exchange, before: Sequence[Exchange], *, now: float) -> bool:
+    if _surely_not_done(one):
+        return one.answered_at is not None and one.answered_at <= now
+    later = [other for other in before if other.sent_at > one.sent_at]
+    return one.kind is CallKind.CREATE and _absent_seconds(later) >= ABSENT_SECONDS
+
+
+def _absent_seconds(exchanges: Iterable[Exchange]) -> float:
+    """Tell for how long there was no such order, as the answers to questions show."""
+    missed = [one.sent_at for one in exchanges if one.is_not_found]
+    return max(missed, default=0.0) - min(missed, default=0.0)
 
 
 def _journal(evidence: Evidence) -> Iterator[Violation]:

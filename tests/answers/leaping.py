@@ -64,9 +64,7 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         finally:
             self._leaping.busy -= 1
 
-    def run_in_executor(  # type: ignore[override]
-        self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
-    ) -> asyncio.Future[_T]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
         """Do at once what a thread would do: RSA, here; so that a case goes the same way every time."""
         del executor
         future: asyncio.Future[_T] = self.create_future()

@@ -5,10 +5,11 @@ from typing import Final
 
 from tests.answers.answers import GROUPS
 from tests.answers.bugs import BUGS
-from tests.answers.cases import CREWS, EXTENTS, Result
+from tests.answers.cases import CREWS, Result
 from tests.answers.certificate import Certificate, Tally, tally
 from tests.answers.flows import FLOWS
 from tests.answers.laws import Breach
+from tests.answers.strikes import EXTENTS, Strike
 from tests.pages import Words, put, section, table
 
 ENGLISH: Final[Words] = {
@@ -220,8 +221,9 @@ def _broken(certificate: Certificate, words: Words) -> str:
     return section(words["breaches"], "\n".join(lines)) if lines else ""
 
 
-def _strike(result: Result):  # noqa: ANN202
-    assert result.case.strike is not None
+def _strike(result: Result) -> Strike:
+    if result.case.strike is None:
+        raise ValueError(f"{result.case.name} is answered rightly")
     return result.case.strike
 
 

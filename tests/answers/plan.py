@@ -7,17 +7,14 @@ from typing import Final
 from payscore_worker.simulator import CallKind
 from tests.answers.answers import CONTRADICTIONS, GROUPS, LIES, Answer
 from tests.answers.bugs import BUGS
-from tests.answers.cases import CREWS, DATABASES, FAMILIES, FOR_ALL, Case, Result, Strike, parse
+from tests.answers.cases import CREWS, FAMILIES, Case, Result, parse
 from tests.answers.flows import FLOWS
+from tests.answers.strikes import FOR_ALL, HOUR, MINUTE, ONCE, Strike
 
 ALONE: Final = "one worker"
 
 MAX_NUMBER: Final = 2
 """The first two calls of a kind: of a payafter order the first query fetches the ticket, the later ones poll."""
-
-ONCE: Final = "once"
-MINUTE: Final = "for a minute"
-HOUR: Final = "for an hour"
 
 
 def clean_runs(databases: Iterable[str]) -> list[Case]:
