@@ -128,7 +128,7 @@ def _cloud_event() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "specversion": {"const": "1.0"},
-            "id": {"type": "string", "minLength": 1, "maxLength": 255},
+            "id": {"type": "string", "minLength": 1, "maxLength": 255, "description": "At most 255 bytes in UTF-8."},
             "source": {"type": "string", "minLength": 1},
             "type": {"type": "string", "minLength": 1},
             "time": {"type": "string", "format": "date-time"},

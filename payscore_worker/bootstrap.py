@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import httpx
-import httpx_aiohttp
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from starlette.applications import Starlette
@@ -64,6 +63,7 @@ from payscore_worker.wechatpay import (
     WechatPayClient,
     load_private_key,
     load_public_key,
+    make_transport,
 )
 
 DRAIN_SECONDS: Final = 25.0
@@ -123,8 +123,8 @@ class WechatPay:
             log.warning("keys_not_fetched", reason=str(error))  # asked for again when they are needed
 
 
-def make_wechatpay(settings: MerchantSettings) -> WechatPay:
-    """Load the keys, and open nothing yet.
+def make_wechatpay(settings: MerchantSettings, transport: httpx.AsyncBaseTransport | None = None) -> WechatPay:
+    """Load the keys, and open nothing yet; calls go through our own transport, or another.
 
     Raises:
         SettingsError: a key cannot be loaded, or is the wrong one.
@@ -133,7 +133,6 @@ def make_wechatpay(settings: MerchantSettings) -> WechatPay:
     private_key = _load("PAYSCORE_MERCHANT_PRIVATE_KEY", load_private_key, settings.merchant_private_key)
     public_keys = _public_keys(settings)
     apiv3_keys = tuple(key.encode() for key in (settings.apiv3_key, settings.apiv3_key_previous) if key is not None)
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS_TO_WECHAT, keepalive_expiry=IDLE_SECONDS_TO_WECHAT)
     try:
         keys = VerificationKeys(apiv3_keys=apiv3_keys, clock=now, public_keys=public_keys)
         client = WechatPayClient(
@@ -149,13 +148,18 @@ def make_wechatpay(settings: MerchantSettings) -> WechatPay:
             ),
             keys=keys,
             base_urls=settings.api_base_urls.split(","),
-            transport=httpx_aiohttp.AiohttpTransport(limits=limits),
+            transport=transport or make_transport_to_wechat(),
             clock=now,
         )
     except ValueError as error:
         raise SettingsError(f"the settings of WeChat Pay do not fit together: {error}") from error
     notifications = Notifications(keys=keys, apiv3_keys=apiv3_keys, clock=now)
     return WechatPay(client, keys, MerchantPayScores(settings.api_family, client), notifications)
+
+
+def make_transport_to_wechat() -> httpx.AsyncBaseTransport:
+    """Make the transport that every role has, with its bounds."""
+    return make_transport(max_connections=MAX_CONNECTIONS_TO_WECHAT, idle_seconds=IDLE_SECONDS_TO_WECHAT)
 
 
 def _public_keys(settings: MerchantSettings) -> dict[str, RSAPublicKey]:

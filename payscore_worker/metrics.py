@@ -77,6 +77,11 @@ CERTIFICATE_EXPIRY = _gauge(
     "When the first of the platform certificates in use expires; NaN where WeChat Pay's public key is used instead.",
 )
 
+CERTIFICATES_UNREAD = _counter(
+    "payscore_platform_certificates_unread_total",
+    "Entries of WeChat Pay's list of certificates that were passed over: of a kind that we cannot use, or damaged.",
+)
+
 # --- The worker: messages ---
 
 HANDLING = _histogram(
@@ -127,6 +132,11 @@ PAID_BY = _counter(
     "payscore_trips_paid_total",
     "Trips that became PAID by how we learnt of it: a callback, or a question of our own because none had come.",
     "by",
+)
+NOT_OURS = _counter(
+    "payscore_notifications_not_ours_total",
+    "Notifications about another app or service of our merchant: taken, and nothing noted.",
+    "type",
 )
 PROBLEMS = _counter("payscore_trips_stopped_total", "Trips that stopped for a person to look, by code.", "code")
 TAKEN_UP = _counter(
@@ -221,11 +231,11 @@ NOTIFICATION_SECONDS = _histogram(
 )
 
 EVERY_ROLE: Final = (BUILD, LOOP_LAG)
-CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY)
+CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY, CERTIFICATES_UNREAD)
 MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, SILENT, PAUSED)
 QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (
-    *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, PROBLEMS, TAKEN_UP),
+    *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),
     *(ANNOUNCEMENTS, PUBLISHED, UNROUTED),
 )
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)

@@ -8,10 +8,11 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
+import structlog
 
-from payscore_worker import outcomes
+from payscore_worker import metrics, outcomes
 from payscore_worker.books import Books, Change
-from payscore_worker.errors import ConflictingFact, MalformedMessage, Rejected, TripArchived
+from payscore_worker.errors import ConflictingFact, MalformedMessage, NotOurs, Rejected, TripArchived
 from payscore_worker.events import (
     EventIn,
     OrderPaid,
@@ -42,6 +43,8 @@ FARTHEST_START: Final = timedelta(hours=1)
 
 MAX_STEPS: Final = 16
 """A trip needs at most seven steps and a few questions; more is a bug."""
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Settlement:
@@ -117,10 +120,10 @@ class Settlement:
         """
         order = self._payscores.current.read_order(event.resource)
         trip = await self._storage.load_by_out_order_no(order.out_order_no)
-        if order.mchid != self._payscores.current.terms.mchid or (trip is not None and not self._is_ours(order, trip)):
-            raise Rejected("the notification names another mchid, appid or service_id")
         if trip is None:
             return await self._compare_payment(order)
+        if not self._is_ours(order, trip):
+            raise Rejected("the notification names another mchid, appid or service_id")
         word, noted = seen(order), self._heard("payscore.user_paid", event)
         try:
             after = await self._books.change(
@@ -147,14 +150,21 @@ class Settlement:
         )
 
     async def note_service(self, event: ServiceChanged) -> None:
-        """Note that a passenger opened or closed the PayScore service.
+        """Note that a passenger opened or closed the PayScore service, if what is known of it is ever used.
 
         Raises:
             MalformedMessage: a member is missing or of another type than documented.
-            Rejected: it is not about our service.
+            Rejected: it is another merchant's.
 
         """
-        change = self._payscores.current.read_service_change(event.resource)
+        try:
+            change = self._payscores.current.read_service_change(event.resource)
+        except NotOurs as error:
+            metrics.of(metrics.NOT_OURS, "service").inc()
+            log.info("notification_not_ours", reason=str(error))
+            return
+        if not self._terms.service_state_ttl:
+            return
         note = ServiceNote(enabled=change.enabled, as_of=change.changed_at or self._clock())
         await self._storage.note_service(change.openid, note)
 
@@ -188,6 +198,8 @@ class Settlement:
 
     async def _compare_payment(self, order: Order) -> str:
         """Take WeChat Pay's word on an order that no trip has; returns the trip's id where the trip is archived."""
+        if order.mchid != self._payscores.current.terms.mchid:
+            raise Rejected("the notification names another mchid")
         archived = await self._storage.archived_by_out_order_no(order.out_order_no)
         if archived is None:
             raise Rejected(f"no trip has the out_order_no {order.out_order_no!r}")

@@ -112,7 +112,7 @@ async def test_a_dead_letter_and_a_missing_queue_are_not_fine_and_what_is_on_its
 async def test_wechat_pay_is_asked_about_every_trip_of_the_sample_and_agrees(town: Town, engine: AsyncEngine) -> None:
     rows = await Reports(engine).sample(10)
 
-    finding = await audit_wechatpay(rows, town.payscore)
+    finding = await audit_wechatpay(rows, town.payscores)
 
     assert (finding.ok, finding.detail) == (True, "4 trips agree")
 
@@ -137,7 +137,7 @@ async def test_a_trip_that_wechat_pay_tells_otherwise_is_named_with_its_word(
         await connection.execute(text(tampered))
     rows = await Reports(engine).sample(10)
 
-    finding = await audit_wechatpay(rows, town.payscore)
+    finding = await audit_wechatpay(rows, town.payscores)
 
     assert not finding.ok
     assert finding.detail.startswith(f"{trip_id}: ")
@@ -147,7 +147,7 @@ async def test_a_trip_that_wechat_pay_tells_otherwise_is_named_with_its_word(
 async def test_a_wechat_pay_that_cannot_be_asked_is_not_taken_for_agreement(town: Town, engine: AsyncEngine) -> None:
     town.fault(FaultKind.UNAVAILABLE, "query", times=None)
 
-    finding = await audit_wechatpay(await Reports(engine).sample(10), town.payscore)
+    finding = await audit_wechatpay(await Reports(engine).sample(10), town.payscores)
 
     assert not finding.ok
     assert "could not be asked" in finding.detail

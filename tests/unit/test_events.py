@@ -189,6 +189,22 @@ def test_a_wrong_envelope_is_named(changes: dict[str, Any], reason: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("longest", "too_long"), [("x" * 255, "x" * 256), ("行" * 85, "行" * 86), ("行" * 85, "行" * 255)]
+)
+def test_an_id_is_bounded_in_bytes_as_amqp_counts(longest: str, too_long: str) -> None:
+    envelope = {"specversion": "1.0", "source": "ride", "type": "trip.ended", "data": ENDED}
+
+    assert read("trip.ended", envelope | {"id": longest}, content_type=CLOUD_EVENT).id == longest
+    assert read("trip.ended", ENDED, message_id=longest).id == longest
+    assert refusal("trip.ended", envelope | {"id": too_long}, content_type=CLOUD_EVENT).startswith("id: ")
+    assert refusal("trip.ended", ENDED, message_id=too_long).startswith("message_id: ")
+
+
+def test_an_id_with_half_a_character_is_refused_by_its_name() -> None:
+    assert refusal("trip.ended", ENDED, message_id="\ud800") == "message_id: is not UTF-8"
+
+
+@pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b'"t1"', b"\xff\xfe", b"[" * 50_000, json.dumps(ENDED).encode() + b" x"]
 )
 def test_a_body_that_is_no_json_object_is_refused_and_nothing_crashes(body: bytes) -> None:

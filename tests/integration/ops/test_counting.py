@@ -9,14 +9,14 @@ import pytest
 from starlette.applications import Starlette
 
 from payscore_worker import metrics
-from payscore_worker.errors import ConflictingFact, OutcomeUnknown, WechatPayUnavailable
+from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, WechatPayUnavailable
 from payscore_worker.migrations import migrate
 from payscore_worker.ops import watching
 from payscore_worker.ops.health import health_routes
 from payscore_worker.ops.queues import QueueLook
 from payscore_worker.storage.database import open_storage
 from payscore_worker.wechatpay import Breaker
-from payscore_worker.wechatpay.breaker import OPENS_AFTER, FailureClass
+from payscore_worker.wechatpay.breaker import OPENS_AFTER
 from tests.builders import NOW
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk
 from tests.integration.messaging.waiting import eventually
@@ -106,7 +106,7 @@ async def test_a_worker_shows_whether_it_consumes_what_it_leaves_alone_and_what_
         await desk.cancel("t1")
         await eventually(lambda: value(metrics.IN_HAND) == 1)
         for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-            breaker.failed(OutcomeUnknown("out", status=503))
+            breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
         assert value(metrics.PAUSED, queue=queue) == 1
         assert value(metrics.BREAKER_OPEN, reason="trouble") == 1
         assert value(metrics.BREAKER_OPEN, reason="throttled") == 0

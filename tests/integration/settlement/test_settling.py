@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from consumers import service_changed
+from payscore_worker import metrics
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected
-from payscore_worker.events import OrderPaid
+from payscore_worker.events import OrderPaid, ServiceChanged
 from payscore_worker.simulator import Behaviour, Passenger
 from payscore_worker.storage import CallOutcome, Storage
 from payscore_worker.trip import TripState
@@ -354,6 +356,42 @@ async def test_the_service_state_that_a_callback_told_spares_the_question_while_
         await town.starts("t3")
 
         assert town.calls_made("user_service_state") == 1
+
+
+async def test_what_a_callback_told_of_a_service_is_not_kept_where_it_would_never_be_used(town: Town) -> None:
+    town.simulator.open_service("oPassenger")
+    await town.passes(1)
+
+    assert town.received
+    assert await town.storage.service_of("oPassenger") is None
+
+
+@pytest.mark.parametrize("member", ["appid", "service_id"])
+async def test_a_callback_about_another_app_or_service_of_ours_is_taken_and_counted_and_nothing_is_noted(
+    storage: Storage, family: str, member: str
+) -> None:
+    async with a_town(storage, family, terms=replace(TERMS, service_state_ttl=timedelta(hours=1))) as town:
+        town.simulator.open_service("oPassenger")
+        await town.passes(1)
+        ((_, told),) = town.received
+        before, counted = await storage.service_of("oPassenger"), metrics.of(metrics.NOT_OURS, "service")._value.get()
+
+        other = told | {member: "another", "openid": "oOther", "user_service_status": "USER_CLOSE_SERVICE"}
+        await service_changed.handle(ServiceChanged(resource=other), town.settlement)
+
+        assert metrics.of(metrics.NOT_OURS, "service")._value.get() == counted + 1
+        assert await storage.service_of("oOther") is None
+        assert await storage.service_of("oPassenger") == before is not None
+
+
+async def test_a_callback_of_another_merchant_is_rejected(town: Town) -> None:
+    town.simulator.open_service("oPassenger")
+    await town.passes(1)
+    ((_, told),) = town.received
+
+    for other in ({"mchid": "1"}, {"mchid": "1", "appid": "another"}, {"mchid": None}):
+        with pytest.raises(Rejected, match="another mchid"):
+            await service_changed.handle(ServiceChanged(resource=told | other), town.settlement)
 
 
 async def test_that_a_passenger_closed_the_service_is_asked_before_it_declines(storage: Storage, family: str) -> None:
