@@ -27,8 +27,8 @@ SOME_TIME_SECONDS: Final = 5.0
 """Two questions apart by less show the same moment of WeChat Pay's replicas."""
 
 ABSENT_SECONDS: Final = 110.0
-"""A create of which nobody knows came to nothing if there is no order for so long: longer than a call with all its tries
-is on its way. The two answers that say so stand for WeChat Pay's word (reference payscore-api F.5 c)."""
+"""A create of which nobody knows came to nothing if there is no order for so long: no call with all its tries is on its
+way for longer. The two answers that say so stand for WeChat Pay's word (reference payscore-api F.5 c)."""
 
 CALM: Final = frozenset({Cause.MERCHANT, Cause.WAY, Cause.WEATHER})
 """What is not the trip's fault calls nobody to a trip."""
