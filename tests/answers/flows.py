@@ -107,7 +107,7 @@ async def _by_hand(city: City) -> None:
 FLOWS: Final[Mapping[str, Flow]] = {
     "settle": Flow(play=_settle),
     "in one breath": Flow(play=_in_one_breath, struck=frozenset({CallKind.CREATE, CallKind.COMPLETE})),
-    "end first": Flow(play=_end_first, struck=frozenset({CallKind.CREATE, CallKind.COMPLETE})),
+    "end first": Flow(play=_end_first, struck=frozenset({CallKind.CREATE})),
     "cancel": Flow(play=_cancel, state=TripState.CANCELLED, struck=frozenset({CallKind.CREATE, CallKind.CANCEL})),
     "cancel at once": Flow(play=_cancel_at_once, state=TripState.CANCELLED),
     "not enabled": Flow(play=_not_enabled, state=TripState.DECLINED, runs=False),
@@ -123,7 +123,7 @@ FLOWS: Final[Mapping[str, Flow]] = {
         play=_failed_create,
         state=TripState.DECLINED,
         runs=False,
-        struck=frozenset({CallKind.CREATE, CallKind.QUERY, CallKind.CANCEL}),
+        struck=frozenset({CallKind.CREATE, CallKind.QUERY}),
     ),
     "over the cap": Flow(play=_over_the_cap, struck=frozenset({CallKind.CREATE})),
     "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from payscore_worker.simulator import CallKind
-from tests.answers.answers import CONTRADICTIONS, GROUPS, LIES, Answer
+from tests.answers.answers import CONTRADICTIONS, GROUPS, LIES, PROXIES, Answer
 from tests.answers.bugs import BUGS
 from tests.answers.cases import CREWS, FAMILIES, Case, Result, parse
 from tests.answers.flows import FLOWS
@@ -38,7 +38,7 @@ def _struck(run: Result) -> Iterator[Case]:
     for call, number in _points(run):
         for answers in GROUPS.values():
             for answer in answers:
-                for extent in _extents(case.crew, call, answer) if call in answer.calls else ():
+                for extent in _extents(case.crew, answer) if call in answer.calls else ():
                     strike = Strike(call=call, number=number, answer=answer, extent=extent)
                     yield Case(
                         database=case.database, family=case.family, flow=case.flow, crew=case.crew, strike=strike
@@ -52,18 +52,15 @@ def _points(run: Result) -> list[tuple[CallKind, int]]:
     return [(call, number) for call, number in run.calls if number <= most and call in struck]
 
 
-def _extents(crew: str, call: CallKind, answer: Answer) -> Sequence[str]:
+def _extents(crew: str, answer: Answer) -> Sequence[str]:
     """Say for how long: alone, everything; of two, what only two can meet."""
-    del call
     if answer in CONTRADICTIONS:
         return (ONCE, HOUR) if crew == ALONE else (HOUR,)
     if answer in LIES:
         return (ONCE, MINUTE) if crew == ALONE else (ONCE,)
     if crew != ALONE:
-        return (ONCE, f"{FOR_ALL} {MINUTE}" if answer.lasts_for_all else MINUTE)
-    if answer.lasts_for_all:
-        return (ONCE, MINUTE, f"{FOR_ALL} {MINUTE}", f"{FOR_ALL} {HOUR}")
-    return (ONCE, MINUTE, HOUR)
+        return (ONCE,) if answer in PROXIES else (ONCE, MINUTE)
+    return (ONCE, MINUTE, f"{FOR_ALL} {HOUR}" if answer.lasts_for_all else HOUR)
 
 
 def bug_cases() -> list[Case]:
