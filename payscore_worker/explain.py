@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
 from payscore_worker.logs import short_openid
-from payscore_worker.storage import Direction
+from payscore_worker.storage import CallOutcome, Direction
 from payscore_worker.storage.reports import Reports, Row
 from payscore_worker.trip import TERMINAL, TripState
 
@@ -26,6 +26,15 @@ TOLD_OF: Final[Mapping[TripState, str]] = {
 
 The row's own times are in part WeChat Pay's, to the second.
 """
+
+OVER: Final = {state.value: TOLD_OF[state] for state in TERMINAL}
+STATES: Final = frozenset(state.value for state in TripState)
+OUTCOMES: Final = frozenset(outcome.value for outcome in CallOutcome)
+
+UNREADABLE: Final = "unreadable"
+NEWER: Final = "written by a newer release; this one cannot read it"
+
+_Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +93,7 @@ class Troubled:
     KIND: ClassVar = "troubled"
     at: datetime
     what: str
-    """`problem`, `stale` or `overdue`."""
+    """`problem`, `stale`, `overdue`, or `unreadable`: by this release."""
     code: str
     why: str
     request_id: str
@@ -199,7 +208,7 @@ def _called(call: Row) -> Called:
         at=call["prepared_at"],
         call=call["kind"],
         generation=call["generation"],
-        outcome=call["outcome"],
+        outcome=call["outcome"] if call["outcome"] in OUTCOMES else UNREADABLE,
         attempts=call["attempts"],
         status=call["status"],
         code=call["code"],
@@ -215,11 +224,13 @@ def _moves(row: Row, events: Sequence[Row]) -> Iterator[Moved]:
     for state, column in ((TripState.OPEN, "opened_at"), (TripState.COMPLETED, "completed_at")):
         if row[column] is not None:
             yield Moved(at=told.get(TOLD_OF[state]) or row[column], state=state.value, why="")
-    state = TripState(row["state"])
-    if state in TERMINAL:
+    state = row["state"]
+    if state in OVER:
         reason, message = row["declined_reason"] or "", row["declined_message"] or ""
         why = ": ".join(filter(None, (reason, message)))
-        yield Moved(at=told.get(TOLD_OF[state]) or row["updated_at"], state=state.value, why=why)
+        yield Moved(at=told.get(OVER[state]) or row["updated_at"], state=state, why=why)
+    elif state not in STATES:
+        yield Moved(at=row["updated_at"], state=state, why=NEWER)
 
 
 def _troubles(row: Row) -> Iterator[Troubled]:
@@ -227,17 +238,31 @@ def _troubles(row: Row) -> Iterator[Troubled]:
         since = row[f"{what}_since"]
         if since is not None:
             yield Troubled(at=since, what=what, code="", why="", request_id="")
-    if row["problem"] is not None:
-        problem = msgspec.json.decode(row["problem"], type=_Problem)
+    problem = _read(row, "problem", _Problem)
+    if problem is not None:
         yield Troubled(
             at=problem.since, what="problem", code=problem.code, why=problem.message, request_id=problem.request_id
         )
+    unreadable = [name for name, kind in _KINDS.items() if row[name] is not None and _read(row, name, kind) is None]
+    if unreadable:
+        why = f"{', '.join(unreadable)}: {NEWER}"
+        yield Troubled(at=row["updated_at"], what=UNREADABLE, code="", why=why, request_id="")
+
+
+def _read(row: Row, name: str, kind: type[_Kind]) -> _Kind | None:
+    """Read a column of JSON; None where nothing is in it, or nothing that this release can read."""
+    if row[name] is None:
+        return None
+    try:
+        return msgspec.json.decode(row[name], type=kind)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _fare(row: Row) -> Iterator[Item]:
-    if row["ended"] is None:
+    ended = _read(row, "ended", _Ended)
+    if ended is None:
         return
-    ended = msgspec.json.decode(row["ended"], type=_Ended)
     for fee in ended.fees:
         yield Item(name=fee.name, amount_fen=fee.amount_fen)
     for discount in ended.discounts:
@@ -245,9 +270,9 @@ def _fare(row: Row) -> Iterator[Item]:
 
 
 def _doubt(row: Row) -> str | None:
-    if row["doubt"] is None:
+    doubt = _read(row, "doubt", _Doubt)
+    if doubt is None:
         return None
-    doubt = msgspec.json.decode(row["doubt"], type=_Doubt)
     return f"{doubt.step}: {doubt.code} {doubt.message}".strip()
 
 
@@ -301,3 +326,6 @@ class _Line(msgspec.Struct):
 class _Ended(msgspec.Struct):
     fees: list[_Line]
     discounts: list[_Line] = msgspec.field(default_factory=list)
+
+
+_KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {"ended": _Ended, "doubt": _Doubt, "problem": _Problem}

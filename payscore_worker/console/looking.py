@@ -108,7 +108,7 @@ class Looking:
             "name": name,
             "found": found,
             "page": page,
-            "problem": lambda row: msgspec.json.decode(row["problem"], type=Problem),
+            "problem": read_problem,
             "now": now,
             "chosen": {
                 "state": wanted.state.value if wanted.state is not None else "",
@@ -143,6 +143,14 @@ class Looking:
         if story is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return story
+
+
+def read_problem(row: Mapping[str, Any]) -> Problem:
+    """Read a trip's problem; one that a newer release has written is called so, and the other trips are shown."""
+    try:
+        return msgspec.json.decode(row["problem"], type=Problem)
+    except msgspec.MsgspecError:
+        return Problem(code="unreadable", message="")
 
 
 def read_wanted(query: Mapping[str, str]) -> Wanted:
