@@ -232,7 +232,7 @@ BUGS: Final[Mapping[str, Bug]] = {
         install=_ends_over_one_absence,
         cases=(
             "sqlite payafter settle; one worker; create #1; sub-code 271300099, after, and not there yet; once",
-            "postgresql serviceorder settle; one worker; create #1; PARAM_ERROR, after, and not there yet; once",
+            "postgresql serviceorder settle; one worker; create #1; sub-code 271300099, after, and not there yet; once",
         ),
     ),
     "drops an acceptance that was overtaken": Bug(
@@ -308,6 +308,6 @@ BUGS: Final[Mapping[str, Bug]] = {
     ),
     "equal amounts are not adopted": Bug(
         install=_adopts_nothing,
-        cases=("sqlite payafter by hand; one worker", "postgresql payafter by hand; two workers"),
+        cases=("sqlite payafter by hand; one worker", "postgresql serviceorder by hand; two workers"),
     ),
 }

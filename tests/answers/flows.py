@@ -13,6 +13,9 @@ RIDE_SECONDS: Final = 600.0
 LATE_SECONDS: Final = 4 * 3600.0
 """How long the passenger takes to pay who pays late."""
 
+BY_HAND_SECONDS: Final = 3.0
+"""Before the broker gives the trip to a worker again."""
+
 RISK_ABOVE_CAP_FEN: Final = 60_000
 """Above what the simulated service allows (`SimulatorConfig.service_cap_fen`)."""
 
@@ -95,13 +98,13 @@ async def _over_the_cap(city: City) -> None:
 
 
 async def _by_hand(city: City) -> None:
-    """A person completes the order in WeChat Pay's console, with the fare."""
-    city.passenger(Passenger(Behaviour.PAYS_LATE, seconds=LATE_SECONDS))
+    """A person completes the order in WeChat Pay's console, with the fare, before we know that it runs."""
+    lost = Fault(FaultKind.DROP_REPLY, call=CallKind.CREATE, times=None, for_seconds=BY_HAND_SECONDS)
+    city.simulator.add_fault(lost)
     city.starts()
-    await city.passes(RIDE_SECONDS)
-    city.completes_by_hand()
-    await city.passes(30)
     city.ends()
+    await city.passes(BY_HAND_SECONDS)
+    city.completes_by_hand()
 
 
 FLOWS: Final[Mapping[str, Flow]] = {
