@@ -27,8 +27,8 @@ SOME_TIME_SECONDS: Final = 5.0
 """Two questions apart by less show the same moment of WeChat Pay's replicas."""
 
 ABSENT_SECONDS: Final = 110.0
-"""A create of which nobody knows came to nothing if there is no order for so long: no call with all its tries is on its
-way for longer. The two answers that say so stand for WeChat Pay's word (reference payscore-api F.5 c)."""
+"""A create of which nobody knows came to nothing if there is no order so long afterwards: no call with all its tries is
+on its way for longer. Two answers that say so stand for WeChat Pay's word (reference payscore-api F.5 c)."""
 
 CALM: Final = frozenset({Cause.MERCHANT, Cause.WAY, Cause.WEATHER})
 """What is not the trip's fault calls nobody to a trip."""
@@ -252,8 +252,9 @@ def _may_be_rebuilt(
 def _came_to_nothing(one: Exchange, before: Sequence[Exchange], *, now: float) -> bool:
     if _surely_not_done(one):
         return one.answered_at is not None and one.answered_at <= now
-    later = [other for other in before if other.sent_at > one.sent_at]
-    return one.kind is CallKind.CREATE and _absent_seconds(later) >= ABSENT_SECONDS
+    missed = [other for other in before if other.is_not_found and other.sent_at > one.sent_at]
+    long_gone = bool(missed) and missed[-1].sent_at - one.sent_at >= ABSENT_SECONDS
+    return one.kind is CallKind.CREATE and long_gone and _absent_seconds(missed) >= SOME_TIME_SECONDS
 
 
 def _absent_seconds(exchanges: Iterable[Exchange]) -> float:

@@ -18,6 +18,9 @@ RECENT: Final = 64
 NEVER_DEFINITE: Final = frozenset({401, 407, 408, 413, 429})
 """Refusals that may come from somebody on the way, or say that nothing was looked at (reference payscore-api F.5 b)."""
 
+SIGN_ERROR: Final = "SIGN_ERROR"
+"""The one 401 that is known of WeChat Pay: it looked at the signature, and no further (F.1, F.5 b and g)."""
+
 DOUBTFUL: Final = frozenset(
     {
         FaultKind.UNSIGNED,
@@ -62,7 +65,7 @@ class Exchange:
         return (
             self.status is not None
             and HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
-            and self.status not in NEVER_DEFINITE
+            and (self.status not in NEVER_DEFINITE or self.data.get("code") == SIGN_ERROR)
             and bool(self.data.get("code"))
         )
 
