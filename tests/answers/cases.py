@@ -191,8 +191,11 @@ def _calls(evidence: Evidence) -> tuple[tuple[CallKind, int], ...]:
 def _story(city: City, evidence: Evidence) -> list[str]:
     """Tell what happened, in order."""
     began = min((exchange.sent_at for exchange in city.exchanges), default=0.0)
-    lines = [(exchange.sent_at, str(exchange)) for exchange in city.exchanges]
+    lines = [(exchange.sent_at, str(exchange)) for exchange in evidence.exchanges]
     lines += [(heard.at, f"announced {heard.type} {heard.data.get('code', '')}".rstrip()) for heard in city.heard]
+    if evidence.cancelled_at is not None:
+        lines.append((evidence.cancelled_at, "the ride service takes the trip back"))
+    probes = len(city.exchanges) - len(evidence.exchanges)
     row = evidence.row or {}
     end = f"at the end: {row.get('state')}, problem {row.get('problem')}, due {row.get('due_at')}"
     order = evidence.order
@@ -201,6 +204,7 @@ def _story(city: City, evidence: Evidence) -> list[str]:
     return [
         *told[:MOST_TOLD],
         *([f"... and {len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else []),
+        *([f"the breakers' probes: {probes}"] if probes else []),
         end,
         f"WeChat Pay's books: {books}",
         *(f"dead letter: {letter}" for letter in evidence.dead),
