@@ -16,13 +16,13 @@ from tests.answers.pool import play_here
 
 SEED = 20_260_601
 
-SAMPLE = 250
+SAMPLE = 200
 """Cases on SQLite, of some fifty milliseconds each."""
 
-ON_POSTGRESQL = 40
+ON_POSTGRESQL = 30
 
 # The sample takes half a minute of processor time; beside other tests on two cores, that may be minutes.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(autouse=True)
