@@ -203,7 +203,7 @@ def _opens_what_failed(patch: Patch) -> None:
 
     def opened_first(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         if order.phase is OrderPhase.CREATED:
-            return outcomes.declined(outcomes.opened(trip, order, now), DeclineReason.REVOKED, "not confirmed")
+            return outcomes.declined(outcomes.opened(trip, order, now), DeclineReason.REVOKED, "not confirmed", now=now)
         return see_when_noted(trip, order, now)
 
     patch.setattr(outcomes, "_see_when_noted", opened_first)
