@@ -39,7 +39,7 @@ def _ends_without_asking(patch: Patch) -> None:
 
     def at_once(trip: Trip, doubt: Doubt, now: datetime, **more: Any) -> Trip:
         if doubt.step == OpenOrder.__name__ and doubt.refusal in outcomes.DECLINING:
-            return outcomes.declined(trip, outcomes.DECLINING[doubt.refusal], doubt.message)
+            return outcomes.declined(trip, outcomes.DECLINING[doubt.refusal], doubt.message, now=now)
         return refused(trip, doubt, now, **more)
 
     patch.setattr(outcomes, "refused", at_once)
