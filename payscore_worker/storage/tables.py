@@ -211,4 +211,4 @@ operator_action: Final = Table(
     Column("ended_at", Moment),
     Index("operator_action_target", "target"),
 )
-"""What people did to dead letters, written before it is done; nothing of ours ever deletes a row."""
+"""What people did to dead letters and trips, written before it is done; nothing of ours ever deletes a row."""

@@ -133,7 +133,9 @@ async def test_an_order_completed_by_hand_with_another_amount_is_accepted(town: 
     trip = await decides(town, Verb.ACCEPT)
 
     assert (trip.state, trip.accepted_fen, town.charged_fen()) == (TripState.PAID, 2_000, 2_000)
-    assert (await town.announced_types())[-2:] == ["settlement.completed", "settlement.paid"]
+    types = await town.announced_types()
+    assert types[-1] == "settlement.paid"
+    assert types.count("settlement.completed") == 1
 
 
 async def test_a_trip_that_is_over_and_was_charged_all_the_same_is_accepted_as_paid(town: Town) -> None:
