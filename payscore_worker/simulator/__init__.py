@@ -2,7 +2,7 @@
 
 from payscore_worker.simulator.app import create_app
 from payscore_worker.simulator.calls import CallKind
-from payscore_worker.simulator.config import SimulatorConfig
+from payscore_worker.simulator.config import Service, SimulatorConfig
 from payscore_worker.simulator.environment import environment, render_environment
 from payscore_worker.simulator.faults import Fault, FaultKind
 from payscore_worker.simulator.keys import SimulatorKeys
@@ -19,6 +19,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "Passenger",
+    "Service",
     "Simulator",
     "SimulatorConfig",
     "SimulatorKeys",

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -10,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from payscore_worker.simulator.callbacks import Notification, UnknownNotification
-from payscore_worker.simulator.faults import Fault, ScriptedFault, TooManyFaults
-from payscore_worker.simulator.happenings import UnknownOrder, WrongStage
+from payscore_worker.simulator.faults import Fault
+from payscore_worker.simulator.happenings import UnknownOrder, UnknownService, WrongAmount, WrongStage
 from payscore_worker.simulator.passengers import Passenger, TooManyScripted
+from payscore_worker.simulator.script import ScriptedFault, TooManyFaults
 from payscore_worker.simulator.simulator import Simulator
 
 MAX_LIMIT: Final = 10_000
@@ -24,6 +26,12 @@ T = TypeVar("T")
 
 class BadRequest(ValueError):
     """A slip in the use of the admin API; the text says which."""
+
+
+_SLIPS: Final = (
+    *(BadRequest, msgspec.DecodeError, UnicodeDecodeError),
+    *(TooManyFaults, TooManyScripted, WrongAmount),
+)
 
 
 def admin_routes(simulator: Simulator) -> list[Route]:
@@ -44,6 +52,8 @@ def admin_routes(simulator: Simulator) -> list[Route]:
             ("POST", "/admin/orders/{out_order_no}/revoke", _revoke),
             ("POST", "/admin/orders/{out_order_no}/expire", _expire),
             ("POST", "/admin/orders/{out_order_no}/sync", _sync),
+            ("POST", "/admin/orders/{out_order_no}/lower", _lower),
+            ("POST", "/admin/orders/{out_order_no}/complete-by-hand", _complete_by_hand),
             ("GET", "/admin/faults", _faults),
             ("POST", "/admin/faults", _add_fault),
             ("DELETE", "/admin/faults", _clear_faults),
@@ -58,11 +68,11 @@ def _endpoint(simulator: Simulator, answer: Answer) -> Callable[[Request], Await
     async def endpoint(request: Request) -> Response:
         try:
             return _response(200, await answer(simulator, request))
-        except (UnknownOrder, UnknownNotification) as error:
+        except (UnknownOrder, UnknownNotification, UnknownService) as error:
             return _response(404, {"code": "NOT_FOUND", "message": str(error)})
         except WrongStage as error:
             return _response(409, {"code": "CONFLICT", "message": str(error)})
-        except (BadRequest, msgspec.DecodeError, UnicodeDecodeError, TooManyFaults, TooManyScripted) as error:
+        except _SLIPS as error:
             return _response(400, {"code": "BAD_REQUEST", "message": str(error)})
 
     return endpoint
@@ -103,12 +113,12 @@ async def _passenger(simulator: Simulator, request: Request) -> object:
 
 
 async def _open_service(simulator: Simulator, request: Request) -> object:
-    simulator.open_service(request.path_params["openid"])
+    simulator.open_service(request.path_params["openid"], service_id=request.query_params.get("service_id"))
     return _DONE
 
 
 async def _close_service(simulator: Simulator, request: Request) -> object:
-    simulator.close_service(request.path_params["openid"])
+    simulator.close_service(request.path_params["openid"], service_id=request.query_params.get("service_id"))
     return _DONE
 
 
@@ -136,6 +146,21 @@ async def _expire(simulator: Simulator, request: Request) -> object:
 
 async def _sync(simulator: Simulator, request: Request) -> object:
     return _after(simulator, request, simulator.sync)
+
+
+@dataclass(frozen=True, slots=True)
+class _Price:
+    total_fen: int
+
+
+async def _lower(simulator: Simulator, request: Request) -> object:
+    price = _checked(await _json(request, dict[str, Any]), _Price)
+    return _after(simulator, request, partial(simulator.lower, total_fen=price.total_fen))
+
+
+async def _complete_by_hand(simulator: Simulator, request: Request) -> object:
+    price = _checked(await _json(request, dict[str, Any]), _Price)
+    return _after(simulator, request, partial(simulator.complete_by_hand, total_fen=price.total_fen))
 
 
 async def _faults(simulator: Simulator, _request: Request) -> object:

@@ -25,11 +25,11 @@ class Agenda:
         return self._advanced_seconds
 
     def schedule(self, delay_seconds: float, action: Callable[[], None]) -> None:
-        due = self._now() + delay_seconds / self._speed
+        due = self.now() + delay_seconds / self._speed
         heapq.heappush(self._entries, (due, next(self._serial), action))
 
     def run_due(self) -> None:
-        now = self._now()
+        now = self.now()
         while self._entries and self._entries[0][0] <= now:
             _, _, action = heapq.heappop(self._entries)
             action()
@@ -37,5 +37,6 @@ class Agenda:
     def advance(self, seconds: float) -> None:
         self._advanced_seconds += seconds
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Seconds on the clock of what happens later: the true one, and what was advanced."""
         return self._clock().timestamp() + self._advanced_seconds

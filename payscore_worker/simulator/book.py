@@ -29,6 +29,8 @@ class Page:
 
     out_order_no: str
     order: Order | None = None
+    earlier: Order | None = None
+    """The order as it stood before its last change."""
     accepted: Counter[CallKind] = field(default_factory=Counter)
     bodies: dict[CallKind, list[str]] = field(default_factory=dict)
     refused: list[RefusedCall] = field(default_factory=list)
@@ -85,7 +87,7 @@ class Book:
     def save(self, order: Order) -> None:
         page = self.open_page(order.out_order_no)
         self._count_running(page.order, -1)
-        page.order = order
+        page.earlier, page.order = page.order, order
         self._count_running(order, +1)
         if order.stage in FINISHED:
             self._pages.finish(order.out_order_no)

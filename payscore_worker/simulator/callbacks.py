@@ -15,9 +15,11 @@ import httpx
 import msgspec
 
 from payscore_worker.simulator.agenda import Agenda
-from payscore_worker.simulator.faults import FaultKind, Faults
+from payscore_worker.simulator.faults import Fault, FaultKind
+from payscore_worker.simulator.lies import with_another_total, with_other_details
 from payscore_worker.simulator.members import Entity
 from payscore_worker.simulator.platform import Platform, request_id, signature_headers
+from payscore_worker.simulator.script import Faults
 from payscore_worker.simulator.service_time import SHANGHAI
 from payscore_worker.simulator.shelf import Shelf
 
@@ -117,9 +119,12 @@ class Callbacks:
         self, event_type: str, resource: Entity, *, summary: str, url: str, openid: str, out_order_no: str = ""
     ) -> None:
         """Sends it now, or as a fault would have it."""
+        fault = self._faults.strike_callback(
+            out_order_no=out_order_no, openid=openid, can_play=partial(_can_play, resource)
+        )
+        resource = _falsified(resource, fault) if fault else resource
         notification = self._written(event_type, resource, summary, url=url, openid=openid, out_order_no=out_order_no)
         self._kept.put(notification.id, notification)
-        fault = self._faults.strike_callback(out_order_no=out_order_no, openid=openid)
         notification.fault = fault.fault if fault else None
         if fault and fault.fault is FaultKind.CALLBACK_LATE:
             self._send_after(fault.delay_seconds, notification)
@@ -216,3 +221,24 @@ class Callbacks:
             created_at=now,
             body=msgspec.json.encode(envelope),
         )
+
+
+def _can_play(resource: Entity, fault: Fault) -> bool:
+    """Whether there is anything in it to be false about."""
+    match fault.fault:
+        case FaultKind.CALLBACK_AMOUNT_DIFFERS:
+            return "total_amount" in resource
+        case FaultKind.CALLBACK_DETAILS:
+            return "details" in resource.get("collection", {})
+        case _:
+            return True
+
+
+def _falsified(resource: Entity, fault: Fault) -> Entity:
+    match fault.fault:
+        case FaultKind.CALLBACK_AMOUNT_DIFFERS:
+            return with_another_total(resource, fault.difference_fen)
+        case FaultKind.CALLBACK_DETAILS:
+            return with_other_details(resource, fault.played)
+        case _:
+            return resource

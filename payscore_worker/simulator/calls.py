@@ -34,6 +34,10 @@ class Call:
     body: bytes
 
     @property
+    def host(self) -> str:
+        return self.headers.get("host", "")
+
+    @property
     def body_sha256(self) -> str:
         return hashlib.sha256(self.body).hexdigest()
 
@@ -55,6 +59,8 @@ class CallRecord:
     family: str
     method: str
     target: str
+    host: str
+    """The Host header: under which name the merchant's process reaches the simulator."""
     out_order_no: str
     openid: str
     body_sha256: str
@@ -62,4 +68,5 @@ class CallRecord:
     code: str
     message: str
     request_id: str
+    """Empty where somebody on the way answered."""
     fault: str | None

@@ -1,9 +1,24 @@
 """What a simulator is set up with."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from payscore_worker.simulator.keys import SimulatorKeys
+
+FAMILIES: Final = frozenset({"payafter", "serviceorder"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service id that the merchant may use, from which of its apps, and through which families."""
+
+    appid: str
+    service_id: str
+    families: frozenset[str] = FAMILIES
+
+    def __post_init__(self) -> None:
+        if not self.families or not self.families <= FAMILIES:
+            raise ValueError(f"families must be some of {', '.join(sorted(FAMILIES))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +38,14 @@ class SimulatorConfig:
     """Orders kept. Beyond it the oldest finished one is forgotten, and where none is finished, the oldest."""
     seed: int = 0
     """Of faults that strike with a probability."""
+    services: tuple[Service, ...] = ()
+    """All that the merchant may use, one after a migration from another for example; none named: that of the keys."""
+    cancel_while_owing: bool = False
+    """Whether a completed order can be cancelled before it is paid: documents differ (reference payscore-api B.7)."""
+    not_enabled_code: Literal["NO_AUTH", "INVALID_REQUEST"] = "NO_AUTH"
+    """What create answers for a passenger who has not enabled the service (reference payscore-api B.0, F.1)."""
+    reentry_needs_service: bool = False
+    """Whether an accepted create is refused when it is repeated after the passenger has switched the service off."""
 
     def __post_init__(self) -> None:
         if self.speed <= 0:
@@ -32,3 +55,7 @@ class SimulatorConfig:
         for name in ("service_cap_fen", "max_running_orders", "max_orders"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+
+    @property
+    def licensed(self) -> tuple[Service, ...]:
+        return self.services or (Service(appid=self.keys.appid, service_id=self.keys.service_id),)

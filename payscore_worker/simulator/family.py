@@ -9,6 +9,8 @@ from payscore_worker.simulator.orders import Closing, Opening, Order
 
 class Family(Protocol):
     name: str
+    announces_parts: bool
+    """Whether it can say that a part has been collected."""
 
     def read_create(self, body: Body) -> Opening:
         """The request, checked by every rule that needs nothing but the request."""
@@ -21,6 +23,15 @@ class Family(Protocol):
 
     def check_complete(self, order: Order, closing: Closing, now: datetime) -> None:
         """The rules on what a complete may say about this order at this moment."""
+
+    def most_fen(self, order: Order) -> int:
+        """The most that this order may be completed with."""
+
+    def repriced(self, closing: Closing, total_fen: int) -> Closing:
+        """The same closing with one item at that price."""
+
+    def closed_by_hand(self, total_fen: int, at: datetime) -> Closing:
+        """What WeChat Pay notes where a person completes an order in its console."""
 
     def check_sync(self, order: Order, paid_at: datetime, now: datetime) -> None:
         """The rules on when an order may have been paid by another channel."""

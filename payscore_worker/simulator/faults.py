@@ -1,19 +1,11 @@
-"""Faults by script: which call or callback goes wrong, how, and how often."""
+"""Faults: what goes wrong with a call or a callback, and with which of them."""
 
-import itertools
-import random
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from payscore_worker.simulator.calls import CallKind
-
-MAX_FAULTS: Final = 10_000
-"""Faults that wait for their call; one more is turned away."""
-MAX_SPENT: Final = 1_000
-"""Faults remembered after their last strike, the oldest forgotten first."""
 
 
 class FaultKind(StrEnum):
@@ -21,6 +13,7 @@ class FaultKind(StrEnum):
     UNAVAILABLE = "unavailable"
     THROTTLE = "throttle"
     REFUSE = "refuse"
+    PROXY = "proxy"
     DROP_REPLY = "drop_reply"
     FAIL_AFTER = "fail_after"
     SLOW = "slow"
@@ -29,10 +22,18 @@ class FaultKind(StrEnum):
     WRONG_SERIAL = "wrong_serial"
     UNSIGNED = "unsigned"
     CLOCK_SKEW = "clock_skew"
+    UNREADABLE = "unreadable"
+    ANOTHER_ORDER = "another_order"
+    STALE = "stale"
+    NOT_YET = "not_yet"
+    AMOUNT_DIFFERS = "amount_differs"
+    DETAILS = "details"
     CALLBACK_LOST = "callback_lost"
     CALLBACK_DUPLICATED = "callback_duplicated"
     CALLBACK_LATE = "callback_late"
     CALLBACK_FORGED_FIRST = "callback_forged_first"
+    CALLBACK_AMOUNT_DIFFERS = "callback_amount_differs"
+    CALLBACK_DETAILS = "callback_details"
 
     @property
     def on_callback(self) -> bool:
@@ -41,7 +42,21 @@ class FaultKind(StrEnum):
 
 ANY_CALL: Final = "*"
 HTTP_FAILURES: Final = range(400, 600)
+HTTP_OK: Final = 200
 DEFAULT_SECONDS: Final = {FaultKind.SLOW: 1.0, FaultKind.CALLBACK_LATE: 60.0, FaultKind.CLOCK_SKEW: 600.0}
+ONLY_QUERIES: Final = frozenset({FaultKind.STALE, FaultKind.NOT_YET, FaultKind.AMOUNT_DIFFERS, FaultKind.DETAILS})
+"""They change what a query shows, and strike nothing else."""
+ALSO_AFTER: Final = frozenset({FaultKind.PROXY, FaultKind.REFUSE})
+"""They may stand in for the answer to a call that was processed."""
+DETAILS: Final = ("reversed", "without_seq", "absent")
+VARIANTS: Final[Mapping[FaultKind, tuple[str, ...]]] = {
+    FaultKind.PROXY: ("html", "empty", "json", "text"),
+    FaultKind.UNREADABLE: ("not_json", "not_utf8", "empty", "array", "empty_object", "wrong_types"),
+    FaultKind.ANOTHER_ORDER: ("out_order_no", "mchid", "appid", "service_id"),
+    FaultKind.DETAILS: DETAILS,
+    FaultKind.CALLBACK_DETAILS: DETAILS,
+}
+"""The first is meant where a fault names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,141 +66,85 @@ class Fault:
     call: str = ANY_CALL
     out_order_no: str | None = None
     openid: str | None = None
+    host: str | None = None
+    """The name under which the merchant's process reaches the simulator: its Host header, with or without the port."""
     skip: int = 0
     """So many matching calls pass unharmed first."""
     times: int | None = 1
-    """So many are then struck; None: until the fault is cleared."""
+    """So many are then struck; None: until the fault is cleared, or its time is over."""
+    for_seconds: float | None = None
+    """So long it strikes, by the simulator's clock; None: however long it takes."""
+    since: Literal["first_strike", "added"] = "first_strike"
+    """Where `for_seconds` begins."""
     seconds: float | None = None
-    """Of slow, callback_late and clock_skew."""
+    """How late the answer is; of callback_late how late the callback, of clock_skew how wrong the clock."""
     probability: float = 1.0
     seed: int | None = None
     """Of the probability; None: the simulator's."""
     status: int = 400
-    """Of refuse, like code, message and sub_code."""
+    """Of refuse and proxy; code, message and sub_code of refuse."""
     code: str = "INVALID_REQUEST"
     message: str = "请求异常,请稍后重试"
     sub_code: int = 0
+    after: bool = False
+    """Of refuse and proxy: the call is processed, and then so answered."""
+    variant: str | None = None
+    """Of the faults in VARIANTS."""
+    difference_fen: int = 100
+    """Of amount_differs and callback_amount_differs: how much more the total is said to be."""
 
     def __post_init__(self) -> None:
-        if self.call != ANY_CALL and self.call not in set(CallKind):
-            raise ValueError(f"call must be one of {', '.join(CallKind)} or {ANY_CALL}")
-        if self.fault.on_callback and self.call != ANY_CALL:
-            raise ValueError(f"{self.fault} strikes callbacks, not calls: leave `call` out")
-        if not 0 < self.probability <= 1:
-            raise ValueError("probability must be greater than 0 and at most 1")
-        if self.skip < 0 or (self.times is not None and self.times < 1):
-            raise ValueError("skip must not be negative; times must be at least 1, or null")
-        if self.status not in HTTP_FAILURES:
-            raise ValueError("status must be 400 to 599")
+        self._check_target()
+        self._check_extent()
+        self._check_answer()
 
     @property
     def delay_seconds(self) -> float:
         return DEFAULT_SECONDS.get(self.fault, 0.0) if self.seconds is None else self.seconds
 
-
-@dataclass(slots=True)
-class ScriptedFault:
-    """A fault and how far its script has come."""
-
-    id: str
-    fault: Fault
-    random: random.Random
-    seen: int = 0
-    strikes: int = 0
-
     @property
-    def spent(self) -> bool:
-        return self.fault.times is not None and self.strikes >= self.fault.times
+    def played(self) -> str:
+        """The variant that is meant; empty where the fault has none."""
+        return self.variant or VARIANTS.get(self.fault, ("",))[0]
 
-    def strikes_now(self) -> bool:
-        """Counts one matching call; whether it is struck."""
-        self.seen += 1
-        if self.seen <= self.fault.skip:
+    def is_about(self, kind: CallKind, host: str) -> bool:
+        """Whether a call of that kind, to that Host, is one of those it strikes."""
+        if self.fault.on_callback or self.call not in {ANY_CALL, kind}:
             return False
-        if self.fault.probability < 1 and self.random.random() >= self.fault.probability:
+        if self.fault in ONLY_QUERIES and kind is not CallKind.QUERY:
             return False
-        self.strikes += 1
-        return True
+        return self.host is None or self.host.lower() in {host.lower(), host.lower().partition(":")[0]}
 
+    def _check_target(self) -> None:
+        if self.call != ANY_CALL and self.call not in set(CallKind):
+            raise ValueError(f"call must be one of {', '.join(CallKind)} or {ANY_CALL}")
+        if self.fault.on_callback and self.call != ANY_CALL:
+            raise ValueError(f"{self.fault} strikes callbacks, not calls: leave `call` out")
+        if self.fault.on_callback and self.host is not None:
+            raise ValueError(f"{self.fault} strikes callbacks, which are sent, not asked for: leave `host` out")
+        if self.fault in ONLY_QUERIES and self.call not in {ANY_CALL, CallKind.QUERY}:
+            raise ValueError(f"{self.fault} strikes queries only: leave `call` out")
 
-class TooManyFaults(ValueError):
-    """A simulator keeps a bounded number of faults; clear some."""
-
-
-class Faults:
-    """At most one strikes a call: first come an order's own, then a passenger's, then the rest, each as added."""
-
-    def __init__(self, *, seed: int) -> None:
-        self._seed = seed
-        self._serial = itertools.count(1)
-        self._waiting: dict[tuple[str, str], list[ScriptedFault]] = {}
-        self._count = 0
-        self._spent: deque[ScriptedFault] = deque(maxlen=MAX_SPENT)
-
-    def add(self, fault: Fault) -> ScriptedFault:
-        if self._count >= MAX_FAULTS:
-            raise TooManyFaults(f"{MAX_FAULTS} faults are already waiting")
-        serial = next(self._serial)
-        seed = self._seed + serial if fault.seed is None else fault.seed
-        scripted = ScriptedFault(f"fault-{serial}", fault, random.Random(seed))  # noqa: S311 - to be repeatable
-        self._waiting.setdefault(_key_of(fault), []).append(scripted)
-        self._count += 1
-        return scripted
-
-    def strike_call(self, kind: CallKind, *, out_order_no: str, openid: str) -> Fault | None:
-        for scripted in self._about(out_order_no, openid):
-            fault = scripted.fault
-            if not fault.fault.on_callback and fault.call in {ANY_CALL, kind} and self._strikes(scripted):
-                return fault
-        return None
-
-    def strike_callback(self, *, out_order_no: str, openid: str) -> Fault | None:
-        for scripted in self._about(out_order_no, openid):
-            if scripted.fault.fault.on_callback and self._strikes(scripted):
-                return scripted.fault
-        return None
-
-    def waiting(self) -> list[ScriptedFault]:
-        return [scripted for scripts in self._waiting.values() for scripted in scripts]
-
-    def spent(self) -> list[ScriptedFault]:
-        return list(self._spent)
-
-    def clear(self) -> None:
-        self._waiting.clear()
-        self._spent.clear()
-        self._count = 0
-
-    def _about(self, out_order_no: str, openid: str) -> Iterator[ScriptedFault]:
-        """Those that may concern this order or passenger."""
-        if not self._count:
+    def _check_extent(self) -> None:
+        if not 0 < self.probability <= 1:
+            raise ValueError("probability must be greater than 0 and at most 1")
+        if self.skip < 0 or (self.times is not None and self.times < 1):
+            raise ValueError("skip must not be negative; times must be at least 1, or null")
+        if self.for_seconds is None:
             return
-        for key in (("order", out_order_no), ("passenger", openid), _FOR_ALL):
-            for scripted in tuple(self._waiting.get(key, ())):
-                if scripted.fault.openid in {None, openid}:
-                    yield scripted
+        if self.for_seconds <= 0:
+            raise ValueError("for_seconds must be greater than 0, or null")
+        if self.since == "first_strike" and self.times == 1:
+            raise ValueError("for_seconds begins with the first strike, and times is 1: give times null, or a number")
 
-    def _strikes(self, scripted: ScriptedFault) -> bool:
-        strikes = scripted.strikes_now()
-        if scripted.spent:
-            self._retire(scripted)
-        return strikes
-
-    def _retire(self, scripted: ScriptedFault) -> None:
-        key = _key_of(scripted.fault)
-        self._waiting[key].remove(scripted)
-        if not self._waiting[key]:
-            del self._waiting[key]
-        self._count -= 1
-        self._spent.append(scripted)
-
-
-_FOR_ALL: Final = ("all", "")
-
-
-def _key_of(fault: Fault) -> tuple[str, str]:
-    if fault.out_order_no is not None:
-        return "order", fault.out_order_no
-    if fault.openid is not None:
-        return "passenger", fault.openid
-    return _FOR_ALL
+    def _check_answer(self) -> None:
+        if self.status not in HTTP_FAILURES and (self.fault, self.status) != (FaultKind.PROXY, HTTP_OK):
+            raise ValueError("status must be 400 to 599; of proxy also 200")
+        if self.after and self.fault not in ALSO_AFTER:
+            raise ValueError(f"after belongs to {' and '.join(sorted(ALSO_AFTER))}, not to {self.fault}")
+        if self.variant is not None and self.variant not in (known := VARIANTS.get(self.fault, ())):
+            raise ValueError(
+                f"variant of {self.fault} must be one of: {', '.join(known) or 'none, it has no variants'}"
+            )
+        if self.difference_fen == 0:
+            raise ValueError("difference_fen must not be 0: the amount would not differ")

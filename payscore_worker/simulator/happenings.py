@@ -4,12 +4,13 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from payscore_worker.simulator.config import Service
 from payscore_worker.simulator.orders import Order, Payment, Stage
 from payscore_worker.simulator.passengers import Behaviour, Passenger
 from payscore_worker.simulator.service_time import service_time_of
 from payscore_worker.simulator.world import World
 
-REVOCABLE: Final = frozenset({Stage.RUNNING, Stage.OWING})
+REVOCABLE: Final = frozenset({Stage.CREATED, Stage.RUNNING, Stage.OWING})
 
 
 class UnknownOrder(LookupError):
@@ -18,6 +19,14 @@ class UnknownOrder(LookupError):
 
 class WrongStage(ValueError):
     """It cannot happen to the order where it stands."""
+
+
+class WrongAmount(ValueError):
+    """The order cannot cost that."""
+
+
+class UnknownService(LookupError):
+    """The merchant has no service of that id."""
 
 
 class Happenings:
@@ -31,10 +40,10 @@ class Happenings:
             return
         late = passenger.behaviour is Behaviour.PAYS_LATE
         delay_seconds = passenger.seconds if late else self._world.config.pay_after_seconds
-        self._world.agenda.schedule(delay_seconds, partial(self._debit_if_owing, order.order_id, order.out_order_no))
+        self._debit_after(delay_seconds, order)
 
     def pay(self, out_order_no: str) -> Order:
-        """The debit succeeds now, and the merchant is told."""
+        """The debit succeeds now, and the merchant is told; of one who pays in two, the first debit or the second."""
         order = self._order(out_order_no, {Stage.OWING})
         passenger = self._world.passengers.for_order(order.out_order_no, order.openid)
         payment = Payment(
@@ -42,22 +51,33 @@ class Happenings:
             at=self._world.clock(),
             transaction_id=self._world.numbers.next_transaction_id(),
         )
-        paid = order.paid(payment)
+        if payment.amount_fen < order.owed_fen and passenger.behaviour is Behaviour.PAYS_IN_TWO:
+            paid = order.partly_paid(payment)
+            self._debit_after(self._world.config.pay_after_seconds, paid)
+        else:
+            paid = order.paid(payment)
         self._world.book.save(paid)
+        self._announce_payment(paid)
+        return paid
+
+    def _announce_payment(self, paid: Order) -> None:
+        """A part is announced too, by the family that can say so (reference payscore-api D.3)."""
+        family = self._world.family(paid.family)
+        if paid.stage is not Stage.PAID and not family.announces_parts:
+            return
         self._world.callbacks.announce(
             "PAYSCORE.USER_PAID",
-            self._world.family(paid.family).paid_notification(paid),
+            family.paid_notification(paid),
             summary="支付成功",
             url=paid.opening.notify_url or self._world.config.notify_url,
             openid=paid.openid,
             out_order_no=paid.out_order_no,
         )
-        return paid
 
     def pay_elsewhere(self, out_order_no: str, *, at: datetime) -> Order:
         """The passenger paid the merchant by another channel: nothing is collected, and nobody is told."""
         order = self._order(out_order_no, {Stage.OWING})
-        paid = order.paid(Payment(amount_fen=order.total_fen or 0, at=at, transaction_id=None))
+        paid = order.paid(Payment(amount_fen=order.owed_fen, at=at, transaction_id=None))
         self._world.book.save(paid)
         return paid
 
@@ -65,20 +85,44 @@ class Happenings:
         return self._move(out_order_no, REVOCABLE, Stage.REVOKED)
 
     def expire(self, out_order_no: str) -> Order:
-        return self._move(out_order_no, {Stage.RUNNING}, Stage.EXPIRED)
+        return self._move(out_order_no, {Stage.CREATED, Stage.RUNNING}, Stage.EXPIRED)
 
-    def change_service(self, openid: str, *, enabled: bool) -> None:
+    def lower(self, out_order_no: str, total_fen: int) -> Order:
+        """A person lowers what is owed, in WeChat Pay's console (reference payscore-api B.8); nobody is told."""
+        order = self._order(out_order_no, {Stage.OWING})
+        if order.closing is None or not order.may_be_lowered_to(total_fen):
+            raise WrongAmount(
+                f"order {out_order_no} costs {order.total_fen} fen, {order.paid_fen} paid: not {total_fen}"
+            )
+        lowered = order.modified(self._world.family(order.family).repriced(order.closing, total_fen))
+        self._world.book.save(lowered)
+        return lowered
+
+    def complete_by_hand(self, out_order_no: str, total_fen: int) -> Order:
+        """A person completes a running order, in WeChat Pay's console; it is debited like any other."""
+        order, now = self._order(out_order_no, {Stage.RUNNING}), self._world.clock()
+        family = self._world.family(order.family)
+        most_fen = family.most_fen(order)
+        if not 0 <= total_fen <= most_fen:
+            raise WrongAmount(f"order {out_order_no} may cost 0 to {most_fen} fen, not {total_fen}")
+        completed = order.completed(family.closed_by_hand(total_fen, now), at=now)
+        self._world.book.save(completed)
+        if completed.stage is Stage.OWING:
+            self.await_payment(completed)
+        return completed
+
+    def change_service(self, openid: str, *, enabled: bool, service_id: str | None = None) -> None:
         """The passenger switches the service, and the merchant is told (reference payscore-api D.3)."""
-        passengers, keys = self._world.passengers, self._world.config.keys
+        passengers, service = self._world.passengers, self._service(service_id)
         if not enabled:
             passengers.set(openid, Passenger(Behaviour.NOT_ENABLED))
         elif not passengers.has_enabled(openid):
             passengers.set(openid, Passenger())
         event = "USER_OPEN_SERVICE" if enabled else "USER_CLOSE_SERVICE"
         resource = {
-            "appid": keys.appid,
-            "mchid": keys.mchid,
-            "service_id": keys.service_id,
+            "appid": service.appid,
+            "mchid": self._world.config.keys.mchid,
+            "service_id": service.service_id,
             "openid": openid,
             "user_service_status": event,
             "openorclose_time": service_time_of(self._world.clock()).text,
@@ -90,6 +134,17 @@ class Happenings:
             url=self._world.config.notify_url,
             openid=openid,
         )
+
+    def _service(self, service_id: str | None) -> Service:
+        """The one of that id; the first where none is named."""
+        licensed = self._world.config.licensed
+        for service in licensed:
+            if service_id in {None, service.service_id}:
+                return service
+        raise UnknownService(f"no service {service_id}; there are {', '.join(one.service_id for one in licensed)}")
+
+    def _debit_after(self, delay_seconds: float, order: Order) -> None:
+        self._world.agenda.schedule(delay_seconds, partial(self._debit_if_owing, order.order_id, order.out_order_no))
 
     def _debit_if_owing(self, order_id: str, out_order_no: str) -> None:
         order = self._world.book.order(out_order_no)
@@ -111,7 +166,8 @@ class Happenings:
 
 
 def _debited_fen(order: Order, passenger: Passenger) -> int:
-    total_fen = order.total_fen or 0
     if passenger.behaviour is Behaviour.PAYS_OTHER_AMOUNT:
-        return max(total_fen - passenger.coupon_fen, 0)
-    return total_fen
+        return max(order.owed_fen - passenger.coupon_fen, 0)
+    if passenger.behaviour is Behaviour.PAYS_IN_TWO and not order.payments:
+        return max(order.owed_fen // 2, 1)
+    return order.owed_fen

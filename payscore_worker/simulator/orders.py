@@ -10,6 +10,8 @@ from payscore_worker.simulator.service_time import ServiceTime
 
 
 class Stage(StrEnum):
+    CREATED = "created"
+    """It waits for the passenger to confirm it: a create that failed, where nobody is to confirm."""
     RUNNING = "running"
     OWING = "owing"
     """Completed; the money is not in."""
@@ -21,6 +23,8 @@ class Stage(StrEnum):
 
 
 COMPLETED: Final = frozenset({Stage.OWING, Stage.PAID, Stage.FREE})
+ITEM_BY_HAND: Final = "订单金额"
+"""The one item of an order that a person priced in WeChat Pay's console; the name is the simulator's own."""
 FINISHED: Final = frozenset({Stage.PAID, Stage.FREE, Stage.REVOKED, Stage.EXPIRED})
 
 
@@ -94,6 +98,16 @@ class Order:
         """What WeChat Pay itself collected."""
         return sum(payment.amount_fen for payment in self.payments if payment.transaction_id)
 
+    @property
+    def owed_fen(self) -> int:
+        """What is still to be collected once it is completed."""
+        return (self.total_fen or 0) - self.paid_fen
+
+    def may_be_lowered_to(self, total_fen: int) -> bool:
+        """Strictly lower, and something is left to collect where a part has been (reference payscore-api B.8)."""
+        least_fen = self.paid_fen + 1 if self.payments else 0
+        return least_fen <= total_fen < (self.total_fen or 0)
+
     def completed(self, closing: Closing, *, at: datetime) -> Self:
         stage = Stage.OWING if closing.total_fen else Stage.FREE
         return replace(self, stage=stage, closing=closing, completed_at=at, completed_with=closing.fingerprint)
@@ -106,6 +120,9 @@ class Order:
 
     def paid(self, payment: Payment) -> Self:
         return replace(self, stage=Stage.PAID, payments=(*self.payments, payment))
+
+    def partly_paid(self, payment: Payment) -> Self:
+        return replace(self, payments=(*self.payments, payment))
 
     def moved(self, stage: Stage) -> Self:
         return replace(self, stage=stage)

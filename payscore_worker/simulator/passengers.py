@@ -8,7 +8,6 @@ from typing import Final
 from payscore_worker.simulator.refusals import (
     ARREARS,
     MINOR_PROTECTED,
-    NO_PERMISSION,
     RISK_REFUSED,
     TOO_MANY_ORDERS,
     Refusal,
@@ -28,16 +27,19 @@ class Behaviour(StrEnum):
     PAYS_LATE = "pays_late"
     NEVER_PAYS = "never_pays"
     PAYS_OTHER_AMOUNT = "pays_other_amount"
+    PAYS_IN_TWO = "pays_in_two"
+    """Half is debited, and the rest by a second debit."""
+    MUST_CONFIRM = "must_confirm"
+    """Create is accepted, and the order waits in CREATED for a confirmation that nobody asks for."""
 
 
 REFUSALS: Final[Mapping[Behaviour, Refusal]] = {
-    Behaviour.NOT_ENABLED: NO_PERMISSION,
     Behaviour.RISK_REFUSED: RISK_REFUSED,
     Behaviour.ARREARS: ARREARS,
     Behaviour.TOO_MANY_ORDERS: TOO_MANY_ORDERS,
     Behaviour.MINOR_PROTECTED: MINOR_PROTECTED,
 }
-"""What create answers."""
+"""What create answers; for one who has not enabled the service it is a matter of the config."""
 
 
 @dataclass(frozen=True, slots=True)

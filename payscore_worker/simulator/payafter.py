@@ -1,5 +1,6 @@
 """The payafter-orders family, with its finish_ticket (reference payscore-api A)."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -21,7 +22,7 @@ from payscore_worker.simulator.members import (
     shaped,
     some_of,
 )
-from payscore_worker.simulator.orders import Closing, Opening, Order, Payment, Stage
+from payscore_worker.simulator.orders import ITEM_BY_HAND, Closing, Opening, Order, Stage
 from payscore_worker.simulator.refusals import AMOUNT_OVER_LIMIT, Refused, bad_parameter, out_of_range
 from payscore_worker.simulator.rules import (
     check_attach,
@@ -39,7 +40,8 @@ from payscore_worker.simulator.tickets import Tickets
 MAX_FEES: Final = 100
 MAX_DISCOUNTS: Final = 5
 UNUSED: Final = 1
-"""finish_type: the passenger did not use the service."""
+USED: Final = 2
+"""finish_type: whether the passenger used the service."""
 START: Final = "/service_start_time"
 END: Final = "/service_end_time"
 REAL_START: Final = "/real_service_start_time"
@@ -101,6 +103,7 @@ class Complete(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class PayAfter:
     name = "payafter"
+    announces_parts = False
 
     def __init__(self, *, mchid: str, service_cap_fen: int) -> None:
         self._mchid = mchid
@@ -153,8 +156,20 @@ class PayAfter:
         _check_end_location(create, complete.get("real_service_end_location"))
         if complete["finish_type"] != UNUSED:
             check_closing_times(order, closing, now, end_field=REAL_END)
-        if closing.total_fen > order.opening.risk_fen:
+        if closing.total_fen > self.most_fen(order):
             raise Refused(AMOUNT_OVER_LIMIT)
+
+    def most_fen(self, order: Order) -> int:
+        return order.opening.risk_fen
+
+    def repriced(self, closing: Closing, total_fen: int) -> Closing:
+        kept = {name: value for name, value in closing.members.items() if name != "discounts"}
+        return replace(closing, total_fen=total_fen, members=kept | _priced(total_fen))
+
+    def closed_by_hand(self, total_fen: int, at: datetime) -> Closing:
+        end = service_time_of(at)
+        members = {"finish_type": USED, "real_service_end_time": end.text, **_priced(total_fen)}
+        return Closing(total_fen=total_fen, start=None, end=end, members=members, fingerprint=b"")
 
     def check_sync(self, order: Order, paid_at: datetime, now: datetime) -> None:
         """After the completion and before this call (reference payscore-api A.7)."""
@@ -201,13 +216,13 @@ class PayAfter:
             entity["real_service_start_time"] = (order.closing.start or order.start).text
         if "fees" in entity:
             entity["fees"] = [{"fee_count": 1} | fee for fee in entity["fees"]]
-        for payment in order.payments:
-            entity["pay_succ_time"] = service_time_of(payment.at).text
-            entity |= _paid_members(payment)
+        if order.stage is Stage.PAID:
+            entity |= _paid_members(order)
         return entity
 
 
 _STATES: Final = {
+    Stage.CREATED: "CREATED",
     Stage.RUNNING: "USER_ACCEPTED",
     Stage.OWING: "FINISHED",
     Stage.FREE: "FINISHED",
@@ -235,11 +250,17 @@ _SHOWN_OF_COMPLETE: Final = (
 )
 
 
-def _paid_members(payment: Payment) -> Entity:
-    if payment.transaction_id is None:
-        return {"pay_type": "MchChannelPayType"}
-    # This family has no member for the amount collected, so a coupon shows in the total.
-    return {"finish_transaction_id": payment.transaction_id, "total_amount": payment.amount_fen}
+def _paid_members(order: Order) -> Entity:
+    """This family knows one debit, the last; and no member for the amount collected, so a coupon shows in the total."""
+    last = order.payments[-1]
+    entity: Entity = {"pay_succ_time": service_time_of(last.at).text}
+    if last.transaction_id is None:
+        return entity | {"pay_type": "MchChannelPayType"}
+    return entity | {"finish_transaction_id": last.transaction_id, "total_amount": order.paid_fen}
+
+
+def _priced(total_fen: int) -> Entity:
+    return {"fees": [{"fee_name": ITEM_BY_HAND, "fee_amount": total_fen}], "total_amount": total_fen}
 
 
 def _check_names(fees: tuple[Fee, ...], discounts: tuple[Discount, ...]) -> None:

@@ -10,7 +10,7 @@ from payscore_worker.simulator.family import Family
 from payscore_worker.simulator.happenings import Happenings
 from payscore_worker.simulator.members import Entity, Text30, Text32, read_body, shaped
 from payscore_worker.simulator.orders import COMPLETED, Closing, Opening, Order, Stage
-from payscore_worker.simulator.passengers import REFUSALS
+from payscore_worker.simulator.passengers import REFUSALS, Behaviour
 from payscore_worker.simulator.refusals import (
     APPID_NOT_BOUND,
     COMPLETE_REENTRY_MISMATCH,
@@ -20,10 +20,12 @@ from payscore_worker.simulator.refusals import (
     ORDER_CANCELED,
     ORDER_NOT_EXIST,
     REENTRY_MISMATCH,
+    SERVICE_NOT_ENABLED,
     STATE_CANCELLED,
     STATE_NOT_ALLOWED,
     STATE_STILL_CONFIRM,
     TOO_MANY_ORDERS,
+    Refusal,
     Refused,
     bad_parameter,
     out_of_range,
@@ -71,6 +73,8 @@ class PayScore:
             CallKind.MODIFY: self._modify,
             CallKind.SYNC: self._sync,
         }
+        in_words = world.config.not_enabled_code == "INVALID_REQUEST"
+        self._not_enabled: Final = SERVICE_NOT_ENABLED if in_words else NO_PERMISSION
 
     def answer(self, call: Call) -> Entity:
         """The JSON object of a 200; raises Refused."""
@@ -82,7 +86,7 @@ class PayScore:
     def _user_service_state(self, call: Call) -> Entity:
         """Reference payscore-api A.1."""
         _require(call.query, "appid", "service_id", "openid")
-        self._check_ours(call.query)
+        self._check_ours(call, call.query)
         enabled = self._world.passengers.has_enabled(call.query["openid"])
         return {
             "appid": call.query["appid"],
@@ -95,19 +99,21 @@ class PayScore:
         family = self._world.family(call.family)
         body = read_body(call.body)
         opening = family.read_create(body)
-        self._check_ours(body.members)
+        self._check_ours(call, body.members)
         order = self._world.book.order(opening.out_order_no)
         if order is None:
             order = self._accept(family, opening)
         elif order.opening.fingerprint != body.fingerprint or order.family != family.name:
             raise Refused(REENTRY_MISMATCH)
+        elif self._world.config.reentry_needs_service and self._behaviour_of(opening) is Behaviour.NOT_ENABLED:
+            raise Refused(self._not_enabled)
         return family.create_response(order)
 
     def _accept(self, family: Family, opening: Opening) -> Order:
         now = self._world.clock()
         family.check_create(opening, now)
-        passenger = self._world.passengers.for_order(opening.out_order_no, opening.openid)
-        if refusal := REFUSALS.get(passenger.behaviour):
+        behaviour = self._behaviour_of(opening)
+        if refusal := self._refusal_for(behaviour):
             raise Refused(refusal)
         if self._world.book.running_of(opening.openid) >= self._world.config.max_running_orders:
             raise Refused(TOO_MANY_ORDERS)
@@ -116,9 +122,16 @@ class PayScore:
             order_id=self._world.numbers.next_order_id(),
             opening=opening,
             start=opening.start or service_time_of(now),
+            stage=Stage.CREATED if behaviour is Behaviour.MUST_CONFIRM else Stage.RUNNING,
         )
         self._world.book.save(order)
         return order
+
+    def _behaviour_of(self, opening: Opening) -> Behaviour:
+        return self._world.passengers.for_order(opening.out_order_no, opening.openid).behaviour
+
+    def _refusal_for(self, behaviour: Behaviour) -> Refusal | None:
+        return self._not_enabled if behaviour is Behaviour.NOT_ENABLED else REFUSALS.get(behaviour)
 
     def _query(self, call: Call) -> Entity:
         """By exactly one of out_order_no and query_id (reference payscore-api A.3, B.4); no query_id is ever issued."""
@@ -126,16 +139,16 @@ class PayScore:
         out_order_no = call.query.get("out_order_no")
         if bool(out_order_no) == bool(call.query.get("query_id")):
             raise bad_parameter("out_order_no", "give exactly one of out_order_no and query_id", location="query")
-        self._check_ours(call.query)
+        self._check_ours(call, call.query)
         family = self._world.family(call.family)
-        return family.query_response(self._order(family, out_order_no or ""))
+        return family.query_response(self._order(family, out_order_no or "", call.query))
 
     def _complete(self, call: Call) -> Entity:
         family = self._world.family(call.family)
         body = read_body(call.body)
         closing = family.read_complete(body)
-        self._check_ours(body.members)
-        order = self._order(family, call.out_order_no)
+        self._check_ours(call, body.members)
+        order = self._order(family, call.out_order_no, body.members)
         if order.stage not in COMPLETED:
             order = self._finish(family, order, closing)
         elif order.completed_with != body.fingerprint:
@@ -154,13 +167,13 @@ class PayScore:
         return completed
 
     def _cancel(self, call: Call) -> Entity:
-        """Only before completion: of two documented readings the safe one (reference payscore-api B.7)."""
+        """Before completion, or before payment where the config has it so (reference payscore-api B.7)."""
         family = self._world.family(call.family)
         body = read_body(call.body)
         shaped(body, Cancel)
-        self._check_ours(body.members)
-        order = self._order(family, call.out_order_no)
-        if order.stage is Stage.RUNNING:
+        self._check_ours(call, body.members)
+        order = self._order(family, call.out_order_no, body.members)
+        if order.stage in {Stage.CREATED, Stage.RUNNING} or self._may_be_waived(order):
             order = order.cancelled(body.fingerprint)
             self._world.book.save(order)
         elif order.stage is not Stage.REVOKED:
@@ -171,17 +184,20 @@ class PayScore:
             raise Refused(REENTRY_MISMATCH)
         return family.cancel_response(order)
 
+    def _may_be_waived(self, order: Order) -> bool:
+        return self._world.config.cancel_while_owing and order.stage is Stage.OWING and not order.payments
+
     def _modify(self, call: Call) -> Entity:
         """Strictly lower each time, and only while the money is not in (reference payscore-api B.8)."""
         family = self._world.serviceorder
         body = read_body(call.body)
         modification = family.read_modify(body)
-        self._check_ours(body.members)
-        order = self._order(family, call.out_order_no)
+        self._check_ours(call, body.members)
+        order = self._order(family, call.out_order_no, body.members)
         if order.stage is not Stage.OWING or order.closing is None:
             raise Refused(NOT_MODIFIABLE)
-        if modification.total_fen >= order.closing.total_fen:
-            raise out_of_range("/total_amount", "must be lower than the present total")
+        if not order.may_be_lowered_to(modification.total_fen):
+            raise out_of_range("/total_amount", "must be lower than the present total, and more than what is paid")
         order = order.modified(family.modified(order.closing, modification))
         self._world.book.save(order)
         return family.modify_response(order)
@@ -191,25 +207,32 @@ class PayScore:
         family = self._world.family(call.family)
         body = read_body(call.body)
         sync = shaped(body, Sync)
-        self._check_ours(body.members)
+        self._check_ours(call, body.members)
         paid_at = read_service_time(sync.detail.paid_time, "/detail/paid_time").moment
-        order = self._order(family, call.out_order_no)
+        order = self._order(family, call.out_order_no, body.members)
         if order.stage is not Stage.OWING:
             raise wrong_state(_STATE_SUB_CODES.get(order.stage, STATE_NOT_ALLOWED))
         family.check_sync(order, paid_at, self._world.clock())
         return family.sync_response(self._happenings.pay_elsewhere(order.out_order_no, at=paid_at))
 
-    def _order(self, family: Family, out_order_no: str) -> Order:
+    def _order(self, family: Family, out_order_no: str, said: Mapping[str, object]) -> Order:
+        """The order, spoken to as it was created: in its family, by its appid and its service_id."""
         order = self._world.book.order(out_order_no)
         if order is None or order.family != family.name:
             raise Refused(ORDER_NOT_EXIST)
+        if any(order.opening.members[name] != said.get(name) for name in ("appid", "service_id")):
+            raise Refused(ORDER_NOT_EXIST)
         return order
 
-    def _check_ours(self, members: Mapping[str, object]) -> None:
-        keys = self._world.config.keys
-        if members.get("appid") != keys.appid:
+    def _check_ours(self, call: Call, members: Mapping[str, object]) -> None:
+        """An app of the merchant, and a service that this app may use through this family."""
+        services = [one for one in self._world.config.licensed if one.appid == members.get("appid")]
+        if not services:
             raise Refused(APPID_NOT_BOUND)
-        if members.get("service_id") != keys.service_id:
+        if not any(
+            one.service_id == members.get("service_id") and (not call.family or call.family in one.families)
+            for one in services
+        ):
             raise Refused(NO_PERMISSION)
 
 

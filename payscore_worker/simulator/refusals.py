@@ -53,6 +53,8 @@ def wrong_state(sub_code: int, *, code: str = "INVALID_ORDER_STATE") -> Refused:
 
 NO_PERMISSION: Final = Refusal(status=403, code="NO_AUTH", message="商户暂无权限使用此服务")
 """Wrong mode, wrong service, passenger not authorised: WeChat Pay does not say which (reference payscore-api H-7)."""
+SERVICE_NOT_ENABLED: Final = Refusal(status=400, code="INVALID_REQUEST", message="用户未开启服务")
+"""The other spelling for a passenger who is not authorised (reference payscore-api F.1)."""
 APPID_NOT_BOUND: Final = Refusal(status=403, code="NO_AUTH", message="mch_id 和 appid 未绑定", sub_code=271302149)
 ORDER_NOT_EXIST: Final = Refusal(status=404, code="ORDER_NOT_EXIST", message="查询单据不存在", sub_code=271317510)
 
@@ -95,6 +97,4 @@ NOT_MODIFIABLE: Final = Refusal(
 )
 
 SYSTEM_ERROR: Final = Refusal(status=500, code="SYSTEM_ERROR", message="系统错误")
-GATEWAY_UNAVAILABLE: Final = Refusal(status=503, code="", message="Service Unavailable")
-"""From a gateway in front of WeChat Pay: no envelope, plain text."""
 FREQUENCY_LIMITED: Final = Refusal(status=429, code="FREQUENCY_LIMITED", message="请求过于频繁", sub_code=268435472)

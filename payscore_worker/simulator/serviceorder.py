@@ -24,7 +24,7 @@ from payscore_worker.simulator.members import (
     shaped,
     some_of,
 )
-from payscore_worker.simulator.orders import Closing, Opening, Order, Payment, Stage
+from payscore_worker.simulator.orders import ITEM_BY_HAND, Closing, Opening, Order, Payment, Stage
 from payscore_worker.simulator.refusals import AMOUNT_OVER_LIMIT, NO_PERMISSION, Refused, bad_parameter, out_of_range
 from payscore_worker.simulator.rules import (
     check_attach,
@@ -148,6 +148,7 @@ class Modification:
 
 class ServiceOrder:
     name = "serviceorder"
+    announces_parts = True
 
     def __init__(self, *, mchid: str, service_cap_fen: int) -> None:
         self._mchid = mchid
@@ -202,7 +203,7 @@ class ServiceOrder:
         """A no-confirm order may end above its risk_fund, not above the service's cap (reference payscore-api B.6)."""
         _check_real_start(order.start, closing.start, now)
         check_closing_times(order, closing, now, end_field=END)
-        if closing.total_fen > self._service_cap_fen:
+        if closing.total_fen > self.most_fen(order):
             raise Refused(AMOUNT_OVER_LIMIT)
         location = closing.members.get("location", {})
         if "start_location" in location:
@@ -210,6 +211,17 @@ class ServiceOrder:
         planned = order.opening.members.get("location", {})
         if "end_location" in location and "start_location" not in planned:
             raise bad_parameter("/location/end_location", "create gave no start_location")
+
+    def most_fen(self, order: Order) -> int:  # noqa: ARG002 - one cap for all
+        return self._service_cap_fen
+
+    def repriced(self, closing: Closing, total_fen: int) -> Closing:
+        return self.modified(closing, Modification(total_fen=total_fen, members=_priced(total_fen)))
+
+    def closed_by_hand(self, total_fen: int, at: datetime) -> Closing:
+        end = service_time_of(at)
+        members = {"time_range": {"end_time": end.text}, **_priced(total_fen)}
+        return Closing(total_fen=total_fen, start=None, end=end, members=members, fingerprint=b"")
 
     def check_sync(self, order: Order, paid_at: datetime, now: datetime) -> None:
         """Reference payscore-api B.9 knows no rule."""
@@ -269,6 +281,7 @@ class ServiceOrder:
 
 
 _STATES: Final = {
+    Stage.CREATED: "CREATED",
     Stage.RUNNING: "DOING",
     Stage.OWING: "DOING",
     Stage.FREE: "DONE",
@@ -303,27 +316,31 @@ def _collection(order: Order) -> Entity:
     collection: Entity = {
         "state": "USER_PAID" if paid else "USER_PAYING",
         "total_amount": order.total_fen,
-        "paying_amount": 0 if paid else order.total_fen,
+        "paying_amount": 0 if paid else order.owed_fen,
         "paid_amount": order.paid_fen,
     }
     if order.payments:
-        collection["details"] = [
-            _collection_detail(seq, payment, total_fen=order.total_fen or 0)
-            for seq, payment in enumerate(order.payments, start=1)
-        ]
+        *earlier, last = order.payments
+        details = [_collection_detail(seq, payment) for seq, payment in enumerate(earlier, start=1)]
+        coupon_fen = order.owed_fen if paid else 0
+        details.append(_collection_detail(len(order.payments), last, coupon_fen=coupon_fen))
+        collection["details"] = details
     return collection
 
 
-def _collection_detail(seq: int, payment: Payment, *, total_fen: int) -> Entity:
+def _collection_detail(seq: int, payment: Payment, *, coupon_fen: int = 0) -> Entity:
     detail: Entity = {"seq": seq, "amount": payment.amount_fen, "paid_time": service_time_of(payment.at).text}
     if payment.transaction_id is None:
         return detail | {"paid_type": "MCH"}
     detail |= {"paid_type": "NEWTON", "transaction_id": payment.transaction_id}
-    coupon_fen = total_fen - payment.amount_fen
     if coupon_fen > 0:
         coupon = {"coupon_id": f"{payment.transaction_id}-1", "scope": "GLOBAL", "type": "CASH", "amount": coupon_fen}
         detail["promotion_detail"] = [coupon]
     return detail
+
+
+def _priced(total_fen: int) -> Entity:
+    return {"post_payments": [{"name": ITEM_BY_HAND, "amount": total_fen}], "total_amount": total_fen}
 
 
 def _check_items(payments: tuple[PostPayment, ...], discounts: tuple[PostDiscount, ...]) -> None:

@@ -12,13 +12,14 @@ from httpx_aiohttp import AiohttpTransport
 from payscore_worker.simulator.callbacks import TIMEOUT_SECONDS, Delivery, Notification
 from payscore_worker.simulator.calls import Call, CallRecord, Reply
 from payscore_worker.simulator.config import SimulatorConfig
-from payscore_worker.simulator.faults import Fault, ScriptedFault
+from payscore_worker.simulator.faults import Fault
 from payscore_worker.simulator.gateway import Gateway
 from payscore_worker.simulator.happenings import Happenings, UnknownOrder
 from payscore_worker.simulator.ledger import Ledger, LedgerEntry, read_ledger, read_page
 from payscore_worker.simulator.members import Entity
 from payscore_worker.simulator.passengers import Passenger
 from payscore_worker.simulator.payscore import PayScore
+from payscore_worker.simulator.script import ScriptedFault
 from payscore_worker.simulator.world import World
 
 TICK_SECONDS: Final = 0.05
@@ -118,11 +119,12 @@ class Simulator:
         """How the passenger of this one order behaves, before or after it is created."""
         self._world.passengers.set_for_order(out_order_no, passenger)
 
-    def open_service(self, openid: str) -> None:
-        self._happenings.change_service(openid, enabled=True)
+    def open_service(self, openid: str, *, service_id: str | None = None) -> None:
+        """Announced as of that service of the merchant's; None: the first. The passenger has all of them or none."""
+        self._happenings.change_service(openid, enabled=True, service_id=service_id)
 
-    def close_service(self, openid: str) -> None:
-        self._happenings.change_service(openid, enabled=False)
+    def close_service(self, openid: str, *, service_id: str | None = None) -> None:
+        self._happenings.change_service(openid, enabled=False, service_id=service_id)
 
     # What happens behind the merchant's back
 
@@ -134,6 +136,12 @@ class Simulator:
 
     def expire(self, out_order_no: str) -> None:
         self._happenings.expire(out_order_no)
+
+    def lower(self, out_order_no: str, total_fen: int) -> None:
+        self._happenings.lower(out_order_no, total_fen)
+
+    def complete_by_hand(self, out_order_no: str, total_fen: int) -> None:
+        self._happenings.complete_by_hand(out_order_no, total_fen)
 
     def sync(self, out_order_no: str) -> None:
         self._happenings.pay_elsewhere(out_order_no, at=self._clock())

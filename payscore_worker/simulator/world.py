@@ -10,11 +10,11 @@ from payscore_worker.simulator.book import Book
 from payscore_worker.simulator.callbacks import Callbacks
 from payscore_worker.simulator.config import SimulatorConfig
 from payscore_worker.simulator.family import Family
-from payscore_worker.simulator.faults import Faults
 from payscore_worker.simulator.numbering import Numbers
 from payscore_worker.simulator.passengers import Passengers
 from payscore_worker.simulator.payafter import PayAfter
 from payscore_worker.simulator.platform import Platform
+from payscore_worker.simulator.script import Faults
 from payscore_worker.simulator.serviceorder import ServiceOrder
 
 
@@ -35,8 +35,8 @@ class World:
     @classmethod
     def begin(cls, config: SimulatorConfig, clock: Callable[[], datetime]) -> Self:
         platform = Platform(config)
-        faults = Faults(seed=config.seed)
         agenda = Agenda(clock, speed=config.speed)
+        faults = Faults(seed=config.seed, now=agenda.now)
         return cls(
             config=config,
             clock=clock,

@@ -1,6 +1,8 @@
 """Whatever happens in whatever order, the laws hold: a state machine over the pure core and a model of WeChat Pay."""
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +27,7 @@ from payscore_worker.trip import (
     Rest,
     SayOverdue,
     SayStale,
+    Stop,
     Trip,
     TripState,
     end_time_for,
@@ -38,6 +41,30 @@ from tests.builders import NOW, PAYAFTER, SERVICEORDER, a_cancellation, a_start,
 
 FARES = (0, 3_200, 20_000, 20_001, 60_000)
 CAP_FEN = 50_000
+
+FATES = ("answered", "lost before", "lost after", "refused", "refused after", "delayed", "throttled", "lags")
+"""What may become of a send. A refusal is unsigned: it may come from anybody, before WeChat Pay has read the call, or
+instead of its answer."""
+
+MOST_STEPS = 200
+"""Nothing may need as many once WeChat is itself again; daily polls are among them."""
+
+REFUSALS = (
+    Refusal.RISK_REFUSED,
+    Refusal.AMOUNT_OVER_LIMIT,
+    Refusal.NOT_PERMITTED,
+    Refusal.NOT_ENABLED,
+    Refusal.WRONG_STATE,
+    Refusal.DEBIT_IN_FLIGHT,
+    Refusal.BAD_TIME,
+)
+"""One of each kind that is treated alike."""
+
+LAG = timedelta(seconds=5)
+"""For so long a replica may not know an order yet."""
+
+LONGEST_DELAY = timedelta(seconds=90)
+"""A send that was given up may still arrive: for as long as a call with all its tries can take."""
 
 
 class WechatModel:
@@ -90,26 +117,39 @@ class WechatModel:
             order_id="1000",
             total_fen=self.total_fen,
             paid_fen=self.total_fen if done else None,
-            transaction_id="4200" if done and self.total_fen else "",
+            transaction_ids=("4200",) if done and self.total_fen else (),
             finish_ticket="ticket" if self.phase is OrderPhase.RUNNING else "",
         )
 
 
+@dataclass(frozen=True)
+class Delayed:
+    """A send that is still on its way."""
+
+    sent_at: datetime
+    call: Callable[[], Refusal | None]
+
+
 class AnyOrder(RuleBasedStateMachine):
-    """Facts, answers, silence, crashes, notifications and operators, in any order and number."""
+    """Facts, answers, lies, silence, crashes, notifications and operators, in any order and number."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
         self.trip: Trip = a_trip()
         self.wechat = WechatModel()
-        self.wechat_was_asked = False
         self.enabled = True
+        self.begun: Counter[str] = Counter()
+        self.definite: Counter[str] = Counter()
+        self.delayed: list[Delayed] = []
+        self.accepted_at = NOW
 
-    @initialize(legacy=st.booleans(), enabled=st.booleans())
-    def begin(self, legacy: bool, enabled: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
+    @initialize(legacy=st.booleans(), enabled=st.sampled_from([True, True, False]), started=st.booleans())
+    def begin(self, legacy: bool, enabled: bool, started: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
         self.family = PAYAFTER if legacy else SERVICEORDER
         self.enabled = enabled
+        if started:
+            self.starts("oPassenger")
 
     # --- What is heard ---
 
@@ -136,7 +176,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Hear of an amount that WeChat did not collect: it must never make the trip paid for less."""
         if self.trip.ended is None or total_fen == self.trip.ended.total_fen:
             return
-        told = OrderSeen(phase=phase, order_id="1000", total_fen=total_fen, paid_fen=total_fen, transaction_id="9")
+        told = OrderSeen(phase=phase, order_id="1000", total_fen=total_fen, paid_fen=total_fen, transaction_ids=("9",))
         self.hear(lambda trip: outcomes.see(trip, told, self.now))
 
     def hear(self, fact: Any) -> None:
@@ -148,94 +188,133 @@ class AnyOrder(RuleBasedStateMachine):
 
     # --- What is done ---
 
-    @rule(
-        fate=st.sampled_from(["answered", "lost before", "lost after", "refused"]),
-        refusal=st.sampled_from(list(Refusal)),
-        crash=st.booleans(),
-    )
-    def takes_a_step(self, fate: str, refusal: Refusal, crash: bool) -> None:  # noqa: C901, FBT001 - a case a step
-        step = next_step(self.trip, self.now, self.family)
-        match step:
+    @rule()
+    def takes_a_step_without_trouble(self) -> None:
+        self.takes_a_step("answered", Refusal.UNCLEAR, crash=False)
+
+    @rule(refusal=st.sampled_from(REFUSALS))
+    def takes_a_step_and_asks(self, refusal: Refusal) -> None:
+        """Have a call processed and refused all the same, and the question after it answered by a replica that lags."""
+        self.takes_a_step("refused after", refusal, crash=False)
+        self.takes_a_step("lags", refusal, crash=False)
+
+    @rule(fate=st.sampled_from(FATES), refusal=st.sampled_from(REFUSALS), crash=st.booleans())
+    def takes_a_step(self, fate: str, refusal: Refusal, crash: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
+        state = self.trip.state
+        self.steps(fate, refusal)
+        if self.trip.state is not state and self.trip.state in (TripState.DECLINED, TripState.CANCELLED):
+            assert self.wechat.phase not in (OrderPhase.RUNNING, OrderPhase.COLLECTING), "ended over an order that runs"
+        if crash:
+            self.trip = replace(self.trip, service_enabled=False, finish_ticket="")
+
+    def steps(self, fate: str = "answered", refusal: Refusal = Refusal.UNCLEAR) -> None:
+        match next_step(self.trip, self.now, self.family):
             case Rest():
                 return
-            case AskServiceState():
-                self.trip = outcomes.service_answered(self.trip, enabled=self.enabled, now=self.now)
-            case Decline():
-                self.trip = outcomes.declined(self.trip, step.reason, step.message)
-            case SayStale():
-                self.trip = outcomes.stale(self.trip, self.now)
-            case SayOverdue():
-                self.trip = outcomes.overdue(self.trip, self.now)
-            case AskOrder():
-                self.asks()
+            case AskServiceState() | AskOrder() as question:
+                self.asks(question, fate, refusal)
             case OpenOrder():
                 self.opens(fate, refusal)
             case CompleteOrder():
                 self.completes(fate, refusal)
             case CancelOrder():
                 self.cancels_the_order(fate, refusal)
-        if crash:
-            self.trip = replace(self.trip, service_enabled=False, finish_ticket="")
+            case step:
+                self.concludes(step)
 
-    def asks(self) -> None:
-        shown = self.wechat.shown()
-        if shown is None:
-            self.trip = outcomes.not_found(self.trip, self.doubt("AskOrder", Refusal.ORDER_NOT_FOUND), self.now)
+    def concludes(self, step: object) -> None:
+        match step:
+            case Decline():
+                self.trip = outcomes.declined(self.trip, step.reason, step.message)
+            case SayStale():
+                self.trip = outcomes.stale(self.trip, self.now)
+            case SayOverdue():
+                self.trip = outcomes.overdue(self.trip, self.now)
+            case Stop():
+                raise AssertionError("no start lies in the future here")
+
+    def asks(self, question: AskServiceState | AskOrder, fate: str, refusal: Refusal) -> None:
+        certain, shown = self.is_certain("OpenOrder"), self.wechat.shown()
+        if fate.startswith("refused") and refusal is not Refusal.NOT_ENABLED:
+            doubt = self.doubt(type(question).__name__, refusal)
+            self.trip = outcomes.question_refused(self.trip, doubt, self.now, certain=certain)
+        elif fate not in ("answered", "lags"):
+            return
+        elif isinstance(question, AskServiceState):
+            self.trip = outcomes.service_answered(self.trip, enabled=self.enabled, certain=certain, now=self.now)
+        elif shown is None or (fate == "lags" and self.now - self.accepted_at < LAG):
+            absent = self.doubt("AskOrder", Refusal.ORDER_NOT_FOUND)
+            self.trip = outcomes.not_found(self.trip, absent, self.now, certain=certain)
         else:
-            self.trip = outcomes.asked(self.trip, shown, self.now)
+            in_doubt = self.trip.doubt is not None and self.is_certain(self.trip.doubt.step)
+            self.trip = outcomes.asked(self.trip, shown, self.now, certain=in_doubt)
 
     def opens(self, fate: str, refusal: Refusal) -> None:
-        sent_before = self.trip.opening is not None
-        if not sent_before:
+        if self.trip.opening is None:
             what = Opening(risk_amount_fen=risk_amount_fen(self.trip, self.family), start_time=None)
             self.trip = outcomes.opening(self.trip, what)
-        refused = self.sends(fate, refusal, self.wechat.create)
-        if fate == "answered" and refused is None:
+        if self.sends("OpenOrder", fate, refusal, self.wechat.create):
             shown = self.wechat.shown()
             assert shown is not None
             self.trip = outcomes.see(self.trip, shown, self.now)
-        elif refused is not None:
-            self.trip = outcomes.refused(self.trip, self.doubt("OpenOrder", refused, uncertain=sent_before), self.now)
 
     def completes(self, fate: str, refusal: Refusal) -> None:
-        sent_before = self.trip.end_time is not None
-        if not sent_before:
+        if self.trip.end_time is None:
             self.trip = outcomes.completing(self.trip, end_time_for(self.trip, self.now))
+            assert self.is_certain("CompleteOrder"), "another body while a send of the first may have been accepted"
+            self.begun["CompleteOrder"] = self.definite["CompleteOrder"] = 0
         assert self.trip.ended is not None
         total_fen, end_time = self.trip.ended.total_fen, self.trip.end_time
         assert end_time is not None
-        refused = self.sends(fate, refusal, lambda: self.wechat.complete(total_fen, end_time))
-        if fate == "answered" and refused is None:
-            self.trip = outcomes.completed(self.trip, self.now)
-        elif refused is not None:
-            doubt = self.doubt("CompleteOrder", refused, uncertain=sent_before)
-            self.trip = outcomes.refused(self.trip, doubt, self.now)
+        if self.sends("CompleteOrder", fate, refusal, lambda: self.wechat.complete(total_fen, end_time)):
+            accepted = OrderSeen(phase=OrderPhase.COLLECTING, total_fen=total_fen)
+            self.trip = outcomes.see(self.trip, accepted, self.now)
 
     def cancels_the_order(self, fate: str, refusal: Refusal) -> None:
-        refused = self.sends(fate, refusal, self.wechat.cancel)
-        if fate == "answered" and refused is None:
-            self.trip = outcomes.order_cancelled(self.trip)
-        elif refused is not None:
-            self.trip = outcomes.refused(self.trip, self.doubt("CancelOrder", refused, uncertain=True), self.now)
+        if self.sends("CancelOrder", fate, refusal, self.wechat.cancel):
+            self.trip = outcomes.order_cancelled(self.trip, self.now)
 
-    def sends(self, fate: str, refusal: Refusal, call: Any) -> Refusal | None:
-        """Reach WeChat or not, and hear of it or not; a refusal that WeChat makes up says nothing about its books."""
-        self.wechat_was_asked = True
+    def sends(self, step: str, fate: str, refusal: Refusal, call: Callable[[], Refusal | None]) -> bool:
+        """Reach WeChat or not, and hear of it or not; tells whether WeChat said yes, and we heard it."""
+        self.begun[step] += 1
+        if fate == "throttled":
+            self.definite[step] += 1
+            return False
+        if fate == "delayed":
+            self.delayed.append(Delayed(self.now, call))
+            return False
         if fate == "lost before":
-            return None
-        if fate == "refused":
-            return refusal
-        answer: Refusal | None = call()
-        return None if fate == "lost after" else answer
+            return False
+        phase = self.wechat.phase
+        answer = refusal if fate == "refused" else call()
+        if phase is None and self.wechat.phase is not None:
+            self.accepted_at = self.now
+        if fate == "lost after":
+            return False
+        if fate == "refused after":
+            answer = refusal
+        if answer is None:
+            return True
+        self.definite[step] += 1
+        self.trip = outcomes.refused(self.trip, self.doubt(step, answer), self.now)
+        return False
 
-    def doubt(self, step: str, refusal: Refusal, *, uncertain: bool = False) -> Doubt:
-        return Doubt(step=step, refusal=refusal, code=refusal.name, message="", request_id="", uncertain=uncertain)
+    def is_certain(self, step: str) -> bool:
+        return self.definite[step] >= self.begun[step]
+
+    def doubt(self, step: str, refusal: Refusal) -> Doubt:
+        return Doubt(step=step, refusal=refusal, code=refusal.name, message="", request_id="", uncertain=False)
 
     # --- What happens elsewhere ---
 
     @rule()
     def wechat_debits(self) -> None:
         self.wechat.debit()
+
+    @precondition(lambda self: self.delayed)
+    @rule()
+    def a_send_arrives_that_was_given_up(self) -> None:
+        self.delayed.pop(0).call()
 
     @rule()
     def wechat_revokes(self) -> None:
@@ -245,6 +324,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 11, 60, 600, 86_400, 4 * 86_400]))
     def time_passes(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
+        self.delayed = [one for one in self.delayed if self.now - one.sent_at <= LONGEST_DELAY]
 
     @precondition(lambda self: self.trip.problem is not None)
     @rule()
@@ -271,20 +351,39 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_charged_for_a_trip_that_was_given_up(self) -> None:
-        if self.trip.state in (TripState.DECLINED, TripState.CANCELLED):
+        if self.trip.state in (TripState.DECLINED, TripState.CANCELLED) and self.trip.problem is None:
             assert self.wechat.charges == 0
             assert self.wechat.phase is not OrderPhase.COLLECTING
 
     @invariant()
-    def a_trip_that_is_over_needs_nothing(self) -> None:
-        if self.trip.state in TERMINAL:
+    def a_trip_that_is_over_needs_nothing_but_a_late_look(self) -> None:
+        if self.trip.state in TERMINAL and self.trip.look is None and self.trip.doubt is None:
             assert next_step(self.trip, self.now, self.family) == Rest()
-            assert self.trip.problem is None
+
+    @invariant()
+    def no_order_runs_for_a_trip_that_is_over_and_will_not_be_looked_at_again(self) -> None:
+        over = self.trip.state in (TripState.DECLINED, TripState.CANCELLED)
+        if over and self.trip.look is None and self.trip.problem is None:
+            assert self.wechat.phase is not OrderPhase.RUNNING
 
     @invariant()
     def money_is_never_asked_for_above_the_limit_we_know(self) -> None:
-        if self.family.capped_by_risk_amount and self.wechat.total_fen is not None:
+        if self.family is PAYAFTER and self.wechat.total_fen is not None:
             assert self.wechat.total_fen <= PAYAFTER.risk_amount_fen
+
+    def teardown(self) -> None:
+        """WeChat is itself again: whatever has happened, the trip ends, or stands with a problem."""
+        for _ in range(MOST_STEPS):
+            step = next_step(self.trip, self.now, self.family)
+            if isinstance(step, Rest):
+                if step.until is None:
+                    break
+                self.now = max(self.now, step.until)
+                self.delayed = []
+                self.wechat.debit()
+            self.steps()
+        waits = self.trip.started is None or (self.trip.ended is None and self.trip.cancelled is None)
+        assert self.trip.state in TERMINAL or self.trip.problem is not None or waits
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -69,7 +69,7 @@ async def a_site(
         queues={one.queue: one.events for one in CONSUMERS},
         out_order_no_prefix="",
         storage=town.storage,
-        payscore=town.payscore,
+        payscores=town.payscores,
         breaker=Breaker(),
         is_linked=lambda: True,
         is_consuming=lambda: True,

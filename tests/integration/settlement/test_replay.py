@@ -17,7 +17,7 @@ from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import FaultKind
 from payscore_worker.storage.database import open_storage
 from payscore_worker.trip import TripState
-from payscore_worker.wechatpay import PayScore, Phase
+from payscore_worker.wechatpay import PayScores, Phase
 from tests.integration.settlement.town import TERMS, Town
 
 FEES = [{"name": "里程费", "amount_fen": 3_500}]
@@ -44,10 +44,10 @@ def a_letter(queue: str, data: Any, *, names: str = "t1") -> DeadLetter:
     )
 
 
-def a_judge(town: Town, payscore: PayScore | str | None = None) -> Judge:
+def a_judge(town: Town, payscores: PayScores | str | None = None) -> Judge:
     return Judge(
         storage=town.storage,
-        payscore=payscore or town.payscore,
+        payscores=payscores or town.payscores,
         queues={one.queue: one.events for one in CONSUMERS},
         out_order_no_prefix="",
         clock=town.clock,
@@ -69,7 +69,7 @@ async def another_system(town: Town, directory: Path) -> AsyncIterator[Settlemen
     url = f"sqlite+aiosqlite:///{directory / 'another.db'}"
     await migrate(url)
     storage = await open_storage(url)
-    yield Settlement(storage=storage, payscore=town.payscore, rules=town.rules, terms=TERMS, clock=town.clock)
+    yield Settlement(storage=storage, payscores=town.payscores, rules=town.rules, terms=TERMS, clock=town.clock)
     await storage.aclose()
 
 

@@ -162,6 +162,7 @@ async def test_a_passenger_whom_payscore_will_not_serve_is_declined_with_the_rea
     town.simulator.set_passenger("oPassenger", Passenger(behaviour))
 
     await town.starts()
+    await town.passes(10)  # the second answer that there is no order
 
     assert await town.state() is TripState.DECLINED
     (declined,) = await town.announced()
@@ -183,6 +184,7 @@ async def test_only_a_passenger_without_the_service_is_told_how_to_enable_it(tow
     town.simulator.set_passenger("oPassenger", Passenger(Behaviour.RISK_REFUSED))
 
     await town.starts()
+    await town.passes(10)
 
     ((_, declined),) = await town.announced()
     assert "enable" not in declined
@@ -191,6 +193,7 @@ async def test_only_a_passenger_without_the_service_is_told_how_to_enable_it(tow
 async def test_the_fare_of_a_declined_trip_is_noted_and_nothing_is_asked_of_wechat(town: Town) -> None:
     town.simulator.set_passenger("oPassenger", Passenger(Behaviour.RISK_REFUSED))
     await town.starts()
+    await town.passes(10)
     calls = len(town.simulator.calls(100))
 
     await town.ends()
@@ -336,7 +339,7 @@ async def test_the_service_state_that_a_callback_told_spares_the_question_while_
         assert town.calls_made("user_service_state") == 1
 
 
-async def test_a_passenger_who_closed_the_service_is_declined_without_a_question(storage: Storage, family: str) -> None:
+async def test_that_a_passenger_closed_the_service_is_asked_before_it_declines(storage: Storage, family: str) -> None:
     terms = replace(TERMS, service_state_ttl=timedelta(hours=1))
     async with a_town(storage, family, terms=terms) as town:
         town.simulator.close_service("oPassenger")
@@ -346,7 +349,7 @@ async def test_a_passenger_who_closed_the_service_is_declined_without_a_question
 
         assert await town.state() is TripState.DECLINED
         assert town.simulator.orders_created == []
-        assert town.calls_made("user_service_state") == 0
+        assert town.calls_made("user_service_state") == 1
 
 
 async def test_a_service_closed_behind_our_back_is_found_when_the_order_is_refused(

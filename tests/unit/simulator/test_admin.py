@@ -66,6 +66,18 @@ async def test_the_service_is_closed_and_opened(
     assert len(receiver.arrivals) == 2
 
 
+async def test_the_service_is_closed_as_of_the_service_that_one_names(
+    http: httpx.AsyncClient, simulator: Simulator, receiver: Receiver
+) -> None:
+    service_id = simulator.config.keys.service_id
+    for path in (f"?service_id={service_id}", "?service_id=none"):
+        await http.post(f"/admin/passengers/passenger-1/close-service{path}")
+    await simulator.run_once()
+    assert [arrival.resource["service_id"] for arrival in receiver.arrivals] == [service_id]
+    response = await http.post("/admin/passengers/passenger-1/open-service?service_id=none")
+    assert (response.status_code, response.json()["message"]) == (404, f"no service none; there are {service_id}")
+
+
 # Behind the merchant's back
 
 
@@ -84,6 +96,15 @@ async def test_something_happens_to_a_running_order(
 ) -> None:
     await merchant.create("payafter", a_create("payafter"))
     assert (await http.post(f"/admin/orders/trip-1/{action}")).json()["stage"] == stage
+
+
+@pytest.mark.parametrize("path", ["lower", "complete-by-hand"])
+async def test_a_person_prices_an_order(http: httpx.AsyncClient, merchant: Merchant, clock: Clock, path: str) -> None:
+    await (owing(merchant, clock) if path == "lower" else merchant.create("payafter", a_create("payafter")))
+    response = await http.post(f"/admin/orders/trip-1/{path}", json={"total_fen": 99_999})
+    assert (response.status_code, response.json()["code"]) == (400, "BAD_REQUEST")
+    entry = (await http.post(f"/admin/orders/trip-1/{path}", json={"total_fen": 3000})).json()
+    assert (entry["stage"], entry["total_fen"]) == ("owing", 3000)
 
 
 @pytest.mark.parametrize("action", ["pay", "sync"])
@@ -155,6 +176,8 @@ async def test_every_fault_has_its_name(http: httpx.AsyncClient, fault: str) -> 
         ("PUT", "/admin/orders/trip-1", {"behaviour": 1}, "behaviour"),
         ("POST", "/admin/clock", {"advance_seconds": -1}, "advance_seconds must be"),
         ("POST", "/admin/clock", {}, "advance_seconds"),
+        ("POST", "/admin/orders/trip-1/lower", {"total": 1}, "unknown: total"),
+        ("POST", "/admin/orders/trip-1/complete-by-hand", {"total_fen": "1"}, "total_fen"),
         ("GET", "/admin/calls?limit=0", None, "limit must be"),
         ("GET", "/admin/calls?limit=many", None, "limit must be"),
     ],
@@ -183,7 +206,7 @@ async def test_the_ledger_is_json(http: httpx.AsyncClient, merchant: Merchant, c
     assert {kind: len(digests) for kind, digests in entry["bodies"].items()} == {"create": 1, "complete": 1}
     assert ledger["totals"] == {
         "orders": 1,
-        "by_stage": {"running": 0, "owing": 0, "paid": 1, "free": 0, "revoked": 0, "expired": 0},
+        "by_stage": {"created": 0, "running": 0, "owing": 0, "paid": 1, "free": 0, "revoked": 0, "expired": 0},
         "total_fen": 3200,
         "charged_fen": 3200,
         "charges": 1,

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from payscore_worker.simulator import Fault, FaultKind, Simulator, SimulatorConfig, SimulatorKeys
 from payscore_worker.simulator.calls import Call, CallKind
-from payscore_worker.simulator.faults import MAX_SPENT, Faults, TooManyFaults
+from payscore_worker.simulator.script import MAX_SPENT, Faults, TooManyFaults
 
 from .bodies import FAMILIES, a_complete, a_create
 from .clock import Clock
@@ -270,14 +270,14 @@ async def test_a_fault_for_a_passenger_strikes_the_question_for_the_service_stat
 
 
 def test_a_fault_for_an_order_of_one_passenger_needs_both() -> None:
-    faults = Faults(seed=0)
+    faults = Faults(seed=0, now=lambda: 0.0)
     faults.add(Fault(FaultKind.FAIL_BEFORE, out_order_no="trip-1", openid="passenger-1"))
     assert faults.strike_call(CallKind.QUERY, out_order_no="trip-1", openid="passenger-2") is None
     assert faults.strike_call(CallKind.QUERY, out_order_no="trip-1", openid="passenger-1") is not None
 
 
 def test_the_order_goes_before_the_passenger_and_the_passenger_before_the_rest() -> None:
-    faults = Faults(seed=0)
+    faults = Faults(seed=0, now=lambda: 0.0)
     for fault in (
         Fault(FaultKind.FAIL_BEFORE),
         Fault(FaultKind.THROTTLE, openid="passenger-1"),
@@ -292,7 +292,7 @@ def test_the_order_goes_before_the_passenger_and_the_passenger_before_the_rest()
 
 
 def strikes(*, config_seed: int = 0, seed: int | None = None, calls: int = 200) -> list[bool]:
-    faults = Faults(seed=config_seed)
+    faults = Faults(seed=config_seed, now=lambda: 0.0)
     faults.add(Fault(FaultKind.FAIL_BEFORE, times=None, probability=0.3, seed=seed))
     return [faults.strike_call(CallKind.QUERY, out_order_no="", openid="") is not None for _ in range(calls)]
 
@@ -332,8 +332,8 @@ def test_a_script_that_cannot_be_meant_is_refused(slip: dict[str, Any], complain
 
 
 def test_the_faults_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("payscore_worker.simulator.faults.MAX_FAULTS", 2)
-    faults = Faults(seed=0)
+    monkeypatch.setattr("payscore_worker.simulator.script.MAX_FAULTS", 2)
+    faults = Faults(seed=0, now=lambda: 0.0)
     for _ in range(2):
         faults.add(Fault(FaultKind.FAIL_BEFORE))
     with pytest.raises(TooManyFaults):
@@ -343,7 +343,7 @@ def test_the_faults_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_faults_that_are_spent_are_remembered_up_to_a_bound() -> None:
-    faults = Faults(seed=0)
+    faults = Faults(seed=0, now=lambda: 0.0)
     for _ in range(MAX_SPENT + 5):
         faults.add(Fault(FaultKind.FAIL_BEFORE))
         faults.strike_call(CallKind.QUERY, out_order_no="", openid="")
@@ -352,7 +352,7 @@ def test_the_faults_that_are_spent_are_remembered_up_to_a_bound() -> None:
 
 
 def test_clearing_forgets_the_spent_too() -> None:
-    faults = Faults(seed=0)
+    faults = Faults(seed=0, now=lambda: 0.0)
     faults.add(Fault(FaultKind.FAIL_BEFORE))
     faults.strike_call(CallKind.QUERY, out_order_no="", openid="")
     faults.clear()

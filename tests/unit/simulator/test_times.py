@@ -41,6 +41,12 @@ async def test_a_start_in_seconds_lies_after_the_call(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+async def test_a_start_in_the_past_is_a_parameter_out_of_range(merchant: Merchant, clock: Clock, family: str) -> None:
+    refused = refusal_of(await merchant.create(family, at(family, start=clock.text(-3600))))
+    assert refused == (400, "PARAM_ERROR", "参数超出取值范围", 268435464)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 async def test_a_start_is_not_the_moment_of_the_call(merchant: Merchant, clock: Clock, family: str) -> None:
     clock.now = clock.now.replace(microsecond=0)
     assert field_of(await merchant.create(family, at(family, start=clock.text()))) == pointer(START[family])
