@@ -303,6 +303,7 @@ async def run_worker(environment: Environment) -> None:
                 queues={one.queue: one.events for one in CONSUMERS},
                 out_order_no_prefix=orders.out_order_no_prefix,
                 storage=storage,
+                settlement=settlement,
                 payscores=guarded,
                 breaker=breaker,
                 is_linked=lambda: publisher.is_ready,

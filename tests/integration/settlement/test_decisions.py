@@ -10,7 +10,7 @@ from payscore_worker.decisions import Decision, Verb
 from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, WechatPayUnavailable
 from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
-from payscore_worker.simulator.orders import Closing, Stage
+from payscore_worker.simulator.orders import Stage
 from payscore_worker.storage import CallOutcome
 from payscore_worker.trip import Trip, TripState
 from tests.integration.settlement.town import Town, no_sleep
@@ -29,24 +29,6 @@ async def decides(town: Town, verb: Verb, trip_id: str = "t1", settlement: Settl
     return await settlement.decide(trip_id, a_decision(verb), mark=sight.mark, pause=no_sleep)
 
 
-def lowers(town: Town, total_fen: int) -> None:
-    """Lower the fare in WeChat Pay's console."""
-    order = town.simulator._world.book.order("t1")
-    assert order is not None
-    assert order.closing is not None
-    members = {**order.closing.members, "total_amount": total_fen}
-    closing = replace(order.closing, total_fen=total_fen, members=members)
-    town.simulator._world.book.save(replace(order, closing=closing))
-
-
-def completes(town: Town, total_fen: int) -> None:
-    """Complete a running order in WeChat Pay's console."""
-    order = town.simulator._world.book.order("t1")
-    assert order is not None
-    closing = Closing(total_fen=total_fen, start=None, end=None, members={}, fingerprint=b"by hand")
-    town.simulator._world.book.save(order.completed(closing, at=town.now))
-
-
 async def code(town: Town) -> str:
     problem = (await town.trip()).problem
     return "" if problem is None else problem.code
@@ -57,7 +39,7 @@ async def a_lowered_fare(town: Town) -> None:
     town.listening = False
     town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
     await town.rides()
-    lowers(town, 3_000)
+    town.simulator.lower("t1", 3_000)
 
 
 async def stands_still(town: Town, refused: str, step: str) -> None:
@@ -110,7 +92,7 @@ async def test_a_lowered_fare_that_is_still_collected_is_waited_for_once_it_is_a
 async def test_an_order_completed_by_hand_with_our_fare_is_adopted_without_a_person(town: Town) -> None:
     await town.starts()
     await town.passes(600)
-    completes(town, 3_200)
+    town.simulator.complete_by_hand("t1", 3_200)
     await town.ends()
     for _ in range(3):
         await town.passes(60)
@@ -124,7 +106,7 @@ async def test_an_order_completed_by_hand_with_our_fare_is_adopted_without_a_per
 async def test_an_order_completed_by_hand_with_another_amount_is_accepted(town: Town) -> None:
     await town.starts()
     await town.passes(600)
-    completes(town, 2_000)
+    town.simulator.complete_by_hand("t1", 2_000)
     town.simulator.pay("t1")
     await town.passes(3)
     assert await code(town) == "completed_elsewhere"
@@ -144,7 +126,7 @@ async def test_a_trip_that_is_over_and_was_charged_all_the_same_is_accepted_as_p
     order = town.simulator._world.book.order("t1")
     assert order is not None
     town.simulator._world.book.save(replace(order, stage=Stage.RUNNING))
-    completes(town, 1_500)
+    town.simulator.complete_by_hand("t1", 1_500)
     town.simulator.pay("t1")
     await town.passes(3)
     assert (await town.state(), await code(town)) == (TripState.CANCELLED, "charged_though_over")
@@ -269,7 +251,7 @@ async def test_an_order_that_was_charged_while_it_was_being_given_up_is_told_and
     await town.passes(600)
     town.fault(FaultKind.UNAVAILABLE, "cancel", times=None)
     await decides(town, Verb.CANCEL)
-    completes(town, 3_200)
+    town.simulator.complete_by_hand("t1", 3_200)
     town.simulator.clear_faults()
     town.simulator.pay("t1")
     await town.passes(60)
@@ -379,7 +361,7 @@ async def test_a_decision_is_about_what_was_seen_and_not_about_what_came_of_it(t
     await a_lowered_fare(town)
     await town.passes(60)
     sight = await town.settlement.look("t1")
-    lowers(town, 100)
+    town.simulator.lower("t1", 100)
 
     with pytest.raises(IllegalTransition, match="look again"):
         await town.settlement.decide("t1", a_decision(Verb.ACCEPT), mark=sight.mark, pause=no_sleep)
