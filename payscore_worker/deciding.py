@@ -86,10 +86,18 @@ def _told(after: Trip, verb: Verb) -> Outlook:
 class Deciding:
     """Does what people decided, once it stands in the record."""
 
-    def __init__(self, *, settlement: Settlement, actions: Actions, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        settlement: Settlement,
+        actions: Actions,
+        clock: Callable[[], datetime],
+        pause: Pause = asyncio.sleep,
+    ) -> None:
         self._settlement = settlement
         self._actions = actions
         self._clock = clock
+        self._pause = pause
 
     async def look(self, trip_id: str) -> Sight:
         """See a trip beside what WeChat Pay says of it now.
@@ -100,7 +108,7 @@ class Deciding:
         """
         return await self._settlement.look(trip_id)
 
-    async def decide(self, trip_id: str, decision: Decision, *, mark: str, pause: Pause = asyncio.sleep) -> Trip | None:
+    async def decide(self, trip_id: str, decision: Decision, *, mark: str) -> Trip | None:
         """Do what was decided about a sight with this mark; returns the trip, or None where it was only taken up again.
 
         Raises:
@@ -114,7 +122,7 @@ class Deciding:
                 await self._settlement.advance(trip_id)
             return None
         async with self._recorded(trip_id, decision) as done:
-            trip = await self._settlement.decide(trip_id, decision, mark=mark, pause=pause)
+            trip = await self._settlement.decide(trip_id, decision, mark=mark, pause=self._pause)
             done.moved = 1
         return trip
 

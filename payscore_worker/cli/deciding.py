@@ -143,8 +143,10 @@ async def _clear_all(environment: Environment, code: str, decision: Decision, *,
         first = [row["trip_id"] for row in await reports.problems(code, after="", limit=NAMED)]
         count = sum(by_state.values())
         if not as_json:
-            print_table(["state", "trips"], list(by_state.items()), title=f"{count} trips with the problem {code}")
-            click.echo(f"the first: {', '.join(first)}" if first else "there is none")
+            click.echo(f"{count} trips with the problem {code}")
+            if count:
+                print_table(["state", "trips"], list(by_state.items()))
+                click.echo(f"the first: {', '.join(first)}")
         if count and not yes:
             _ask_once_more(f"clear-problem: {count} trips are taken up again. Do it?", as_json=as_json)
         clearing = deciding.clear_all(reports, code, by=decision.by, reason=decision.reason)
@@ -215,12 +217,16 @@ def _refuse(why: str, code: int, sight: Sight, prospect: Outlook, *, as_json: bo
 
 def _ask_once_more(question: str, *, as_json: bool) -> None:
     """Ask; where nobody is there to answer, nothing is done."""
-    if not sys.stdin.isatty():
+    if not _is_somebody_there():
         click.echo("error: nobody can be asked here, so nothing is done: look first, then say --yes", err=True)
         raise click.exceptions.Exit(WRONG_USE)
     if not click.confirm(question, err=as_json):
         click.echo("nothing is done", err=True)
         raise click.exceptions.Exit(NOT_FINE)
+
+
+def _is_somebody_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _account() -> str:
