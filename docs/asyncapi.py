@@ -8,15 +8,31 @@ import msgspec
 import yaml
 
 from consumers import CONSUMERS
-from payscore_worker.events import ANNOUNCEMENTS, CLOUD_EVENT, Announcement, EventIn, Notification
+from payscore_worker.events import (
+    ANNOUNCEMENTS,
+    CLOUD_EVENT,
+    SEQUENCE_DIGITS,
+    Announcement,
+    EventIn,
+    Notification,
+)
 from payscore_worker.messaging.topology import EVENTS, NOTIFICATIONS, QUEUES, RIDE_EVENTS
 
 REF: Final = "#/components/schemas/{name}"
 
 EXCHANGES: Final = {
     RIDE_EVENTS: "Published by the ride service. The body is the data, or a CloudEvents 1.0 envelope around it.",
-    EVENTS: "Published by the outbox relay: CloudEvents 1.0, at least once, under one id. Bind before you rely on it.",
+    EVENTS: "Published by the outbox relay: CloudEvents 1.0, at least once, under one id. Bind before you rely on it. "
+    "Announcements of one trip come in order, but for those that are told again: go by `sequence`.",
     NOTIFICATIONS: "Published by the webhook: WeChat Pay's callbacks, verified and decrypted, as CloudEvents 1.0.",
+}
+
+SEQUENCE: Final = {
+    "type": "string",
+    "pattern": f"^[0-9]{{{SEQUENCE_DIGITS}}}$",
+    "description": "The version of the trip after the change that this tells of: of two announcements of one trip, the "
+    "one with the greater sequence is the newer word. It sorts as text. What one change announces bears one sequence, "
+    "and is published in the order in which it was written.",
 }
 
 
@@ -90,7 +106,9 @@ def _messages_in(heard: Mapping[str, type[EventIn]]) -> Iterator[tuple[str, Any]
 
 def _messages_out(told: Mapping[str, type[Announcement]]) -> Iterator[tuple[str, Any]]:
     for type_, kind in told.items():
-        yield type_, _message(type_, kind, _enveloped(type_, {"$ref": REF.format(name=kind.__name__)}), cloud=True)
+        envelope = _enveloped(type_, {"$ref": REF.format(name=kind.__name__)})
+        envelope["allOf"].append({"properties": {"sequence": SEQUENCE}, "required": ["sequence"]})
+        yield type_, _message(type_, kind, envelope, cloud=True)
 
 
 def _message(type_: str, kind: type, payload: Mapping[str, Any], *, cloud: bool) -> dict[str, Any]:
@@ -110,7 +128,7 @@ def _cloud_event() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "specversion": {"const": "1.0"},
-            "id": {"type": "string", "minLength": 1, "maxLength": 255},
+            "id": {"type": "string", "minLength": 1, "maxLength": 255, "description": "At most 255 bytes in UTF-8."},
             "source": {"type": "string", "minLength": 1},
             "type": {"type": "string", "minLength": 1},
             "time": {"type": "string", "format": "date-time"},

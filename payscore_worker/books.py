@@ -63,7 +63,8 @@ class Books:
     ) -> bool:
         """Write a trip over the row it was made from; tells whether that still stood."""
         now = self._clock()
-        told = [self._announcement(what, now) for what in announcements(before, after, self._enable_jump)]
+        said = announcements(before, after, self._enable_jump)
+        told = [self._announcement(what, now, version=after.version + 1) for what in said]
         written = await self._storage.save(
             after, due_at=due_at(after, now, self._rules), now=now, calls=calls, events=[*events, *told]
         )
@@ -78,9 +79,10 @@ class Books:
         newest = await self._storage.load(trip.trip_id)
         if newest is None:
             raise TripArchived(f"trip {trip.trip_id!r} is no longer there")
-        return replace(newest, service_enabled=trip.service_enabled, finish_ticket=trip.finish_ticket)
+        ticket = newest.finish_ticket or trip.finish_ticket
+        return replace(newest, service_enabled=trip.service_enabled, finish_ticket=ticket)
 
-    def _announcement(self, what: Announcement, now: datetime) -> EventRecord:
+    def _announcement(self, what: Announcement, now: datetime, *, version: int) -> EventRecord:
         event_id = uuid4().hex
         body = write_cloud_event(
             id=event_id,
@@ -88,6 +90,7 @@ class Books:
             type=what.TYPE,
             time=now,
             subject=what.trip_id,
+            sequence=version,
             data=what,
             trace=tracing.carried(),
         )

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import httpx
-import httpx_aiohttp
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from starlette.applications import Starlette
@@ -19,10 +18,10 @@ from consumers import CONSUMERS, subscriptions
 from payscore_worker import metrics, tracing
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan, open_console
-from payscore_worker.errors import FailureClass, Retryable, SchemaOutdated, WechatPayError
+from payscore_worker.errors import FailureClass, SchemaOutdated, WechatPayError
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.publisher import Publisher
-from payscore_worker.messaging.relay import Relay
+from payscore_worker.messaging.relay import SETTLE_SECONDS, Relay
 from payscore_worker.messaging.topology import EVENTS, Topology
 from payscore_worker.ops import watching
 from payscore_worker.ops.health import Check, health_routes, metrics_route
@@ -64,10 +63,14 @@ from payscore_worker.wechatpay import (
     WechatPayClient,
     load_private_key,
     load_public_key,
+    make_transport,
 )
 
 DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
+
+FLUSH_SECONDS: Final = 3.0
+"""A batch takes milliseconds; with the drain, and with what is given back, still under those 30 seconds."""
 
 LAST_RESORT_SECONDS: Final = 60.0
 """One part has failed, and another does not end as it is told: we would sit here deaf, and no supervisor would know."""
@@ -120,8 +123,8 @@ class WechatPay:
             log.warning("keys_not_fetched", reason=str(error))  # asked for again when they are needed
 
 
-def make_wechatpay(settings: MerchantSettings) -> WechatPay:
-    """Load the keys, and open nothing yet.
+def make_wechatpay(settings: MerchantSettings, transport: httpx.AsyncBaseTransport | None = None) -> WechatPay:
+    """Load the keys, and open nothing yet; calls go through our own transport, or another.
 
     Raises:
         SettingsError: a key cannot be loaded, or is the wrong one.
@@ -130,7 +133,6 @@ def make_wechatpay(settings: MerchantSettings) -> WechatPay:
     private_key = _load("PAYSCORE_MERCHANT_PRIVATE_KEY", load_private_key, settings.merchant_private_key)
     public_keys = _public_keys(settings)
     apiv3_keys = tuple(key.encode() for key in (settings.apiv3_key, settings.apiv3_key_previous) if key is not None)
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS_TO_WECHAT, keepalive_expiry=IDLE_SECONDS_TO_WECHAT)
     try:
         keys = VerificationKeys(apiv3_keys=apiv3_keys, clock=now, public_keys=public_keys)
         client = WechatPayClient(
@@ -146,13 +148,18 @@ def make_wechatpay(settings: MerchantSettings) -> WechatPay:
             ),
             keys=keys,
             base_urls=settings.api_base_urls.split(","),
-            transport=httpx_aiohttp.AiohttpTransport(limits=limits),
+            transport=transport or make_transport_to_wechat(),
             clock=now,
         )
     except ValueError as error:
         raise SettingsError(f"the settings of WeChat Pay do not fit together: {error}") from error
     notifications = Notifications(keys=keys, apiv3_keys=apiv3_keys, clock=now)
     return WechatPay(client, keys, MerchantPayScores(settings.api_family, client), notifications)
+
+
+def make_transport_to_wechat() -> httpx.AsyncBaseTransport:
+    """Make the transport that every role has, with its bounds."""
+    return make_transport(max_connections=MAX_CONNECTIONS_TO_WECHAT, idle_seconds=IDLE_SECONDS_TO_WECHAT)
 
 
 def _public_keys(settings: MerchantSettings) -> dict[str, RSAPublicKey]:
@@ -324,8 +331,7 @@ async def run_worker(environment: Environment) -> None:
             probing.cancel()
             watch.cancel()
             console.cancel()
-            relaying.cancel()
-            await _flush(relay)
+            await _flush(relay, relaying)
             publishing.cancel()
             server.stop()
             await serving
@@ -435,10 +441,12 @@ def stop_on_signals() -> asyncio.Event:
     return stopping
 
 
-async def _flush(relay: Relay) -> None:
-    """Publish what the last messages announced; whatever stays behind is for the next worker."""
-    with suppress(Retryable):
-        await relay.run_once()
+async def _flush(relay: Relay, relaying: asyncio.Task[None]) -> None:
+    """Publish what the last messages announced; whatever cannot be published is given back for the next worker."""
+    relay.stop()
+    await asyncio.wait([relaying], timeout=FLUSH_SECONDS)
+    relaying.cancel()
+    await asyncio.wait([relaying], timeout=2 * SETTLE_SECONDS)
 
 
 def _holds(check: Callable[[], bool]) -> Check:

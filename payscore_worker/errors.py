@@ -12,6 +12,7 @@ SettlementError
     Unroutable              RabbitMQ has no queue for the message
     TripBusy                another worker moved this trip at every turn
   Rejected                  no retry will help; a person should look
+    NotOurs                 the notification is about another app or service of our merchant: for somebody else
     MalformedMessage        the message does not say what its type promises
     ConflictingFact         it contradicts what is already noted
       TripArchived          the trip is over and archived, and this was never said of it
@@ -168,6 +169,10 @@ class TripBusy(Retryable):
 
 class MalformedMessage(Rejected):
     """The message does not say what its type promises; the text names the member."""
+
+
+class NotOurs(Rejected):
+    """The notification is about another app or service of our merchant: for somebody else, and no error."""
 
 
 class ConflictingFact(Rejected):

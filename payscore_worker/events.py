@@ -20,6 +20,9 @@ MAX_BODY_BYTES: Final = 256 * 1024
 MAX_FEN: Final = 100_000_000
 """A million yuan: a fare above it is a slip of the pen."""
 
+MAX_ID_BYTES: Final = 255
+"""What AMQP takes as a message id, to be counted in UTF-8; under an id we may have to publish the message again."""
+
 CLOUD_EVENT: Final = "application/cloudevents+json"
 
 _NO_TRACE: Final[Mapping[str, str]] = {}
@@ -148,7 +151,7 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     """A CloudEvents 1.0 envelope, structured mode."""
 
     specversion: Annotated[str, Meta(pattern=r"^1\.0$(?!\n)")]
-    id: Annotated[Storable, Meta(min_length=1, max_length=255)]
+    id: Annotated[Storable, Meta(min_length=1, max_length=MAX_ID_BYTES, description="at most 255 bytes in UTF-8")]
     source: Annotated[str, Meta(min_length=1)]
     type: Annotated[str, Meta(min_length=1)]
     time: Moment | UnsetType = UNSET
@@ -159,6 +162,16 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     tracestate: str | UnsetType = UNSET
     data: msgspec.Raw
 
+
+class CloudEventOut(CloudEvent, frozen=True, kw_only=True):
+    """An envelope of ours. What others' envelopes say of a sequence is not read: it need not be of our form."""
+
+    sequence: str | UnsetType = UNSET
+    """Which of two announcements of a trip is newer (CloudEvents' extension of this name)."""
+
+
+SEQUENCE_DIGITS: Final = 10
+"""A trip's version has one digit or two; padded, sequences sort as texts."""
 
 message_in_hand: Final[ContextVar[str]] = ContextVar("message_in_hand", default="")
 """The id of the message that is being handled; it is noted beside the fact that it told."""
@@ -189,6 +202,7 @@ def read_event(
         return _read_cloud_event(body, expected)
     if message_id and "\0" in message_id:
         raise MalformedMessage("message_id: holds a NUL, which PostgreSQL cannot keep")
+    _check_id("message_id", message_id or "")
     type_, kind = next(iter(expected.items()))
     identity = message_id or hashlib.sha256(type_.encode() + b"\n" + body).hexdigest()
     return Received(identity, type_, kind.read(body))
@@ -196,6 +210,7 @@ def read_event(
 
 def _read_cloud_event(body: bytes, expected: Mapping[str, type[EventIn]]) -> Received:
     envelope = _decode(body, CloudEvent)
+    _check_id("id", envelope.id)
     if envelope.type not in expected:
         raise MalformedMessage(f"type: {envelope.type!r} is none of {', '.join(expected)}")
     try:
@@ -203,6 +218,16 @@ def _read_cloud_event(body: bytes, expected: Mapping[str, type[EventIn]]) -> Rec
     except MalformedMessage as error:
         raise MalformedMessage(f"data.{error}") from error
     return Received(envelope.id, envelope.type, event)
+
+
+def _check_id(member: str, identity: str) -> None:
+    """Bound an id as AMQP does, which counts bytes; a half character has none."""
+    try:
+        size = len(identity.encode())
+    except UnicodeEncodeError:
+        raise MalformedMessage(f"{member}: is not UTF-8") from None
+    if size > MAX_ID_BYTES:
+        raise MalformedMessage(f"{member}: {size} bytes in UTF-8, more than the {MAX_ID_BYTES} allowed")
 
 
 def _decode(data: bytes, kind: type[_T]) -> _T:
@@ -346,10 +371,14 @@ def write_cloud_event(
     time: datetime,
     data: Struct | msgspec.Raw,
     subject: str | None = None,
+    sequence: int | None = None,
     trace: Mapping[str, str] = _NO_TRACE,
 ) -> bytes:
-    """Write a CloudEvents 1.0 envelope, structured mode; `trace` may hold `traceparent` and `tracestate`."""
-    envelope = CloudEvent(
+    """Write a CloudEvents 1.0 envelope, structured mode; `trace` may hold `traceparent` and `tracestate`.
+
+    `sequence` is the version of the row that the event tells of.
+    """
+    envelope = CloudEventOut(
         specversion="1.0",
         id=id,
         source=source,
@@ -357,6 +386,7 @@ def write_cloud_event(
         time=time,
         subject=UNSET if subject is None else subject,
         datacontenttype="application/json",
+        sequence=UNSET if sequence is None else f"{sequence:0{SEQUENCE_DIGITS}}",
         traceparent=trace.get("traceparent", UNSET),
         tracestate=trace.get("tracestate", UNSET),
         data=data if isinstance(data, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(data)),

@@ -108,6 +108,8 @@ class Announced:
     published_at: datetime | None
     unroutable: int
     """How often the broker had nobody to give it to."""
+    unrouted_at: datetime | None = None
+    """Nobody took it for an hour: since then it is kept, until a person has it told again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +214,14 @@ def _told(events: Sequence[Row]) -> Iterator[Happening]:
     for event in events:
         at, type_, id_ = event["at"], event["type"], event["event_id"]
         if event["direction"] == Direction.OUT.value:
-            published_at, attempts = event["published_at"], event["attempts"]
-            yield Announced(at=at, type=type_, id=id_, published_at=published_at, unroutable=attempts)
+            yield Announced(
+                at=at,
+                type=type_,
+                id=id_,
+                published_at=None if event["pending"] else event["published_at"],
+                unroutable=event["attempts"],
+                unrouted_at=event["unrouted_at"],
+            )
         elif type_.startswith(NOTIFICATIONS):
             yield Notified(at=at, type=type_, id=id_)
         else:

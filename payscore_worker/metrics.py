@@ -77,6 +77,11 @@ CERTIFICATE_EXPIRY = _gauge(
     "When the first of the platform certificates in use expires; NaN where WeChat Pay's public key is used instead.",
 )
 
+CERTIFICATES_UNREAD = _counter(
+    "payscore_platform_certificates_unread_total",
+    "Entries of WeChat Pay's list of certificates that were passed over: of a kind that we cannot use, or damaged.",
+)
+
 # --- The worker: messages ---
 
 HANDLING = _histogram(
@@ -128,6 +133,11 @@ PAID_BY = _counter(
     "Trips that became PAID by how we learnt of it: a callback, or a question of our own because none had come.",
     "by",
 )
+NOT_OURS = _counter(
+    "payscore_notifications_not_ours_total",
+    "Notifications about another app or service of our merchant: taken, and nothing noted.",
+    "type",
+)
 PROBLEMS = _counter("payscore_trips_stopped_total", "Trips that stopped for a person to look, by code.", "code")
 TAKEN_UP = _counter(
     "payscore_trips_taken_up_total",
@@ -137,7 +147,7 @@ TAKEN_UP = _counter(
 ANNOUNCEMENTS = _counter("payscore_announcements_total", "Announcements written to the outbox.", "type")
 PUBLISHED = _counter("payscore_announcements_published_total", "Announcements that RabbitMQ has confirmed.", "type")
 UNROUTED = _counter(
-    "payscore_announcements_unrouted_total", "Announcements given up because no queue took them for an hour.", "type"
+    "payscore_announcements_unrouted_total", "Announcements kept because no queue took them for an hour.", "type"
 )
 
 # --- The worker: the breaker ---
@@ -179,8 +189,19 @@ UNANSWERED_AGE = _gauge(
 OUTSTANDING_FEN = _gauge(
     "payscore_outstanding_fen", f"Money of COMPLETED trips, accepted and not yet in, in fen.{ALIKE}"
 )
-OUTBOX_ROWS = _gauge("payscore_outbox_rows", f"Announcements that wait to be published.{ALIKE}")
-OUTBOX_AGE = _gauge("payscore_outbox_oldest_age_seconds", f"How long the oldest of them waits; 0 without one.{ALIKE}")
+OUTBOX_ROWS = _gauge(
+    "payscore_outbox_rows", f"Announcements that wait for a relay or the broker to be published.{ALIKE}"
+)
+OUTBOX_AGE = _gauge(
+    "payscore_outbox_oldest_age_seconds",
+    f"How long the oldest of them that was never told waits; 0 without one.{ALIKE}",
+)
+OUTBOX_UNROUTED = _gauge(
+    "payscore_outbox_unrouted_rows",
+    "Announcements that nobody listens to: tried again within the hour, then kept for `outbox replay`; "
+    f"of very many the newest are counted.{ALIKE}",
+    "type",
+)
 BOOKS = _gauge(
     "payscore_books_trips",
     f"The books: every noted trip is settled, declined, cancelled, waiting or with_problem.{ALIKE}",
@@ -210,17 +231,17 @@ NOTIFICATION_SECONDS = _histogram(
 )
 
 EVERY_ROLE: Final = (BUILD, LOOP_LAG)
-CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY)
+CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY, CERTIFICATES_UNREAD)
 MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, SILENT, PAUSED)
 QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (
-    *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, PROBLEMS, TAKEN_UP),
+    *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),
     *(ANNOUNCEMENTS, PUBLISHED, UNROUTED),
 )
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)
 DATABASE: Final = (
     *(TRIPS, TRIPS_AGE, PROBLEM_TRIPS, PROBLEM_AGE, TRIPS_LATE, TRIPS_DUE_LAG, UNANSWERED, UNANSWERED_AGE),
-    *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, BOOKS, IMBALANCE, LOOK_AGE),
+    *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, OUTBOX_UNROUTED, BOOKS, IMBALANCE, LOOK_AGE),
 )
 CALLBACKS: Final = (NOTIFICATIONS, NOTIFICATION_SECONDS)
 

@@ -112,7 +112,7 @@ def cancelling(trip: Trip) -> Trip:
 
 def completed(trip: Trip, now: datetime) -> Trip:
     """WeChat accepted the amount; the money is not yet in."""
-    return _settled_down(replace(trip, state=TripState.COMPLETED, completed_at=now, declined=None))
+    return _settled_down(replace(trip, state=TripState.COMPLETED, completed_at=now, declined=None, finish_ticket=""))
 
 
 def order_cancelled(trip: Trip, now: datetime) -> Trip:
@@ -235,7 +235,8 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
         case TripState.COMPLETED:
             return replace(seen, doubt=None, polls=trip.polls + 1, asked_at=now)
         case TripState.OPEN:
-            seen = replace(seen, finish_ticket=order.finish_ticket, opened_at=order.started_at or trip.opened_at)
+            if order.phase is OrderPhase.RUNNING:
+                seen = replace(seen, finish_ticket=order.finish_ticket, opened_at=order.started_at or seen.opened_at)
             return seen if trip.doubt is None else _unmoved(seen, trip.doubt, now, certain=certain)
         case _:
             return replace(seen, doubt=None)
@@ -346,10 +347,10 @@ def _see_when_noted(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     match order.phase:
         case OrderPhase.RUNNING:
             return opened(trip, order, now)
+        case OrderPhase.ACCEPTED:
+            return _accepted(trip, order)
         case OrderPhase.CREATED:
-            message = "WeChat Pay waits for the passenger to confirm an order that needs no confirmation"
-            asked_for = _settled_down(replace(trip, state=TripState.OPEN, order_id=order.order_id or trip.order_id))
-            return declined(asked_for, DeclineReason.REVOKED, message)
+            return _must_be_confirmed(_accepted(trip, order))
         case OrderPhase.COLLECTING | OrderPhase.DONE:
             return _completed_elsewhere(trip, order, now)
         case _:
@@ -358,7 +359,11 @@ def _see_when_noted(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
 
 def _see_when_open(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     match order.phase:
-        case OrderPhase.RUNNING | OrderPhase.CREATED:
+        case OrderPhase.RUNNING if trip.opened_at is None and trip.declined is None:
+            return opened(trip, order, now)
+        case OrderPhase.CREATED if trip.opened_at is None and trip.declined is None:
+            return _must_be_confirmed(trip)
+        case OrderPhase.ACCEPTED | OrderPhase.RUNNING | OrderPhase.CREATED:
             return trip
         case OrderPhase.COLLECTING | OrderPhase.DONE if trip.end_time is None:
             return _completed_elsewhere(trip, order, now)
@@ -366,6 +371,16 @@ def _see_when_open(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
             return _see_when_completed(completed(trip, now), order, now)
         case _:
             return _revoked(trip, order)
+
+
+def _accepted(trip: Trip, order: OrderSeen) -> Trip:
+    return _settled_down(replace(trip, state=TripState.OPEN, order_id=order.order_id or trip.order_id))
+
+
+def _must_be_confirmed(trip: Trip) -> Trip:
+    """Give up an order that waits for a confirmation which nobody is asked for (reference payscore-api 0.3)."""
+    message = "WeChat Pay waits for the passenger to confirm an order that needs no confirmation"
+    return declined(trip, DeclineReason.REVOKED, message)
 
 
 def _completed_elsewhere(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
@@ -405,7 +420,7 @@ def _see_when_paid(trip: Trip, order: OrderSeen) -> Trip:
 def _see_when_given_up(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     """Compare with an end without a charge: an order that runs all the same is cancelled; money is for a person."""
     match order.phase:
-        case OrderPhase.RUNNING | OrderPhase.CREATED:
+        case OrderPhase.ACCEPTED | OrderPhase.RUNNING | OrderPhase.CREATED:
             return replace(trip, look=Look(at=now, alive=True), order_id=order.order_id or trip.order_id)
         case OrderPhase.COLLECTING | OrderPhase.DONE if order.total_fen != 0:
             message = f"WeChat Pay collects for a trip that is {trip.state}: {_amounts(order)}"

@@ -21,16 +21,41 @@ PREFIX: Final = "PAYSCORE_"
 _DURATION: Final = r"[0-9]{1,6}(?:ms|s|m|h|d)"
 """Six digits are enough for anybody, and all that the calendar can take."""
 
+_TIME: Final = rf"(?!0+[a-z]){_DURATION}"
+"""A duration that is one: a pause of nothing is a loop without a pause."""
+
 _HTTP_URL: Final = r"https?://[^\s,?#]+"
 
+_ORIGIN: Final = r"https?://(?:[0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+"""A scheme, a host and perhaps a port: no user, no password."""
+
+_PATH: Final = r"(?:/[0-9A-Za-z/._~!$&'()*+;=:@%-]*)?"
+"""What a URL holds as it is (RFC 3986), but for a comma."""
+
+MAX_NOTIFY_URL: Final = 255
+"""What WeChat Pay takes (reference payscore-api B.3)."""
+
 Text = Annotated[str, Meta(min_length=1, description="any text")]
-Duration = Annotated[str, Meta(pattern=rf"^{_DURATION}\Z", description="a duration such as 5s, 2m, 6h or 1d")]
 Durations = Annotated[
-    str, Meta(pattern=rf"^{_DURATION}(?:,{_DURATION})*\Z", description="durations such as 5s,30s,2m, comma between")
+    str,
+    Meta(
+        pattern=rf"^{_TIME}(?:,{_TIME})*\Z", description="durations such as 5s,30s,2m, comma between, each more than 0"
+    ),
 ]
-HttpUrl = Annotated[str, Meta(pattern=rf"^{_HTTP_URL}\Z", description="an http or https URL without a query")]
-HttpUrls = Annotated[
-    str, Meta(pattern=rf"^{_HTTP_URL}(?:,{_HTTP_URL})*\Z", description="http or https URLs, comma between")
+NotifyUrl = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_ORIGIN}{_PATH}\Z",
+        max_length=MAX_NOTIFY_URL,
+        description="an http or https URL in ASCII, of 255 characters at most, without user, query or spaces",
+    ),
+]
+Origins = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_ORIGIN}/?(?:,{_ORIGIN}/?)*\Z",
+        description="http or https URLs of a host and perhaps a port, comma between",
+    ),
 ]
 Host = Annotated[str, Meta(min_length=1, description="an address to listen on")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port number; 0 for any free one")]
@@ -59,11 +84,11 @@ class Part(Struct, frozen=True, kw_only=True, rename=_variable):
 class BrokerSettings(Part, frozen=True, kw_only=True):
     """RabbitMQ."""
 
-    amqp_url: Annotated[str, Meta(pattern=r"^amqps?://", description="an amqp or amqps URL")] = (
+    amqp_url: Annotated[str, Meta(pattern=r"^amqps?://\S*\Z", description="an amqp or amqps URL")] = (
         "amqp://guest:guest@127.0.0.1:5672/"
     )
     amqp_prefix: Annotated[
-        str, Meta(pattern=r"^[\w.-]{0,64}\Z", description="a prefix of every name at the broker")
+        str, Meta(pattern=r"^[0-9A-Za-z_.-]{0,64}\Z", description="a prefix of every name at the broker")
     ] = ""
     management_url: (
         Annotated[
@@ -97,7 +122,7 @@ class MerchantSettings(Part, frozen=True, kw_only=True):
     api_family: Annotated[Literal["payafter", "serviceorder"], Meta(description="payafter or serviceorder")] = (
         "payafter"
     )
-    api_base_urls: HttpUrls = "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com"
+    api_base_urls: Origins = "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com"
     mchid: Annotated[str, Meta(pattern=r"^[0-9]{1,32}\Z", description="the merchant number, digits")]
     appid: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{1,32}\Z", description="the app id bound to the merchant")]
     service_id: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{1,32}\Z", description="the PayScore service id")]
@@ -111,10 +136,17 @@ class MerchantSettings(Part, frozen=True, kw_only=True):
         Annotated[str, Meta(pattern=r"^[\x21-\x7e]{32}\Z", description="the 32 characters of an APIv2 key")] | None
     ) = None
     wechatpay_public_key_id: (
-        Annotated[str, Meta(pattern=r"^PUB_KEY_ID_", description="the id of the WeChat Pay public key")] | None
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^PUB_KEY_ID_[0-9A-Za-z_-]{1,64}\Z",
+                description="the id of the WeChat Pay public key: PUB_KEY_ID_ and digits",
+            ),
+        ]
+        | None
     ) = None
     wechatpay_public_key: Pem | None = None
-    notify_url: HttpUrl
+    notify_url: NotifyUrl
 
 
 class OrderSettings(Part, frozen=True, kw_only=True):
@@ -139,10 +171,14 @@ class OrderSettings(Part, frozen=True, kw_only=True):
     ] = "on_accept"
     poll_delays: Durations = _POLL_DELAYS
     stale_after: Annotated[
-        str, Meta(pattern=rf"^{_DURATION}\Z", description="when a trip without its other half is announced as stale")
+        str,
+        Meta(
+            pattern=rf"^{_TIME}\Z", description="when a trip without its other half is announced as stale; more than 0"
+        ),
     ] = "1d"
     overdue_after: Annotated[
-        str, Meta(pattern=rf"^{_DURATION}\Z", description="when an unpaid trip is announced as overdue")
+        str,
+        Meta(pattern=rf"^{_TIME}\Z", description="when an unpaid trip is announced as overdue; more than 0"),
     ] = "3d"
 
 

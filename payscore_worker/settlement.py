@@ -8,14 +8,16 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
+import structlog
 
-from payscore_worker import decisions, outcomes
+from payscore_worker import decisions, metrics, outcomes
 from payscore_worker.books import Books, Change
 from payscore_worker.decisions import Decision
 from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
     MalformedMessage,
+    NotOurs,
     Rejected,
     Retryable,
     TripArchived,
@@ -52,6 +54,8 @@ FARTHEST_START: Final = timedelta(hours=1)
 
 MAX_STEPS: Final = 16
 """A trip needs at most seven steps and a few questions; more is a bug."""
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Settlement:
@@ -158,14 +162,21 @@ class Settlement:
         )
 
     async def note_service(self, event: ServiceChanged) -> None:
-        """Note that a passenger opened or closed the PayScore service.
+        """Note that a passenger opened or closed the PayScore service, if what is known of it is ever used.
 
         Raises:
             MalformedMessage: a member is missing or of another type than documented.
-            Rejected: it is not about our service.
+            Rejected: it is another merchant's.
 
         """
-        change = self._payscores.current.read_service_change(event.resource)
+        try:
+            change = self._payscores.current.read_service_change(event.resource)
+        except NotOurs as error:
+            metrics.of(metrics.NOT_OURS, "service").inc()
+            log.info("notification_not_ours", reason=str(error))
+            return
+        if not self._terms.service_state_ttl:
+            return
         note = ServiceNote(enabled=change.enabled, as_of=change.changed_at or self._clock())
         await self._storage.note_service(change.openid, note)
 

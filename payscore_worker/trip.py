@@ -50,6 +50,8 @@ COMPLETED_ELSEWHERE: Final = "completed_elsewhere"
 class OrderPhase(StrEnum):
     """Where WeChat says the order stands, the same for both API families."""
 
+    ACCEPTED = "ACCEPTED"
+    """The create was accepted; whether the order runs was not said (the legacy family: reference payscore-api A.2)."""
     CREATED = "CREATED"
     RUNNING = "RUNNING"
     COLLECTING = "COLLECTING"
@@ -265,6 +267,7 @@ class Trip:
     opening: Opening | None = None
     order_id: str = ""
     opened_at: datetime | None = None
+    """None on an OPEN trip: WeChat accepted the order, and has not yet said that it runs."""
     end_time: datetime | None = None
     """The end in the complete body; set before its first send, so the amount may stand at WeChat from here on."""
     completed_at: datetime | None = None
@@ -296,7 +299,7 @@ class Trip:
     service_enabled: bool = False
     """Known for this run only: asked again rather than stored."""
     finish_ticket: str = field(default="", repr=False)
-    """Known for this run only: stored within the body it is sent in."""
+    """What the legacy family completes an order with; tickets stay valid (reference payscore-api A.4)."""
 
 
 def out_order_no_for(trip_id: str, prefix: str = "") -> str:
@@ -535,8 +538,14 @@ def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
 def _next_when_open(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.cancelled is not None or trip.declined is not None:
         return CancelOrder()
+    if trip.opened_at is None:
+        return AskOrder()  # the ride is on the order only once it runs (reference payscore-api 0.3)
     if trip.ended is None:
-        return _wait_for_the_other_half(trip, trip.opened_at or trip.noted_at, now, rules)
+        return _wait_for_the_other_half(trip, trip.opened_at, now, rules)
+    return _next_when_owed(trip, now, rules)
+
+
+def _next_when_owed(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.end_time is not None:
         return CompleteOrder()
     if over_limit(trip, rules):

@@ -250,6 +250,12 @@ ANNOUNCEMENTS = Row(
                 Query(expr="max(payscore_outbox_oldest_age_seconds)", legend="oldest, s"),
             ],
         ),
+        Panel(
+            title="Nobody listens · 无人接收",
+            about="Announcements that no queue takes: kept until `outbox replay` has them told again.",
+            stacked=True,
+            queries=[Query(expr="max by (type) (payscore_outbox_unrouted_rows)", legend="{{type}}")],
+        ),
     ],
 )
 

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "queues": "queues",
     "trip": "trips",
     "dead": "dead",
+    "outbox": "outbox",
     "audit": "audit",
     "archive": "archive",
     "doctor": "doctor",

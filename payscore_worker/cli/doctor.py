@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Final
 from uuid import uuid4
 
@@ -14,9 +13,9 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from payscore_worker.bootstrap import WechatPay, make_topology, make_wechatpay
+from payscore_worker.bootstrap import WechatPay, make_topology, make_transport_to_wechat, make_wechatpay, now
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
-from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
+from payscore_worker.errors import Refusal, SettlementError, WechatPayError, WechatPayRejected
 from payscore_worker.messaging.inspect import depths
 from payscore_worker.messaging.link import BROKEN, connect
 from payscore_worker.migrations import schema_revision
@@ -29,17 +28,24 @@ from payscore_worker.settings import (
     SettingsError,
 )
 from payscore_worker.storage import SCHEMA_REVISION
-from payscore_worker.wechatpay import UnusableCertificates
+from payscore_worker.wechatpay import UnusableCertificates, read_date
 
 MAX_SKEW: Final = timedelta(seconds=5)
 """Half of the margin that we keep in the times we send."""
-
-HTTP_SECONDS: Final = 10.0
 
 RSA_BITS: Final = 2048
 """What WeChat Pay issues certificates for."""
 
 EXPIRY_WARNING: Final = timedelta(days=30)
+
+NO_CERTIFICATES: Final = ("RESOURCE_NOT_EXISTS", "NOT_ENOUGH")
+NO_CERTIFICATE_TEXTS: Final = ("无可用的平台证书", "证书不存在", "平台证书已过期")
+"""How WeChat Pay says that it has no platform certificate for a merchant, or none any more (payscore-api E.5)."""
+
+STAMP_DIGITS: Final = 10
+"""A Unix time in seconds, until the year 2286; in milliseconds it has more."""
+
+REACH: Final = "check PAYSCORE_API_BASE_URLS and the network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,33 @@ class Check:
     ok: bool
     detail: str
     repair: str = ""
+
+
+class Heard(httpx.AsyncBaseTransport):
+    """Listens for the time on answers to our signed calls, refusals too: an unsigned call is anybody's to answer."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+        self.skew: timedelta | None = None
+        """By how much our clock was ahead of WeChat Pay's at the last answer that told the time."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._transport.handle_async_request(request)
+        told = _told_time(response.headers)
+        if told is not None and "Authorization" in request.headers:
+            self.skew = now() - told
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def _told_time(headers: httpx.Headers) -> datetime | None:
+    """Read the second at which WeChat Pay signed, or else at which it answered."""
+    stamp = headers.get("Wechatpay-Timestamp", "")
+    if stamp.isascii() and stamp.isdecimal() and len(stamp) <= STAMP_DIGITS:
+        return datetime.fromtimestamp(int(stamp), UTC)
+    return read_date(headers.get("Date", ""))
 
 
 @click.command()
@@ -85,16 +118,17 @@ async def _checks(environment: Environment) -> AsyncIterator[Check]:
         return
     yield await _database(environment.read(DatabaseSettings).database_url)
     yield await _broker(environment.read(BrokerSettings))
+    heard = Heard(make_transport_to_wechat())
     try:
-        wechatpay = make_wechatpay(environment.read(MerchantSettings))
+        wechatpay = make_wechatpay(environment.read(MerchantSettings), heard)
     except SettingsError as error:
         yield Check(name="keys", ok=False, detail=str(error), repair="correct that setting")
         return
     yield _keys(wechatpay)
-    yield await _clock(environment.read(MerchantSettings).api_base_urls.split(",")[0])
     async with aclosing(wechatpay.client):
         yield await _verification_keys(wechatpay)
         yield await _signed_call(wechatpay)
+    yield _clock(heard)
 
 
 def _settings(environment: Environment) -> Check:
@@ -138,18 +172,17 @@ def _keys(wechatpay: WechatPay) -> Check:
     return Check(name="keys", ok=bits == RSA_BITS, detail=f"private key of {bits} bits, APIv3 key of 32", repair=repair)
 
 
-async def _clock(base_url: str) -> Check:
-    """Compare our clock with WeChat Pay's, to the second that a Date header tells."""
-    try:
-        async with httpx.AsyncClient(timeout=HTTP_SECONDS) as http:
-            response = await http.get(f"{base_url}/v3/certificates")  # unsigned: the refusal tells the time as well
-            date = parsedate_to_datetime(response.headers["Date"])
-    except (httpx.HTTPError, KeyError, ValueError) as error:
-        repair = "check PAYSCORE_API_BASE_URLS and the network"
-        return Check(name="clock", ok=False, detail=f"{base_url} does not tell the time: {error!r}", repair=repair)
-    skew = abs(date - datetime.now(UTC))
-    detail = f"{skew.total_seconds():.1f} s from WeChat Pay's"
-    return Check(name="clock", ok=skew <= MAX_SKEW, detail=detail, repair="run NTP: timedatectl set-ntp true")
+def _clock(heard: Heard) -> Check:
+    """Compare our clock with WeChat Pay's, to the second that it tells."""
+    if heard.skew is None:
+        detail = "no answer to a signed call tells WeChat Pay's time"
+        return Check(name="clock", ok=False, detail=detail, repair=REACH)
+    detail = (
+        f"{abs(heard.skew).total_seconds():.1f} s {'ahead of' if heard.skew > timedelta() else 'behind'} WeChat Pay's"
+    )
+    return Check(
+        name="clock", ok=abs(heard.skew) <= MAX_SKEW, detail=detail, repair="run NTP: timedatectl set-ntp true"
+    )
 
 
 async def _verification_keys(wechatpay: WechatPay) -> Check:
@@ -158,17 +191,26 @@ async def _verification_keys(wechatpay: WechatPay) -> Check:
         await wechatpay.keys.refresh()
     except UnusableCertificates as error:
         return Check(name=name, ok=False, detail=f"platform certificates {error}", repair="correct PAYSCORE_APIV3_KEY")
-    except WechatPayRejected as error:
-        repair = "check PAYSCORE_MERCHANT_SERIAL_NO and PAYSCORE_MERCHANT_PRIVATE_KEY: they must belong together"
-        return Check(name=name, ok=False, detail=str(error), repair=repair)
     except SettlementError as error:
-        return Check(name=name, ok=False, detail=str(error), repair="check PAYSCORE_API_BASE_URLS and the network")
+        return Check(name=name, ok=False, detail=str(error), repair=_repair_of_keys(error))
     expiry = min(wechatpay.keys.certificate_expiry.values(), default=None)
     if expiry is None:
         return Check(name=name, ok=True, detail=f"public key {wechatpay.keys.wanted_serial}")
     left = expiry - datetime.now(UTC)
     repair = "see whether WeChat Pay has issued the next platform certificate"
     return Check(name=name, ok=left > EXPIRY_WARNING, detail=f"certificate valid for {left.days} days", repair=repair)
+
+
+def _repair_of_keys(error: SettlementError) -> str:
+    """Say what helps where the certificates cannot be had (reference payscore-api E.5, E.6)."""
+    if not isinstance(error, WechatPayError) or not error.code:
+        return REACH
+    if error.code in NO_CERTIFICATES or any(text in error.message for text in NO_CERTIFICATE_TEXTS):
+        return (
+            "this merchant has no platform certificates: download the WeChat Pay public key in the merchant platform, "
+            "and set PAYSCORE_WECHATPAY_PUBLIC_KEY and PAYSCORE_WECHATPAY_PUBLIC_KEY_ID"
+        )
+    return "check PAYSCORE_MERCHANT_SERIAL_NO and PAYSCORE_MERCHANT_PRIVATE_KEY: they must belong together"
 
 
 async def _signed_call(wechatpay: WechatPay) -> Check:
@@ -182,5 +224,8 @@ async def _signed_call(wechatpay: WechatPay) -> Check:
         repair = "check mchid, appid, service_id, serial and private key against the merchant platform"
         return Check(name=name, ok=False, detail=str(error), repair=repair)
     except SettlementError as error:
-        return Check(name=name, ok=False, detail=str(error), repair="check PAYSCORE_API_BASE_URLS and the network")
-    return Check(name=name, ok=False, detail="an order that nobody made was found", repair="check API_BASE_URLS")
+        repair = REACH if wechatpay.keys.ready else "mend the verification keys first"
+        return Check(name=name, ok=False, detail=str(error), repair=repair)
+    return Check(
+        name=name, ok=False, detail="an order that nobody made was found", repair="check PAYSCORE_API_BASE_URLS"
+    )

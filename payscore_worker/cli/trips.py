@@ -114,7 +114,8 @@ def _told(happening: Happening) -> tuple[str, str]:
         case Announced():
             published = "not published yet" if happening.published_at is None else f"published {happening.id}"
             nobody = f", {happening.unroutable} times nobody to give it to" if happening.unroutable else ""
-            return happening.type, published + nobody
+            kept = ", kept for `outbox replay`" if happening.unrouted_at else ""
+            return happening.type, published + nobody + kept
         case _:
             assert_never(happening)
 
@@ -215,6 +216,7 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
                 "type": event["type"],
                 "id": event["event_id"],
                 "published_at": event["published_at"],
+                "unrouted_at": event["unrouted_at"],
             }
             for event in events
         ],

@@ -135,7 +135,8 @@ class Looking:
 
     async def outbox(self, request: Request) -> Response:
         rows = await self._browsing.outbox()
-        values = {"rows": rows[:PAGE_ROWS], "more": len(rows) > PAGE_ROWS, "now": self._clock()}
+        unrouted = await self._browsing.unrouted()
+        values = {"rows": rows[:PAGE_ROWS], "more": len(rows) > PAGE_ROWS, "unrouted": unrouted, "now": self._clock()}
         return self._screen.show(request, "outbox.html", values)
 
     async def _story(self, request: Request) -> Story:

@@ -402,10 +402,14 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "action_outcome_failed": ("failed", "失败"),
     "moved_refused": ("{moved} moved, {refused} left", "处理 {moved} 条，留下 {refused} 条"),
     # outbox
-    "outbox_empty": ("The outbox is empty: everything is told.", "发件箱为空，所有通告均已发布。"),
+    "outbox_empty": ("The outbox is empty: nothing waits to be published.", "发件箱为空，没有等待发布的通告。"),
     "outbox_means": (
         "Announcements that are still to be published, the oldest first.",
         "尚未发布的通告，最早的在前。",
+    ),
+    "outbox_unrouted": (
+        "Nobody listens to {type}: {count} announcements are kept until a queue is bound and `outbox replay` is run.",
+        "没有队列接收 {type}：保留了 {count} 条通告，待绑定队列后用 `outbox replay` 重新发布。",
     ),
     "event": ("Event", "事件"),
     "waits_for": ("Waits for", "已等待"),

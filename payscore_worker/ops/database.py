@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker import metrics
+from payscore_worker.events import ANNOUNCEMENTS
 from payscore_worker.ops.looking import Looking, Rhythm
 from payscore_worker.storage.reports import Reports
 from payscore_worker.storage.standing import Some, standing
@@ -16,6 +17,8 @@ UNFINISHED: Final = Rhythm(every=timedelta(seconds=10), limit=timedelta(seconds=
 
 ALL: Final = Rhythm(every=timedelta(minutes=1), limit=timedelta(seconds=30))
 """The books go through every trip that is kept; where that takes longer, archive, or let `audit` do it at night."""
+
+TYPES: Final = tuple(kind.TYPE for kind in ANNOUNCEMENTS)
 
 OVER: Final = {"PAID": "settled", "DECLINED": "declined", "CANCELLED": "cancelled"}
 
@@ -48,6 +51,8 @@ class DatabaseLook:
         metrics.OUTSTANDING_FEN.set(found.outstanding_fen)
         metrics.OUTBOX_ROWS.set(found.outbox.count)
         metrics.OUTBOX_AGE.set(_seconds(found.outbox))
+        for type_ in {*TYPES, *found.unrouted}:
+            metrics.of(metrics.OUTBOX_UNROUTED, type_).set(found.unrouted.get(type_, 0))
 
     async def look_at_all(self) -> None:
         """Count every trip, and see that none is missing."""

@@ -15,6 +15,8 @@ from cryptography.x509.oid import NameOID
 
 KEYS_FILE: Final = "keys.json"
 CERTIFICATE_LIFE: Final = timedelta(days=5 * 365)
+CERTIFICATE_START: Final = datetime(2020, 1, 1, tzinfo=UTC)
+"""Long ago, so that it holds by whatever clock the simulator is played to."""
 """WeChat Pay's certificates are valid five years (reference payscore-api E.5)."""
 
 
@@ -154,15 +156,14 @@ def _generate_key() -> RSAPrivateKey:
 
 def _self_signed(key: RSAPrivateKey, owner: str) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, owner)])
-    start = datetime.now(UTC) - timedelta(days=1)
     return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + CERTIFICATE_LIFE)
+        .not_valid_before(CERTIFICATE_START)
+        .not_valid_after(datetime.now(UTC) + CERTIFICATE_LIFE)
         .sign(key, hashes.SHA256())
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker.errors import StorageUnavailable
+from payscore_worker.storage.outbox import count_unrouted
 from payscore_worker.storage.reports import OWED_FEN, STUCK_AFTER, Reports, Row
 from payscore_worker.storage.standing import UNFINISHED, Standing, standing
 from payscore_worker.storage.tables import archived_trip, operator_action, trip, trip_event
@@ -169,6 +170,10 @@ class Browsing(Reports):
         return await self._all(
             select(*columns).where(trip_event.c.pending).order_by(trip_event.c.id).limit(PAGE_ROWS + 1)
         )
+
+    async def unrouted(self) -> dict[str, int]:
+        """Count announcements that nobody listens to, by type."""
+        return {row["type"]: row["count"] for row in await self._all(count_unrouted())}
 
     async def actions(self, count: int = PAGE_ROWS) -> list[Row]:
         """List what people did to dead letters and trips, the newest first."""

@@ -155,13 +155,23 @@ class Storage(Protocol):
         """Set when a trip is due, if nobody wrote it since it was loaded."""
 
     async def claim_outbox(self, *, now: datetime, lease: timedelta, limit: int) -> list[OutboxRow]:
-        """Take announcements for this caller alone, the oldest first."""
+        """Take announcements for this caller alone, the oldest first.
+
+        None is taken while somebody else has an older one of its trip in hand, except for one that nobody took before
+        (`attempts`): that has lost its place.
+        """
 
     async def mark_published(self, ids: Sequence[int], *, now: datetime) -> None:
         """Note that the broker has confirmed these announcements."""
 
+    async def mark_unrouted(self, ids: Sequence[int], *, now: datetime) -> None:
+        """Keep these announcements as such that nobody listens to; they are tried again when a person says so."""
+
     async def postpone_outbox(self, ids: Sequence[int], *, until: datetime) -> None:
         """Try these announcements again later: the broker had nobody to give them to."""
+
+    async def release_outbox(self, ids: Sequence[int], *, claimed_until: datetime) -> None:
+        """Give back what was claimed until then, and not published, so that anybody may take it at once."""
 
     async def schema_revision(self) -> str | None:
         """Read the revision that the schema is at; None where there is none."""

@@ -18,10 +18,15 @@ from payscore_worker.storage.statements import (
     ARCHIVED,
     ARCHIVED_BY_ORDER,
     BEGIN_SEND,
+    HAS_ITS_PLACE,
     INSERT_TRIP,
     LAST_CALL,
+    MARK_PUBLISHED,
+    MARK_UNROUTED,
     NOTE_EVENT,
     NOTE_SERVICE,
+    POSTPONE_OUTBOX,
+    RELEASE_OUTBOX,
     RESCHEDULE,
     SCHEMA_REVISION,
     SELECT_TRIP,
@@ -29,6 +34,9 @@ from payscore_worker.storage.statements import (
     SERVICE_OF,
     TAKE_THE_ANSWER,
     UPDATE_TRIP,
+    WAITS,
+    WINDOW,
+    for_many,
 )
 from payscore_worker.trip import Trip
 
@@ -147,9 +155,17 @@ class PostgresStorage:
         async with self._connection() as connection:
             await connection.execute(_MARK_PUBLISHED, list(ids), now)
 
+    async def mark_unrouted(self, ids: Sequence[int], *, now: datetime) -> None:
+        async with self._connection() as connection:
+            await connection.execute(_MARK_UNROUTED, list(ids), now)
+
     async def postpone_outbox(self, ids: Sequence[int], *, until: datetime) -> None:
         async with self._connection() as connection:
             await connection.execute(_POSTPONE_OUTBOX, list(ids), until)
+
+    async def release_outbox(self, ids: Sequence[int], *, claimed_until: datetime) -> None:
+        async with self._connection() as connection:
+            await connection.execute(_RELEASE_OUTBOX, list(ids), claimed_until)
 
     async def schema_revision(self) -> str | None:
         try:
@@ -287,20 +303,31 @@ _CLAIM_DUE: Final = f"""
     RETURNING {", ".join(TRIP_COLUMNS)}
 """
 
-_CLAIM_OUTBOX: Final = """
-    UPDATE trip_event SET claimed_until = $1::timestamptz + $2::interval
-    WHERE id IN (
-        SELECT id FROM trip_event
-        WHERE pending AND (claimed_until IS NULL OR claimed_until <= $1)
-        ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+_CLAIM_OUTBOX: Final = f"""
+    WITH free AS MATERIALIZED (
+        SELECT id, trip_id FROM trip_event
+        WHERE {WAITS} ORDER BY id LIMIT {WINDOW} * $3 FOR UPDATE SKIP LOCKED
+    ), held AS MATERIALIZED (
+        SELECT trip_id, min(id) AS first FROM trip_event
+        WHERE trip_id = ANY(ARRAY(SELECT DISTINCT trip_id FROM free)) AND {HAS_ITS_PLACE}
+            AND id NOT IN (SELECT id FROM free)
+        GROUP BY trip_id
+    ), mine AS MATERIALIZED (
+        SELECT free.id FROM free LEFT JOIN held USING (trip_id)
+        WHERE held.first IS NULL OR free.id < held.first
+        ORDER BY free.id LIMIT $3
     )
+    UPDATE trip_event SET claimed_until = $1::timestamptz + $2::interval WHERE id IN (SELECT id FROM mine)
     RETURNING id, event_id, trip_id, type, body, attempts
 """
+"""What waits and is not `free` is claimed, or is being claimed at this moment: our snapshot still shows it unclaimed,
+and its lock, or its new row, has kept it out of `free`. Whatever stands behind it in its trip is not ours.
 
-_MARK_PUBLISHED: Final = """
-    UPDATE trip_event SET pending = false, claimed_until = NULL, published_at = $2 WHERE id = ANY($1::bigint[])
+An array, and no NOT EXISTS: PostgreSQL looks it up in the index of the trips whatever it believes of their number, and
+does not take the statement for one worth compiling.
 """
 
-_POSTPONE_OUTBOX: Final = """
-    UPDATE trip_event SET claimed_until = $2, attempts = attempts + 1 WHERE id = ANY($1::bigint[])
-"""
+_MARK_PUBLISHED: Final = for_many(MARK_PUBLISHED)
+_MARK_UNROUTED: Final = for_many(MARK_UNROUTED)
+_POSTPONE_OUTBOX: Final = for_many(POSTPONE_OUTBOX)
+_RELEASE_OUTBOX: Final = for_many(RELEASE_OUTBOX)

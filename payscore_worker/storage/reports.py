@@ -104,6 +104,11 @@ class Reports:
         rows = await self._all(select(archived_trip).where(meant))
         return rows[0] if rows else None
 
+    async def some_archive(self) -> str | None:
+        """Name a file that archived trips are in; None where none was ever archived."""
+        rows = await self._all(select(archived_trip.c.archive).limit(1))
+        return rows[0]["archive"] if rows else None
+
     async def calls(self, trip_id: str) -> list[Row]:
         """List the WeChat Pay calls of a trip, in the order in which they were prepared."""
         return await self._all(
@@ -197,7 +202,9 @@ class Reports:
             ),
         }
         found = {check: await self._trip_ids(select(trip.c.trip_id).where(wrong)) for check, wrong in checks.items()}
-        late = and_(trip_event.c.pending, trip_event.c.at < now - ANNOUNCED_WITHIN)
+        # What nobody takes is no fault of ours, and what a person has told again was published once before.
+        first_time = and_(trip_event.c.pending, trip_event.c.attempts == 0, trip_event.c.published_at.is_(None))
+        late = and_(first_time, trip_event.c.at < now - ANNOUNCED_WITHIN)
         found["announcements are published"] = await self._trip_ids(select(trip_event.c.trip_id).where(late).distinct())
         return found
 

@@ -132,12 +132,16 @@ class SqliteStorage:
         return await self._do(job)
 
     async def mark_published(self, ids: Sequence[int], *, now: datetime) -> None:
-        rows = [(moment_to_text(now), id) for id in ids]
-        await self._do(lambda db: db.executemany(_MARK_PUBLISHED, rows).rowcount)
+        await self._for_each(_MARK_PUBLISHED, ids, now)
+
+    async def mark_unrouted(self, ids: Sequence[int], *, now: datetime) -> None:
+        await self._for_each(_MARK_UNROUTED, ids, now)
 
     async def postpone_outbox(self, ids: Sequence[int], *, until: datetime) -> None:
-        rows = [(moment_to_text(until), id) for id in ids]
-        await self._do(lambda db: db.executemany(_POSTPONE_OUTBOX, rows).rowcount)
+        await self._for_each(_POSTPONE_OUTBOX, ids, until)
+
+    async def release_outbox(self, ids: Sequence[int], *, claimed_until: datetime) -> None:
+        await self._for_each(_RELEASE_OUTBOX, ids, claimed_until)
 
     async def schema_revision(self) -> str | None:
         def job(db: sqlite3.Connection) -> str | None:
@@ -154,6 +158,10 @@ class SqliteStorage:
     async def aclose(self) -> None:
         self._tickets.put(None)
         await asyncio.to_thread(self._thread.join, BUSY_SECONDS)
+
+    async def _for_each(self, statement: str, ids: Sequence[int], moment: datetime) -> None:
+        rows = [(id, moment_to_text(moment)) for id in ids]
+        await self._do(lambda db: db.executemany(statement, rows).rowcount)
 
     async def _do(self, job: Job[_T]) -> _T:
         if not self._thread.is_alive():
@@ -335,16 +343,20 @@ _DUE: Final = f"""
 
 _CLAIM: Final = "UPDATE trip SET claims = claims + 1, claimed_until = ? WHERE trip_id = ?"
 
-_CLAIM_OUTBOX: Final = """
-    UPDATE trip_event SET claimed_until = ?2
+_CLAIM_OUTBOX: Final = for_sqlite(f"""
+    UPDATE trip_event SET claimed_until = $2
     WHERE id IN (
-        SELECT id FROM trip_event WHERE pending AND (claimed_until IS NULL OR claimed_until <= ?1) ORDER BY id LIMIT ?3
+        SELECT id FROM trip_event AS one
+        WHERE {statements.WAITS} AND NOT EXISTS (
+            SELECT 1 FROM trip_event INDEXED BY trip_event_trip
+            WHERE trip_id = one.trip_id AND id < one.id AND {statements.HAS_ITS_PLACE} AND claimed_until > $1
+        )
+        ORDER BY id LIMIT $3
     )
     RETURNING id, event_id, trip_id, type, body, attempts
-"""
+""")
 
-_POSTPONE_OUTBOX: Final = "UPDATE trip_event SET claimed_until = ?, attempts = attempts + 1 WHERE id = ?"
-
-_MARK_PUBLISHED: Final = """
-    UPDATE trip_event SET pending = false, claimed_until = NULL, published_at = ? WHERE id = ?
-"""
+_MARK_PUBLISHED: Final = for_sqlite(statements.MARK_PUBLISHED)
+_MARK_UNROUTED: Final = for_sqlite(statements.MARK_UNROUTED)
+_POSTPONE_OUTBOX: Final = for_sqlite(statements.POSTPONE_OUTBOX)
+_RELEASE_OUTBOX: Final = for_sqlite(statements.RELEASE_OUTBOX)

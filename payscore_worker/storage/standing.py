@@ -1,13 +1,14 @@
 """How things stand, for whoever watches: counted now and then over what is unfinished, not over a city's history."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Executable, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from payscore_worker.storage.outbox import WAITS, count_unrouted
 from payscore_worker.storage.tables import trip, trip_event
 from payscore_worker.trip import TERMINAL, TripState
 
@@ -43,6 +44,9 @@ class Standing:
     calls_out: Mapping[str, Some]
     outstanding_fen: int
     outbox: Some
+    """What only a relay is missing for; the oldest of those that were never told."""
+    unrouted: Mapping[str, int] = field(default_factory=dict)
+    """Announcements that nobody listens to, by type; of very many the newest are counted."""
 
 
 async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> Standing:
@@ -53,6 +57,7 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> S
         problems = await _one(connection, _problems())
         due = await _one(connection, _due(now))
         outbox = await _one(connection, _outbox())
+        unrouted = (await connection.execute(count_unrouted())).mappings().all()
 
     def some(name: str, row: RowMapping) -> Some:
         return Some(count=row[f"{name}_count"], oldest=_age(row[f"{name}_since"], now))
@@ -66,6 +71,7 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> S
         calls_out={call: some(call, trips) for call in CALL_OUT},
         outstanding_fen=int(trips["outstanding_fen"]),
         outbox=some("outbox", outbox),
+        unrouted={row["type"]: row["count"] for row in unrouted},
     )
 
 
@@ -98,9 +104,9 @@ def _due(now: datetime) -> Executable:
 
 
 def _outbox() -> Executable:
-    return select(func.count().label("outbox_count"), func.min(trip_event.c.at).label("outbox_since")).where(
-        trip_event.c.pending
-    )
+    """Leave out what nobody takes, which no relay can help, and take what was put back for no older than it is."""
+    since = func.min(trip_event.c.at).filter(trip_event.c.published_at.is_(None))
+    return select(func.count().label("outbox_count"), since.label("outbox_since")).where(WAITS)
 
 
 async def _limit(connection: AsyncConnection, limit: timedelta) -> None:

@@ -102,6 +102,33 @@ NOTE_SERVICE: Final = """
     WHERE known.as_of <= excluded.as_of
 """
 
+WINDOW: Final = 4
+"""Batches to look at for one: a trip has hardly more announcements, so that those which stand behind the batch of a
+relay that died do not fill it."""
+
+WAITS: Final = "pending AND (claimed_until IS NULL OR claimed_until <= $1)"
+"""An announcement that nobody has in hand; `$1` is now."""
+
+HAS_ITS_PLACE: Final = "pending AND attempts = 0"
+"""An announcement that later ones of its trip wait for; one that nobody took has lost its place (ADR 6)."""
+
+MARK_PUBLISHED: Final = "UPDATE trip_event SET pending = false, claimed_until = NULL, published_at = $2 WHERE id = $1"
+
+MARK_UNROUTED: Final = """
+    UPDATE trip_event SET pending = false, claimed_until = NULL, unrouted_at = $2, attempts = attempts + 1
+    WHERE id = $1
+"""
+
+POSTPONE_OUTBOX: Final = "UPDATE trip_event SET claimed_until = $2, attempts = attempts + 1 WHERE id = $1"
+
+RELEASE_OUTBOX: Final = "UPDATE trip_event SET claimed_until = NULL WHERE id = $1 AND pending AND claimed_until = $2"
+"""`$2` is until when the claim holds: one that has run out may be another relay's by now."""
+
+
+def for_many(statement: str) -> str:
+    """Write a statement about one id so that PostgreSQL takes many."""
+    return statement.replace("id = $1", "id = ANY($1::bigint[])")
+
 
 def for_sqlite(statement: str) -> str:
     """Write a shared statement with SQLite's numbered places."""

@@ -31,7 +31,8 @@ from payscore_worker.wechatpay.port import (
     ServiceChange,
 )
 from payscore_worker.wechatpay.signatures import load_private_key, load_public_key
-from payscore_worker.wechatpay.times import CLOCK_MARGIN, earliest_start, latest_end
+from payscore_worker.wechatpay.times import CLOCK_MARGIN, earliest_start, latest_end, read_date
+from payscore_worker.wechatpay.transport import make_transport
 
 __all__ = [
     "CAPPED",
@@ -70,4 +71,6 @@ __all__ = [
     "latest_end",
     "load_private_key",
     "load_public_key",
+    "make_transport",
+    "read_date",
 ]

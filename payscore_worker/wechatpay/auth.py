@@ -9,13 +9,17 @@ from typing import Final
 
 import httpx
 
-from payscore_worker.errors import OutcomeUnknown
+from payscore_worker.errors import OutcomeUnknown, SettlementError, WechatPayUnavailable
+from payscore_worker.wechatpay.hosts import TALLY, Tally
 from payscore_worker.wechatpay.keys import VerificationKeys
 from payscore_worker.wechatpay.signatures import Signer
 from payscore_worker.wechatpay.verification import Verifier
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 """An answer is a few KB, a list of certificates too; nothing larger is worth its memory."""
+
+KEY_SECONDS: Final = 10.0
+"""For a first key, before a call is sent: less than a try may take, and a download that comes later serves the next."""
 
 
 class SigningAuth(httpx.Auth):
@@ -35,15 +39,20 @@ class SigningAuth(httpx.Auth):
         self._clock = clock
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        await self.prepare(request)
         serial = self._keys.wanted_serial
         if serial is not None:
             request.headers["Wechatpay-Serial"] = serial
         request.headers["Authorization"] = await self._authorize(request)
         response = yield request
+        _refuse_encoded(response)
         response.stream = _Bounded(response.stream)
         await response.aread()
         if response.is_success:
             await self.check(response)
+
+    async def prepare(self, request: httpx.Request) -> None:
+        """Send it as soon as it is signed."""
 
     async def check(self, response: httpx.Response) -> None:
         """Leave the answer unverified."""
@@ -74,11 +83,35 @@ class WechatPayAuth(SigningAuth):
         super().__init__(signer=signer, signers=signers, keys=keys, clock=clock)
         self._verifier = Verifier(keys, clock)
 
+    async def prepare(self, request: httpx.Request) -> None:
+        """Have a key first: an order that is made, and its acceptance not believed, is money in the dark.
+
+        Raises:
+            WechatPayUnavailable: there is none; the call was not sent.
+            OutcomeUnknown: there is none any more; an earlier try of the call may have been processed.
+
+        """
+        try:
+            async with asyncio.timeout(KEY_SECONDS):
+                await self._keys.ensure()
+        except (SettlementError, TimeoutError) as error:
+            tally: Tally = request.extensions[TALLY]
+            kind = OutcomeUnknown if tally.unsure else WechatPayUnavailable
+            reason = str(error) or type(error).__name__
+            raise kind(f"not sent, for lack of a key to verify the answer: {reason}", attempts=tally.sends) from None
+
     async def check(self, response: httpx.Response) -> None:
         """Refuse to believe a success that nothing proves; an error is only something to classify."""
         doubt = await self._verifier.doubt(response.headers, response.content)
         if doubt is not None:
             raise OutcomeUnknown(f"the answer is not verified: {doubt}")
+
+
+def _refuse_encoded(response: httpx.Response) -> None:
+    """Refuse what is compressed, before it is opened: we ask for none, and a little of it can fill the memory."""
+    encodings = response.headers.get("Content-Encoding", "").lower().split(",")
+    if any(encoding.strip() not in ("", "identity") for encoding in encodings):
+        raise OutcomeUnknown("the answer is compressed, which we did not ask for")
 
 
 class _Bounded(httpx.AsyncByteStream):

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from payscore_worker.errors import MalformedMessage, Rejected
+from payscore_worker.errors import MalformedMessage, NotOurs, Rejected
 from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.merchant import Merchant
@@ -112,8 +112,10 @@ class Family(ABC):
 
     def read_service_change(self, data: Mapping[str, Any]) -> ServiceChange:
         change = read_change(data)
+        if change.mchid != self._merchant.mchid:
+            raise Rejected("the notification names another mchid")
         if not self.is_ours(change):
-            raise Rejected("the notification names another mchid, appid or service_id")
+            raise NotOurs("the notification names another appid or service_id of our merchant")
         return change
 
     def enable_jump(self, out_request_no: str) -> dict[str, str]:

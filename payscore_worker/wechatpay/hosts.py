@@ -108,7 +108,18 @@ def cause_of(error: Exception) -> BaseException:
 
 
 def _host(base_url: str) -> httpx.URL:
-    url = httpx.URL(base_url)
-    if url.scheme not in ("http", "https") or not url.host or url.path not in ("", "/") or url.query or url.fragment:
-        raise ValueError(f"a base URL is a scheme and a host, nothing more: {base_url}")
+    """Read a base URL; a wrong one is not repeated, for it may hold a password."""
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ValueError("a base URL is a scheme and a host, nothing more") from error
+    if (
+        url.scheme not in ("http", "https")
+        or not url.host
+        or url.userinfo
+        or url.path not in ("", "/")
+        or url.query
+        or url.fragment
+    ):
+        raise ValueError("a base URL is a scheme and a host, nothing more")
     return url

@@ -1,20 +1,25 @@
 """The keys that prove what WeChat Pay says: its public key and its platform certificates, held side by side."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import load_pem_x509_certificate
 
-from payscore_worker.errors import Rejected, SettlementError
+from payscore_worker import metrics
+from payscore_worker.errors import MalformedMessage, Rejected, SettlementError
 from payscore_worker.wechatpay.decryption import Decryptor, Undecryptable
-from payscore_worker.wechatpay.reading import Json, member_of, members_of, text
+from payscore_worker.wechatpay.reading import Json, member_of, printable, text
 from payscore_worker.wechatpay.signatures import Proof
+from payscore_worker.wechatpay.times import within_our_times
 
 PUBLIC_KEY_PREFIX: Final = "PUB_KEY_ID_"
 
@@ -30,8 +35,17 @@ MAX_CERTIFICATES: Final = 16
 MAX_WAITING: Final = 300
 """How many wait while we ask for a serial: all calls of ours at once, and yet not all that a webhook can serve."""
 
+SERIAL_CHARS: Final = 64
+"""A serial number has 40; a line names this much of whatever stands in its place."""
+
+_KEY_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
+"""It goes into a header of every request."""
+
 Download = Callable[[], Awaitable[tuple[Mapping[str, str], bytes]]]
 """Gets headers and raw body of `GET /v3/certificates`, unverified."""
+
+
+_log = structlog.get_logger(__name__)
 
 
 class UnusableCertificates(Rejected):
@@ -46,6 +60,10 @@ class Certificate:
     starts: datetime
     expires: datetime
 
+    def holds(self, now: datetime) -> bool:
+        """Tell whether it proves anything now: WeChat Pay lists the next one before its time has come."""
+        return self.starts <= now < self.expires
+
 
 class VerificationKeys:
     """Finds the key that a serial names; learns new certificates by itself (reference payscore-api E.5, E.6)."""
@@ -57,6 +75,8 @@ class VerificationKeys:
         clock: Callable[[], datetime],
         public_keys: Mapping[str, RSAPublicKey] | None = None,
     ) -> None:
+        if not all(_KEY_ID.fullmatch(key_id) for key_id in public_keys or {}):
+            raise ValueError("the id of a public key: letters, digits, _ and - are expected")
         self._decryptor = Decryptor(apiv3_keys)
         self._clock = clock
         self._public_keys = dict(public_keys or {})
@@ -79,7 +99,7 @@ class VerificationKeys:
     def certificate_expiry(self) -> dict[str, datetime]:
         """When each certificate in use expires, by serial."""
         now = self._clock()
-        return {serial: held.expires for serial, held in self._certificates.items() if held.expires > now}
+        return {serial: held.expires for serial, held in self._certificates.items() if held.holds(now)}
 
     @property
     def wanted_serial(self) -> str | None:
@@ -107,6 +127,17 @@ class VerificationKeys:
             return
         await asyncio.shield(self._latest_download())
 
+    async def ensure(self) -> None:
+        """Have at least one key, so that what WeChat Pay answers can be believed; ask for one where there is none.
+
+        Raises:
+            WechatPayError: it could not be had.
+            UnusableCertificates: what came proves nothing.
+
+        """
+        if not self.ready:
+            await self.refresh()
+
     async def find(self, serial: str) -> RSAPublicKey | None:
         """Find the key; for a serial never heard of, ask WeChat Pay once a minute at most."""
         key = self._known(serial)
@@ -132,7 +163,7 @@ class VerificationKeys:
         if serial in self._public_keys:
             return self._public_keys[serial]
         held = self._certificates.get(serial)
-        return held.key if held is not None and held.expires > self._clock() else None
+        return held.key if held is not None and held.holds(self._clock()) else None
 
     def _keep_fresh(self) -> None:
         """Look for new certificates now and then, without making anybody wait."""
@@ -163,25 +194,32 @@ class VerificationKeys:
         proof = Proof.read(headers)
         if proof is None or not proof.is_current(self._clock()):
             raise UnusableCertificates("the answer is unsigned, or its timestamp is off")
-        key = listed[proof.serial].key if proof.serial in listed else self._known(proof.serial)
+        signing = listed.get(proof.serial)
+        key = signing.key if signing is not None and signing.holds(self._clock()) else self._known(proof.serial)
         if key is None or not proof.holds(body, key):
             raise UnusableCertificates("the answer is not signed by one of them")
 
     def _decrypt(self, body: bytes) -> dict[str, Certificate]:
-        """Read the certificates that have not expired; those that last longest, should there be too many."""
-        try:
-            entries = members_of(msgspec.json.decode(body, type=dict), "data")
-            opened = {
-                text(entry, "serial_no"): self._open(member_of(entry, "encrypt_certificate")) for entry in entries
-            }
-        except (Undecryptable, Rejected, ValueError, RecursionError) as error:
-            raise UnusableCertificates(f"cannot be opened: {type(error).__name__}") from error
+        """Read the certificates that have not expired; those that hold now and last longest, should there be too many.
+
+        One that cannot be read says nothing of the others: WeChat Pay may list kinds that we have no use for.
+        """
+        opened: dict[str, Certificate] = {}
+        unread: dict[str, str] = {}
+        for serial, entry in _entries(body):
+            try:
+                opened[serial] = self._open(member_of(entry, "encrypt_certificate"))
+            except (Undecryptable, UnusableCertificates, MalformedMessage, ValueError, UnsupportedAlgorithm) as error:
+                unread[printable(serial, SERIAL_CHARS)] = type(error).__name__
+        if unread and not opened:
+            raise UnusableCertificates(f"cannot be opened: {', '.join(sorted(set(unread.values())))}")
+        _tell_of(unread)
         now = self._clock()
-        valid = [(serial, certificate) for serial, certificate in opened.items() if certificate.expires > now]
-        valid.sort(key=lambda entry: entry[1].expires, reverse=True)
-        if not valid:
+        if not any(certificate.holds(now) for certificate in opened.values()):
             raise UnusableCertificates("none is valid now")
-        return dict(valid[:MAX_CERTIFICATES])
+        lasting = [(serial, certificate) for serial, certificate in opened.items() if certificate.expires > now]
+        lasting.sort(key=lambda one: (one[1].holds(now), one[1].expires), reverse=True)
+        return dict(lasting[:MAX_CERTIFICATES])
 
     def _open(self, sealed: Json) -> Certificate:
         pem = self._decryptor.decrypt(
@@ -195,9 +233,30 @@ class VerificationKeys:
             raise UnusableCertificates("not an RSA certificate")
         return Certificate(
             key=key,
-            starts=certificate.not_valid_before_utc,
-            expires=certificate.not_valid_after_utc,
+            starts=within_our_times(certificate.not_valid_before_utc),
+            expires=within_our_times(certificate.not_valid_after_utc),
         )
+
+
+def _entries(body: bytes) -> Iterator[tuple[str, Json]]:
+    """Read the list, as long as its answer may be; some samples print one object where a list is documented."""
+    try:
+        listed = msgspec.json.decode(body, type=dict).get("data", [])
+    except (ValueError, RecursionError) as error:
+        raise UnusableCertificates(f"cannot be opened: {type(error).__name__}") from error
+    for entry in listed if isinstance(listed, list) else [listed]:
+        members = entry if isinstance(entry, dict) else {}
+        serial = members.get("serial_no")
+        yield (serial if isinstance(serial, str) else ""), members
+
+
+def _tell_of(unread: Mapping[str, str]) -> None:
+    """Name the certificates that were passed over, in one line, and count them."""
+    if not unread:
+        return
+    metrics.CERTIFICATES_UNREAD.inc(len(unread))
+    shown = [f"{serial or 'no serial'}: {reason}" for serial, reason in unread.items()]
+    _log.warning("certificates_passed_over", count=len(unread), certificates=shown[:MAX_CERTIFICATES])
 
 
 def _retrieve_failure(download: asyncio.Task[None]) -> None:

@@ -11,8 +11,7 @@ import msgspec
 from payscore_worker.errors import MalformedMessage
 from payscore_worker.wechatpay.decryption import Decryptor, Undecryptable
 from payscore_worker.wechatpay.keys import VerificationKeys
-from payscore_worker.wechatpay.reading import Json, member_of, text
-from payscore_worker.wechatpay.times import read_time
+from payscore_worker.wechatpay.reading import Json, member_of, moment, text
 from payscore_worker.wechatpay.verification import Doubt, Verifier
 
 ALGORITHM: Final = "AEAD_AES_256_GCM"
@@ -94,9 +93,9 @@ class Notifications:
             raise UndecryptableNotification(str(error)) from None
 
     def _read(self, envelope: Json) -> Notification:
-        create_time = read_time(text(envelope, "create_time"))
+        create_time = moment(envelope, "create_time")
         if create_time is None:
-            raise MalformedNotification("create_time: is not a time")
+            raise MalformedNotification("create_time: missing")
         return Notification(
             id=_label(envelope, "id"),
             event_type=_label(envelope, "event_type"),

@@ -1,11 +1,13 @@
 """The `payafter-orders` family: the one whose orders are finished with a ticket (reference payscore-api A)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from payscore_worker.wechatpay.family import Family, stated
 from payscore_worker.wechatpay.orders import read_order
-from payscore_worker.wechatpay.port import Completion, NewOrder, Order
+from payscore_worker.wechatpay.port import Completion, NewOrder, Order, Phase
+from payscore_worker.wechatpay.reading import text
 from payscore_worker.wechatpay.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
@@ -31,8 +33,9 @@ class Payafter(Family):
     orders_path = "/v3/payscore/payafter-orders"
 
     def read_created(self, data: Mapping[str, Any]) -> Order:
-        """Take a created order for a running one: without confirmation it is at once (reference payscore-api A.4)."""
-        return read_order({"state": "USER_ACCEPTED"} | dict(data))
+        """Take the order for accepted and no more: it runs once a query says so (reference payscore-api 0.3, A.2)."""
+        order = read_order(data)
+        return order if text(data, "state") else replace(order, phase=Phase.ACCEPTED)
 
     def _new_order(self, order: NewOrder) -> dict[str, Any]:
         return self._ids() | stated(

@@ -92,6 +92,8 @@ class Completion:
 class Phase(StrEnum):
     """Where an order stands (reference payscore-api A.4, B.5)."""
 
+    ACCEPTED = "ACCEPTED"
+    """A create was accepted; whether the order runs was not said."""
     CREATED = "CREATED"
     """Waiting for the passenger's confirmation; for an order without confirmation, a failed create."""
     RUNNING = "RUNNING"
@@ -177,7 +179,7 @@ class PayScore(Protocol):
         ...
 
     def read_created(self, data: Mapping[str, Any]) -> Order:
-        """Read the answer to create, which in one family does not say where the order stands."""
+        """Read the answer to create, which in one family does not say whether the order runs: ACCEPTED then."""
         ...
 
     def is_ours(self, order: Order) -> bool:

@@ -4,8 +4,7 @@ from typing import Final
 
 from payscore_worker.errors import MalformedMessage
 from payscore_worker.wechatpay.port import ServiceChange
-from payscore_worker.wechatpay.reading import Json, text
-from payscore_worker.wechatpay.times import read_time
+from payscore_worker.wechatpay.reading import Json, moment, text
 
 STATES: Final = {"AVAILABLE": True, "UNAVAILABLE": False}
 CHANGES: Final = {"USER_OPEN_SERVICE": True, "USER_CLOSE_SERVICE": False}
@@ -35,5 +34,5 @@ def read_change(data: Json) -> ServiceChange:
         service_id=text(data, "service_id"),
         openid=openid,
         enabled=CHANGES[status],
-        changed_at=read_time(text(data, "openorclose_time")),
+        changed_at=moment(data, "openorclose_time"),
     )

@@ -1,7 +1,8 @@
 """WeChat Pay's clock: China Standard Time on the wire, two spellings on the way back."""
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
@@ -9,6 +10,10 @@ SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 
 CLOCK_MARGIN: Final = timedelta(seconds=10)
 """Keep this between a service time and now: clocks disagree (reference payscore-api section 0, rule 9)."""
+
+FIRST_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
+END_OF_TIME: Final = datetime(2100, 1, 1, tzinfo=UTC)
+"""WeChat Pay is younger than the one. Near the ends of the calendar no time can be brought to another zone."""
 
 _WALL_CLOCK: Final = re.compile(r"[0-9]{14}")
 _RFC_3339: Final = re.compile(
@@ -24,15 +29,33 @@ def wall_clock(moment: datetime) -> str:
 
 
 def read_time(text: str) -> datetime | None:
-    """Read `yyyyMMddHHmmss` in Shanghai time, or RFC 3339; None for anything else, such as a bare day."""
+    """Read `yyyyMMddHHmmss` in Shanghai time, or RFC 3339; None for anything else: a bare day, another century."""
     try:
         if _WALL_CLOCK.fullmatch(text):
-            return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=SHANGHAI)
+            return _ours(datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=SHANGHAI))
         if _RFC_3339.fullmatch(text):
-            return datetime.fromisoformat(text)
+            return _ours(datetime.fromisoformat(text))
     except ValueError:  # the shape of a time, but no such day or hour
         return None
     return None
+
+
+def read_date(header: str) -> datetime | None:
+    """Read a `Date` header; None for anything that is no moment of our times."""
+    try:
+        moment = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return None
+    return None if moment.tzinfo is None else _ours(moment)
+
+
+def within_our_times(moment: datetime) -> datetime:
+    """Move a moment that is too far away to where our times begin or end."""
+    return max(FIRST_MOMENT, min(moment, END_OF_TIME))
+
+
+def _ours(moment: datetime) -> datetime | None:
+    return moment if FIRST_MOMENT <= moment < END_OF_TIME else None
 
 
 def latest_end(now: datetime) -> datetime:

@@ -8,7 +8,8 @@ from typing import Final
 
 import structlog
 
-from payscore_worker.wechatpay.keys import VerificationKeys
+from payscore_worker.wechatpay.keys import SERIAL_CHARS, VerificationKeys
+from payscore_worker.wechatpay.reading import printable
 from payscore_worker.wechatpay.signatures import Proof
 
 LOGGED_CHARS: Final = 32
@@ -56,15 +57,10 @@ def _log_doubt(doubt: Doubt, proof: Proof | None, body: bytes) -> None:
         {}
         if proof is None
         else {
-            "serial": _printable(proof.serial[:64]),
-            "timestamp": _printable(proof.timestamp[:LOGGED_CHARS]),
-            "nonce": _printable(proof.nonce[:LOGGED_CHARS]),
-            "signature": _printable(proof.signature[:LOGGED_CHARS]),
+            "serial": printable(proof.serial, SERIAL_CHARS),
+            "timestamp": printable(proof.timestamp, LOGGED_CHARS),
+            "nonce": printable(proof.nonce, LOGGED_CHARS),
+            "signature": printable(proof.signature, LOGGED_CHARS),
         }
     )
     _log.warning("wechatpay_unverified", doubt=doubt, body_sha256=hashlib.sha256(body).hexdigest(), **shown)
-
-
-def _printable(said: str) -> str:
-    """Take from a stranger's words the power to steer a terminal."""
-    return ascii(said)[1:-1]

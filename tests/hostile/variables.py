@@ -1,6 +1,7 @@
 """Settings as a person in a hurry leaves them; and what must be true of every complaint about them."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,8 @@ PLAIN: Final = {
 
 GOOD: Final = SECRETS | PLAIN
 DURATIONS: Final = ("retry_delays", "poll_delays")
+IN_HEADERS: Final = ("mchid", "merchant_serial_no", "wechatpay_public_key_id", "notify_url", "appid", "service_id")
+HEADER_TEXT: Final = re.compile(r"[\x21-\x7e]+")
 DURATION: Final = ("service_state_ttl", "stale_after", "overdue_after")
 
 NAMES: Final = frozenset({".env"} | {field.encode_name for part in PARTS for field in msgspec.structs.fields(part)})
@@ -159,12 +162,20 @@ def _settings_breaches(settings: Part) -> list[str]:
     """Find what was let through and cannot be worked with."""
     broken = [] if SECRET not in repr(settings) else ["told: a repr shows a secret"]
     try:
-        for name in DURATIONS:
-            durations(getattr(settings, name, "1s"))
+        broken += [
+            f"unhandled: a pause of nothing was let through: {name}"
+            for name in DURATIONS
+            if not all(durations(getattr(settings, name, "1s")))
+        ]
         for name in DURATION:
             duration(getattr(settings, name, "1s"))
         for name in settings.__struct_fields__:
             str(getattr(settings, name)).encode()
+        broken += [
+            f"unhandled: {name} would break a header"
+            for name in IN_HEADERS
+            if not HEADER_TEXT.fullmatch(getattr(settings, name, None) or "x")
+        ]
     except (ArithmeticError, AttributeError, ValueError) as error:
         broken.append(f"unhandled: was let through: {error!r}")
     return broken

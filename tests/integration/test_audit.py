@@ -34,7 +34,7 @@ TAMPERED: Final = {
     "somebody will look at every unfinished trip": "UPDATE trip SET due_at = NULL WHERE trip_id = 'open'",
     "due trips are taken up": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'open'",
     "announcements are published": (
-        "UPDATE trip_event SET pending = true WHERE trip_id = 'paid' AND type = 'settlement.paid'"
+        "UPDATE trip_event SET pending = true, published_at = NULL WHERE trip_id = 'paid' AND type = 'settlement.paid'"
     ),
     "no order runs for a trip that is over": (
         "UPDATE trip SET order_alive = true, look_at = noted_at WHERE trip_id = 'cancelled'"

@@ -1,6 +1,7 @@
 """What WeChat Pay's callbacks are answered, and what becomes of them; and that nobody else's become anything."""
 
 import asyncio
+import gzip
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,15 +17,24 @@ from starlette.applications import Starlette
 from starlette.types import Message, Scope
 from structlog.testing import capture_logs
 
-from payscore_worker.events import CLOUD_EVENT
+from payscore_worker.events import CLOUD_EVENT, OrderPaid, read_event
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.topology import NOTIFICATIONS
 from payscore_worker.serving import CannotListen, Server, make_server
-from payscore_worker.webhook import ANSWER_SECONDS, MAX_BODY_BYTES, PATH, PUBLISH_SECONDS, Webhook
+from payscore_worker.webhook import (
+    ANSWER_SECONDS,
+    COMMON_BYTES,
+    MAX_BODY_BYTES,
+    MAX_LARGE_BODIES,
+    PATH,
+    PUBLISH_SECONDS,
+    Webhook,
+)
 from payscore_worker.wechatpay import Notification, Notifications, VerificationKeys
 from tests.integration.messaging.desk import Desk
 from tests.integration.messaging.waiting import eventually
 from tests.unit.wechatpay import vectors
+from tests.unit.wechatpay.largest import the_largest_order
 from tests.unit.wechatpay.wechat import Clock, merchant_key, signature_headers
 
 WECHAT_WAITS_SECONDS = 5.0
@@ -331,8 +341,79 @@ async def test_a_body_that_is_too_large_is_refused_unread(publisher: Publisher, 
     assert read <= MAX_BODY_BYTES + 16_384
 
 
+async def test_the_largest_notification_that_the_documents_allow_is_taken(
+    client: httpx.AsyncClient, desk: Desk
+) -> None:
+    order = the_largest_order()
+    body = a_callback(order, event_type="PAYSCORE.USER_PAID", id="EV-" + "9" * 33, summary="车" * 64)
+
+    response = await client.post(PATH, content=body, headers=signed(body))
+
+    assert response.status_code == 200
+    assert COMMON_BYTES < len(body) < MAX_BODY_BYTES / 3
+    message = await desk.take(ORDER_PAID)
+    event = read_event(
+        message.body, content_type=CLOUD_EVENT, message_id=None, expected={"payscore.user_paid": OrderPaid}
+    ).event
+    assert isinstance(event, OrderPaid)
+    assert event.resource == msgspec.json.decode(order)
+
+
+async def test_a_notification_of_the_size_of_the_cap_is_one_that_the_worker_reads(
+    client: httpx.AsyncClient, desk: Desk
+) -> None:
+    filler = b"1" * (MAX_BODY_BYTES * 3 // 4 - 1_000)
+    body = a_callback(b'{"attach":"%b"}' % filler, event_type="PAYSCORE.USER_PAID")
+
+    assert (await client.post(PATH, content=body, headers=signed(body))).status_code == 200
+
+    message = await desk.take(ORDER_PAID)
+    read_event(message.body, content_type=CLOUD_EVENT, message_id=None, expected={"payscore.user_paid": OrderPaid})
+
+
+async def test_only_so_many_large_bodies_are_in_hand_and_small_ones_pass_beside_them(
+    publisher: Publisher, desk: Desk
+) -> None:
+    application, go_on = an_application(publisher, desk), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * (COMMON_BYTES + 1)
+        await go_on.wait()
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(application), base_url="http://webhook", timeout=10
+    ) as client:
+        large = [asyncio.create_task(client.post(PATH, content=slow())) for _ in range(MAX_LARGE_BODIES)]
+        await asyncio.sleep(0.2)
+        one_more = await client.post(PATH, content=b"x" * (COMMON_BYTES + 1))
+        small = await client.post(PATH, content=vectors.USER_PAID_BODY, headers=PAID_HEADERS)
+        go_on.set()
+        answers = await asyncio.gather(*large)
+        afterwards = await client.post(PATH, content=b"x" * (COMMON_BYTES + 1))
+
+    assert failed(one_more, 503)
+    assert small.status_code == 200
+    assert all(failed(answer, 401) for answer in answers)
+    assert failed(afterwards, 401)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+async def test_a_content_encoding_opens_nothing(client: httpx.AsyncClient, desk: Desk, encoding: str) -> None:
+    body = a_callback(event_type="PAYSCORE.USER_PAID")
+    encoded = {"Content-Encoding": encoding}
+
+    compressed = await client.post(PATH, content=gzip.compress(body), headers=signed(body) | encoded)
+    signed_so = await client.post(PATH, content=gzip.compress(body), headers=signed(gzip.compress(body)) | encoded)
+    as_it_is = await client.post(PATH, content=body, headers=signed(body) | encoded)
+
+    assert failed(compressed, 401)
+    assert failed(signed_so, 400)
+    assert as_it_is.status_code == 200
+    assert (await desk.take(ORDER_PAID)).message_id == "EV-1"
+
+
 @pytest.mark.parametrize(("size", "reason"), [(MAX_BODY_BYTES, 401), (MAX_BODY_BYTES + 1, 400)])
-async def test_the_cap_is_64_kib(client: httpx.AsyncClient, size: int, reason: int) -> None:
+async def test_the_cap_is_256_kib(client: httpx.AsyncClient, size: int, reason: int) -> None:
     assert failed(await client.post(PATH, content=b"x" * size), reason)
 
 
@@ -433,11 +514,11 @@ async def test_without_a_broker_the_answer_comes_while_wechat_pay_still_waits(de
 
 async def test_over_http_a_body_of_any_size_is_refused(publisher: Publisher, desk: Desk) -> None:
     async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(200):
+        for _ in range(400):
             yield b"x" * 1_000
 
     async with serving(an_application(publisher, desk)) as server, wechat(server) as client:
-        assert failed(await client.post(PATH, content=b"x" * 200_000), 400)  # its length is announced
+        assert failed(await client.post(PATH, content=b"x" * 400_000), 400)  # its length is announced
         assert failed(await client.post(PATH, content=chunks()), 400)  # its length is anybody's guess
         assert (await client.post(PATH, content=vectors.USER_PAID_BODY, headers=PAID_HEADERS)).status_code == 200
 

@@ -13,7 +13,7 @@ from payscore_worker.errors import MalformedMessage
 from payscore_worker.events import (
     CLOUD_EVENT,
     MAX_BODY_BYTES,
-    CloudEvent,
+    CloudEventOut,
     EventIn,
     OrderPaid,
     Received,
@@ -189,6 +189,22 @@ def test_a_wrong_envelope_is_named(changes: dict[str, Any], reason: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("longest", "too_long"), [("x" * 255, "x" * 256), ("行" * 85, "行" * 86), ("行" * 85, "行" * 255)]
+)
+def test_an_id_is_bounded_in_bytes_as_amqp_counts(longest: str, too_long: str) -> None:
+    envelope = {"specversion": "1.0", "source": "ride", "type": "trip.ended", "data": ENDED}
+
+    assert read("trip.ended", envelope | {"id": longest}, content_type=CLOUD_EVENT).id == longest
+    assert read("trip.ended", ENDED, message_id=longest).id == longest
+    assert refusal("trip.ended", envelope | {"id": too_long}, content_type=CLOUD_EVENT).startswith("id: ")
+    assert refusal("trip.ended", ENDED, message_id=too_long).startswith("message_id: ")
+
+
+def test_an_id_with_half_a_character_is_refused_by_its_name() -> None:
+    assert refusal("trip.ended", ENDED, message_id="\ud800") == "message_id: is not UTF-8"
+
+
+@pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b'"t1"', b"\xff\xfe", b"[" * 50_000, json.dumps(ENDED).encode() + b" x"]
 )
 def test_a_body_that_is_no_json_object_is_refused_and_nothing_crashes(body: bytes) -> None:
@@ -245,10 +261,13 @@ def test_an_announcement_is_a_cloud_event_that_says_what_the_contract_promises()
         transaction_id="4200001",
     )
 
-    body = write_cloud_event(id="e1", source="payscore-worker", type=paid.TYPE, time=moment, subject="t1", data=paid)
+    body = write_cloud_event(
+        id="e1", source="payscore-worker", type=paid.TYPE, time=moment, subject="t1", sequence=7, data=paid
+    )
 
-    envelope = msgspec.json.decode(body, type=CloudEvent)
+    envelope = msgspec.json.decode(body, type=CloudEventOut)
     assert (envelope.id, envelope.type, envelope.subject) == ("e1", "settlement.paid", "t1")
+    assert envelope.sequence == "0000000007"
     assert json.loads(body)["data"] == {
         "trip_id": "t1",
         "out_order_no": "t1",
@@ -258,3 +277,16 @@ def test_an_announcement_is_a_cloud_event_that_says_what_the_contract_promises()
         "paid_at": "2026-05-01T00:00:00Z",
         "transaction_id": "4200001",
     }
+
+
+def test_a_sequence_of_somebody_elses_form_is_no_reason_to_refuse_an_event() -> None:
+    envelope = {"specversion": "1.0", "id": "e1", "source": "ride", "type": "trip.started", "sequence": 7}
+
+    received = read_event(
+        json.dumps(envelope | {"data": STARTED}).encode(),
+        content_type="application/cloudevents+json",
+        message_id=None,
+        expected={"trip.started": TripStarted},
+    )
+
+    assert received.id == "e1"

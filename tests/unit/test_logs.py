@@ -1,8 +1,13 @@
 """Logs tell what happened and keep secrets."""
 
+import asyncio
 import json
 import logging
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Final
 
 import pytest
 import structlog
@@ -78,6 +83,93 @@ def test_the_warnings_of_libraries_come_in_the_same_form(
     assert "chatter" not in text
     if as_json:
         assert json.loads(text)["logger"] == "aiormq.connection"
+
+
+SHOWN_NOWHERE: Final = "secret-of-a-{}"
+
+
+async def fail_with_a_secret_at_hand() -> None:
+    """Fail as deep down as a key is used; the locals of this frame must be shown nowhere."""
+    apiv3_key = SHOWN_NOWHERE.format("frame")  # so that it stands in no line of source, which a traceback may show
+    assert apiv3_key
+    raise RuntimeError("boom")
+
+
+async def fail_in_a_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail_with_a_secret_at_hand())
+
+
+def say_by_structlog(error: BaseException) -> None:
+    structlog.stdlib.get_logger().error("surprise", exc_info=error)
+
+
+def say_by_a_library(error: BaseException) -> None:
+    logging.getLogger("aiormq").error("surprise", exc_info=error)
+
+
+def say_by_asyncio(error: BaseException) -> None:
+    loop = asyncio.new_event_loop()
+    loop.call_exception_handler({"message": "surprise", "exception": error})
+    loop.close()
+
+
+@pytest.mark.parametrize("fail", [fail_with_a_secret_at_hand, fail_in_a_group])
+@pytest.mark.parametrize("say", [say_by_structlog, say_by_a_library, say_by_asyncio])
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_traceback_shows_no_locals_whatever_format_and_level(
+    capfdbinary: pytest.CaptureFixture[bytes],
+    fail: Callable[[], Coroutine[None, None, None]],
+    say: Callable[[BaseException], None],
+    level: int,
+    *,
+    as_json: bool,
+) -> None:
+    logs.set_up(as_json=as_json, level=level)
+
+    try:
+        asyncio.run(fail())
+    except Exception as error:  # noqa: BLE001 - it is the error that is looked at
+        say(error)
+
+    text = capfdbinary.readouterr().err.decode()
+    assert "boom" in text
+    assert "fail_with_a_secret_at_hand" in text
+    assert "secret-of-a-frame" not in text
+
+
+A_COMMAND_THAT_FAILS: Final = """
+import sys, types
+import click
+from payscore_worker import cli
+
+@click.command()
+def boom():
+    apiv3_key = "-".join(["secret", "of", "a", "frame"])
+    raise RuntimeError("it failed")
+
+sys.modules["payscore_worker.cli.boom"] = types.ModuleType("boom")
+sys.modules["payscore_worker.cli.boom"].boom = boom
+cli.COMMANDS["boom"] = "boom"
+sys.argv = ["payscore-worker", "boom"]
+cli.main()
+"""
+
+
+def test_a_command_that_fails_by_surprise_shows_no_locals() -> None:
+    failed = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-c", A_COMMAND_THAT_FAILS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"FORCE_COLOR": "1"},
+    )
+
+    assert failed.returncode == 1
+    assert "it failed" in failed.stderr
+    assert "secret-of-a-frame" not in failed.stderr + failed.stdout
 
 
 def test_a_traceback_is_part_of_its_line(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

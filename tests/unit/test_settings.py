@@ -162,6 +162,100 @@ def test_whatever_a_setting_holds_it_is_named_in_one_line_without_its_value(part
     assert value not in text
 
 
+@pytest.mark.parametrize("name", ["MCHID", "APPID", "SERVICE_ID", "MERCHANT_SERIAL_NO", "WECHATPAY_PUBLIC_KEY_ID"])
+@pytest.mark.parametrize(
+    "spoilt", ["{}\n", "\n{}", "{} ", " {}", "{}\r\nX-Other: 1", "{}号", "{}\u00b2", "{}\u0660", "{}\0"]
+)
+def test_an_id_that_would_break_a_header_is_refused_at_start(name: str, spoilt: str) -> None:
+    good = MERCHANT | {"PAYSCORE_WECHATPAY_PUBLIC_KEY_ID": "PUB_KEY_ID_0116"}
+    variable = f"PAYSCORE_{name}"
+
+    environment(**good).read(MerchantSettings)
+    assert complaint(MerchantSettings, **(good | {variable: spoilt.format(good[variable])})).startswith(f"{variable}: ")
+
+
+@pytest.mark.parametrize("key_id", ["PUB_KEY_ID_", "pub_key_id_0116", "0116", "PUB_KEY_ID_" + "1" * 65])
+def test_an_id_of_no_public_key_is_refused(key_id: str) -> None:
+    text = complaint(MerchantSettings, **MERCHANT, PAYSCORE_WECHATPAY_PUBLIC_KEY_ID=key_id)
+
+    assert text.startswith("PAYSCORE_WECHATPAY_PUBLIC_KEY_ID: ")
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (BrokerSettings, "PAYSCORE_RETRY_DELAYS"),
+        (OrderSettings, "PAYSCORE_POLL_DELAYS"),
+        (OrderSettings, "PAYSCORE_STALE_AFTER"),
+        (OrderSettings, "PAYSCORE_OVERDUE_AFTER"),
+    ],
+)
+@pytest.mark.parametrize("nothing", ["0s", "0ms", "000d"])
+def test_a_time_of_nothing_is_refused(part: type, name: str, nothing: str) -> None:
+    assert complaint(part, **{name: nothing}).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("delays", ["5s,0s", "0s,5s", "5s,00m,1h"])
+def test_a_pause_of_nothing_is_refused_wherever_it_stands(delays: str) -> None:
+    assert complaint(OrderSettings, PAYSCORE_POLL_DELAYS=delays).startswith("PAYSCORE_POLL_DELAYS: ")
+    assert complaint(BrokerSettings, PAYSCORE_RETRY_DELAYS=delays).startswith("PAYSCORE_RETRY_DELAYS: ")
+
+
+def test_knowing_of_a_passengers_service_may_last_for_no_time() -> None:
+    assert duration(environment(PAYSCORE_SERVICE_STATE_TTL="0s").read(OrderSettings).service_state_ttl) == timedelta()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://u:p@pay.example.com/notify", "https://u@pay.example.com/notify", "https://pay.example.com/no tify"),
+        *("https://pay.example.com/notify ", " https://pay.example.com/notify", "https://pay.example.com/通知"),
+        *(
+            "https://pay.example.com/notify#x",
+            "https://pay.example.com/notify\n",
+            "https:///notify",
+            "https://",
+            "ftp://h/",
+        ),
+        *("https://pay.example.com:port/", "https://[/notify", "https://pay.example.com/" + "x" * 255),
+    ],
+)
+def test_a_notify_url_that_wechat_pay_would_not_take_is_refused(url: str) -> None:
+    assert complaint(MerchantSettings, **(MERCHANT | {"PAYSCORE_NOTIFY_URL": url})).startswith("PAYSCORE_NOTIFY_URL: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8080/notify/payscore",
+        "https://pay_1.example.com",
+        "http://[::1]:8080/a;b=c/%7Ed",
+        "http://webhook/",
+    ],
+)
+def test_a_notify_url_may_be_any_plain_one(url: str) -> None:
+    assert merchant(PAYSCORE_NOTIFY_URL=url).notify_url == url
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        *("https://u:secret@h", "https://h/v3", "https://h,https://h/v3", "https://h, https://g", "https://h?a=1"),
+        *("https://[", "https://h:port", "https://h,", ",https://h", "https://主机", "https://h\n"),
+    ],
+)
+def test_a_base_url_is_a_scheme_and_a_host_and_perhaps_a_port(urls: str) -> None:
+    text = complaint(MerchantSettings, **(MERCHANT | {"PAYSCORE_API_BASE_URLS": urls}))
+
+    assert text.startswith("PAYSCORE_API_BASE_URLS: ")
+    assert "secret" not in text
+
+
+def test_a_prefix_at_the_broker_is_ascii() -> None:
+    assert complaint(BrokerSettings, PAYSCORE_AMQP_PREFIX="前缀.").startswith("PAYSCORE_AMQP_PREFIX: ")
+    assert complaint(BrokerSettings, PAYSCORE_AMQP_URL="amqp://h/\n").startswith("PAYSCORE_AMQP_URL: ")
+
+
 def test_the_longest_duration_is_one() -> None:
     assert duration(environment(PAYSCORE_STALE_AFTER="999999d").read(OrderSettings).stale_after).days == 999_999
 

@@ -19,6 +19,7 @@ JSON = sa.Text().with_variant(JSONB(), "postgresql")
 
 ADDED: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
     "trip": {
+        "finish_ticket": sa.Text(),
         "terms": JSON,
         "missed_at": MOMENT,
         "unanswered": JSON,

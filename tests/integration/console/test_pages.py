@@ -67,18 +67,18 @@ async def test_while_wechat_pay_is_out_money_is_stuck(site: Site) -> None:
 
 
 async def test_a_trip_with_a_problem_needs_a_person(site: Site) -> None:
-    await site.town.starts()
-    site.town.refuse("complete", "PARAM_ERROR", "参数错误")
-    await site.town.passes(600)
-    await site.town.ends()
+    site.town.listening = False
+    await site.town.rides()
+    site.town.simulator.revoke("t1")
+    await site.town.passes(5)
     site.town.clock.now += timedelta(hours=1)
 
     page = await site.page("/")
 
     assert "Money is moving. Some of it needs a person." in page
     assert "1 trips have a problem and stand still, the oldest for 1 h 0 min. Look" in page
-    assert "t1 OPEN ¥32.00 – problem PARAM_ERROR" in await site.page("/trips?show=problem")
-    assert "payscore-worker trip clear-problem t1" in await site.page("/trip?id=t1")
+    assert "t1 COMPLETED ¥32.00 – problem revoked_after_completion" in await site.page("/trips?show=problem")
+    assert "What may be decided: Write the fare off · Give PayScore up" in await site.page("/trip?id=t1")
 
 
 async def test_trips_that_nobody_takes_up_mean_that_money_is_stuck(site: Site) -> None:
@@ -166,6 +166,14 @@ async def test_the_outbox_shows_what_is_still_to_be_told(site: Site) -> None:
     site.town.clock.now += timedelta(minutes=3)
 
     assert "settlement.opened t1 3 min 0 s 0" in await site.page("/outbox")
+
+
+async def test_the_outbox_says_what_nobody_listens_to(site: Site) -> None:
+    await site.town.starts()
+    rows = await site.town.storage.claim_outbox(now=site.town.now, lease=timedelta(minutes=1), limit=10)
+    await site.town.storage.mark_unrouted([row.id for row in rows], now=site.town.now)
+
+    assert "Nobody listens to settlement.opened: 1 announcements are kept" in await site.page("/outbox")
 
 
 async def test_a_surprise_is_a_page_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

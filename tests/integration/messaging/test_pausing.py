@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from payscore_worker.errors import HeldBack, OutcomeUnknown
+from payscore_worker.errors import FailureClass, HeldBack, OutcomeUnknown
 from payscore_worker.wechatpay import Breaker
-from payscore_worker.wechatpay.breaker import OPENS_AFTER, FailureClass
+from payscore_worker.wechatpay.breaker import OPENS_AFTER
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk
 from tests.integration.messaging.waiting import eventually
 from tests.integration.messaging.worker import Handler, a_worker

@@ -5,35 +5,27 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
 
+from payscore_worker.bootstrap import FLUSH_SECONDS, _flush
 from payscore_worker.errors import BrokerUnavailable, StorageUnavailable
 from payscore_worker.events import CLOUD_EVENT
 from payscore_worker.messaging.publisher import Outgoing, Publisher
-from payscore_worker.messaging.relay import BATCH, LEASE, UNROUTED_DELAYS, Announced, Outbox, Relay
+from payscore_worker.messaging.relay import BATCH, LEASE, SETTLE_SECONDS, UNROUTED_DELAYS, Announced, Outbox, Relay
 from payscore_worker.messaging.topology import EVENTS, Topology
-from payscore_worker.migrations import migrate
 from payscore_worker.storage import Direction, EventRecord, Storage
-from payscore_worker.storage.database import open_storage
 from tests.builders import NOW, a_trip
+from tests.integration.databases import database_url, empty_database_url, storage
 from tests.integration.messaging.desk import Desk
 from tests.integration.messaging.waiting import eventually
 from tests.proxy import Proxy
 
+__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+
 LISTENER = "listener"
-
-
-@pytest.fixture
-async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'outbox.db'}"
-    await migrate(url)
-    storage = await open_storage(url)
-    yield storage
-    await storage.aclose()
 
 
 @pytest.fixture
@@ -177,6 +169,184 @@ async def all_ready(desk: Desk, count: int) -> bool:
     return await desk.ready(LISTENER) == count
 
 
+# --- The order of a trip ---
+
+
+class Slow(Publisher):
+    """Publishes some announcements only when it is let, and notes what it has begun."""
+
+    def __init__(self, url: str, topology: Topology, slow: set[str]) -> None:
+        super().__init__(url, name="test relay", topology=topology, timeout_seconds=30.0)
+        self._slow = slow
+        self.begun: list[str] = []
+        self.let = asyncio.Event()
+
+    async def publish(self, outgoing: Outgoing) -> None:
+        self.begun.append(outgoing.message_id)
+        if outgoing.message_id in self._slow:
+            await self.let.wait()
+        await super().publish(outgoing)
+
+    async def has_begun(self, event_id: str) -> None:
+        await eventually(lambda: event_id in self.begun)
+
+
+@asynccontextmanager
+async def a_slow_publisher(url: str, desk: Desk, *slow: str) -> AsyncIterator[Slow]:
+    publisher = Slow(url, desk.topology, set(slow))
+    publishing = asyncio.create_task(publisher.run())
+    await publisher.ready()
+    yield publisher
+    publishing.cancel()
+    await asyncio.wait([publishing])
+
+
+@pytest.mark.usefixtures("listener")
+async def test_two_relays_keep_the_order_of_a_trip_and_hold_up_no_other(
+    amqp_url: str, storage: Storage, publisher: Publisher, desk: Desk, clock: Clock
+) -> None:
+    await announce(storage, "opened")
+    async with a_slow_publisher(amqp_url, desk, "opened") as slow:
+        first = asyncio.create_task(a_relay(storage, slow, desk, clock).run_once())
+        await slow.has_begun("opened")
+        await announce(storage, "completed", "paid")
+        await announce(storage, "other", trip_id="t2")
+        second = a_relay(storage, publisher, desk, clock)
+
+        assert await second.run_once() == 1
+        assert await second.run_once() == 0
+        slow.let.set()
+        assert await first == 1
+        assert await second.run_once() == 2
+
+    assert await ids_heard(desk, 4) == ["other", "opened", "completed", "paid"]
+
+
+@pytest.mark.usefixtures("listener")
+async def test_an_announcement_is_not_begun_before_the_one_before_it_is_confirmed(
+    amqp_url: str, storage: Storage, desk: Desk, clock: Clock
+) -> None:
+    await announce(storage, "opened", "completed")
+    await announce(storage, "other", trip_id="t2")
+    async with a_slow_publisher(amqp_url, desk, "opened") as slow:
+        relaying = asyncio.create_task(a_relay(storage, slow, desk, clock).run_once())
+        assert await ids_heard(desk, 1) == ["other"]
+        assert sorted(slow.begun) == ["opened", "other"]
+
+        slow.let.set()
+        assert await relaying == 3
+
+    assert await ids_heard(desk, 2) == ["opened", "completed"]
+
+
+@pytest.mark.usefixtures("listener")
+async def test_many_relays_at_once_publish_every_trip_in_its_order(
+    amqp_url: str, storage: Storage, publisher: Publisher, desk: Desk, clock: Clock
+) -> None:
+    trips = [f"t{number}" for number in range(12)]
+
+    async def rides() -> None:
+        for step in range(5):
+            await asyncio.gather(*(announce(storage, f"{trip}-{step}", trip_id=trip) for trip in trips))
+
+    async with a_publisher(amqp_url, desk.topology) as another:
+        relays = [a_relay(storage, one, desk, clock) for one in (publisher, another, publisher, another)]
+        riding = asyncio.create_task(rides())
+
+        async def relays_on(relay: Relay) -> None:
+            while await relay.run_once() or not riding.done():
+                pass
+
+        await asyncio.gather(*(relays_on(relay) for relay in relays))
+        while sum(await asyncio.gather(*(relay.run_once() for relay in relays))):
+            pass
+
+    told = [str(id).split("-") for id in await ids_heard(desk, 5 * len(trips))]
+    for trip in trips:
+        assert [step for name, step in told if name == trip] == ["0", "1", "2", "3", "4"]
+
+
+# --- The end ---
+
+
+async def stopped(relay: Relay, running: asyncio.Task[None]) -> None:
+    """Stop a relay as the worker does."""
+    await _flush(relay, running)
+    assert running.done()
+
+
+@pytest.mark.usefixtures("listener")
+async def test_a_stop_publishes_what_was_announced_up_to_then(
+    storage: Storage, publisher: Publisher, desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payscore_worker.bootstrap.FLUSH_SECONDS", 30.0)  # 201 confirms in a row, on a busy machine
+    relay = a_relay(storage, publisher, desk, clock)
+    running = asyncio.create_task(relay.run())
+    written = [f"e{number}" for number in range(BATCH + 1)]
+    await announce(storage, *written)
+
+    await stopped(relay, running)
+
+    assert await ids_heard(desk, len(written)) == written
+
+
+@pytest.mark.usefixtures("listener")
+async def test_a_stop_finishes_the_batch_in_hand(
+    amqp_url: str, storage: Storage, desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payscore_worker.bootstrap.FLUSH_SECONDS", 30.0)
+    await announce(storage, "e1", "e2")
+    async with a_slow_publisher(amqp_url, desk, "e2") as slow:
+        relay = a_relay(storage, slow, desk, clock)
+        running = asyncio.create_task(relay.run())
+        await slow.has_begun("e2")
+        asyncio.get_running_loop().call_later(0.2, slow.let.set)
+
+        await stopped(relay, running)
+
+    assert await ids_heard(desk, 2) == ["e1", "e2"]
+    assert await storage.claim_outbox(now=clock.now + 2 * LEASE, lease=LEASE, limit=10) == []
+
+
+@pytest.mark.usefixtures("listener")
+async def test_what_a_stop_cannot_finish_is_at_once_the_next_relays(
+    amqp_url: str, storage: Storage, publisher: Publisher, desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payscore_worker.bootstrap.FLUSH_SECONDS", 0.2)
+    await announce(storage, "opened", "completed", "paid")
+    async with a_slow_publisher(amqp_url, desk, "completed") as slow:
+        relay = a_relay(storage, slow, desk, clock)
+        running = asyncio.create_task(relay.run())
+        await slow.has_begun("completed")
+
+        await stopped(relay, running)
+
+    assert await a_relay(storage, publisher, desk, clock).run_once() == 2  # no lease has run out
+    assert await ids_heard(desk, 3) == ["opened", "completed", "paid"]
+
+
+async def test_a_stop_while_the_broker_is_away_ends_in_time(storage: Storage, desk: Desk, clock: Clock) -> None:
+    publisher = Publisher("amqp://guest:guest@127.0.0.1:1/", name="nowhere", topology=desk.topology)
+    relay = a_relay(storage, publisher, desk, clock)
+    running = asyncio.create_task(relay.run())
+
+    async with asyncio.timeout(FLUSH_SECONDS + 10 * SETTLE_SECONDS):
+        await stopped(relay, running)
+
+
+async def test_what_is_given_back_late_is_not_taken_from_the_relay_that_has_it_now(
+    storage: Storage, clock: Clock
+) -> None:
+    await announce(storage, "e1")
+    [row] = await storage.claim_outbox(now=clock.now, lease=LEASE, limit=1)
+    clock.forward(LEASE)
+    assert await storage.claim_outbox(now=clock.now, lease=LEASE, limit=1)
+
+    await storage.release_outbox([row.id], claimed_until=clock.now)
+
+    assert await storage.claim_outbox(now=clock.now, lease=LEASE, limit=1) == []
+
+
 # --- Crashes and outages ---
 
 
@@ -194,6 +364,12 @@ class Forgetful:
 
     async def postpone_outbox(self, ids: Sequence[int], *, until: datetime) -> None:
         await self._storage.postpone_outbox(ids, until=until)
+
+    async def mark_unrouted(self, ids: Sequence[int], *, now: datetime) -> None:
+        await self._storage.mark_unrouted(ids, now=now)
+
+    async def release_outbox(self, ids: Sequence[int], *, claimed_until: datetime) -> None:
+        await self._storage.release_outbox(ids, claimed_until=claimed_until)
 
 
 @pytest.mark.usefixtures("listener")
@@ -226,10 +402,11 @@ class Failing(Publisher):
 
 
 @pytest.mark.usefixtures("listener")
-async def test_of_a_batch_that_fails_in_part_the_rest_is_published_once(
+async def test_of_a_batch_that_fails_in_part_the_rest_is_published_once_and_in_order_without_waiting_for_the_lease(
     amqp_url: str, storage: Storage, desk: Desk, clock: Clock
 ) -> None:
     await announce(storage, "e1", "e2", "e3")
+    await announce(storage, "f1", trip_id="t2")
     failing = {"e2"}
     publisher = Failing(amqp_url, desk.topology, failing)
     publishing = asyncio.create_task(publisher.run())
@@ -237,11 +414,11 @@ async def test_of_a_batch_that_fails_in_part_the_rest_is_published_once(
 
     with pytest.raises(BrokerUnavailable):
         await relay.run_once()
+    assert sorted(str(id) for id in await ids_heard(desk, 2)) == ["e1", "f1"]
     failing.clear()
-    clock.forward(LEASE)
-    assert await relay.run_once() == 1
+    assert await relay.run_once() == 2
 
-    assert await ids_heard(desk, 3) == ["e1", "e3", "e2"]
+    assert await ids_heard(desk, 2) == ["e2", "e3"]
     publishing.cancel()
     await asyncio.wait([publishing])
 
@@ -290,6 +467,12 @@ class Interrupted:
     async def postpone_outbox(self, ids: Sequence[int], *, until: datetime) -> None:
         await self._storage.postpone_outbox(ids, until=until)
 
+    async def mark_unrouted(self, ids: Sequence[int], *, now: datetime) -> None:
+        await self._storage.mark_unrouted(ids, now=now)
+
+    async def release_outbox(self, ids: Sequence[int], *, claimed_until: datetime) -> None:
+        await self._storage.release_outbox(ids, claimed_until=claimed_until)
+
 
 @pytest.mark.usefixtures("listener")
 async def test_nothing_is_claimed_while_nothing_can_be_published(
@@ -310,7 +493,7 @@ async def test_nothing_is_claimed_while_nothing_can_be_published(
 # --- Nobody listens ---
 
 
-async def test_an_announcement_nobody_takes_is_tried_for_an_hour_and_then_let_go_with_a_warning(
+async def test_an_announcement_nobody_takes_is_tried_for_an_hour_and_then_kept_with_a_warning(
     storage: Storage, publisher: Publisher, desk: Desk, clock: Clock
 ) -> None:
     await announce(storage, "e1")
@@ -347,6 +530,21 @@ async def test_a_listener_that_comes_within_the_hour_hears_it(
 
         assert (await desk.take(LISTENER)).message_id == "e1"
         await channel.queue_delete(queue.name)
+
+
+async def test_what_nobody_takes_holds_up_no_later_word_of_its_trip_not_even_while_it_is_tried_again(
+    storage: Storage, publisher: Publisher, desk: Desk, clock: Clock
+) -> None:
+    await announce(storage, "e1", type="settlement.stale")
+    assert await a_relay(storage, publisher, desk, clock).run_once() == 1
+    await announce(storage, "e2", type="settlement.opened")
+    clock.forward(UNROUTED_DELAYS[0])
+    [again] = await storage.claim_outbox(now=clock.now, lease=LEASE, limit=1)
+    assert again.event_id == "e1"
+
+    [row] = await storage.claim_outbox(now=clock.now, lease=LEASE, limit=10)
+
+    assert row.event_id == "e2"
 
 
 async def test_an_announcement_nobody_takes_holds_up_no_other(

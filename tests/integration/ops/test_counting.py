@@ -9,14 +9,14 @@ import pytest
 from starlette.applications import Starlette
 
 from payscore_worker import metrics
-from payscore_worker.errors import ConflictingFact, OutcomeUnknown, WechatPayUnavailable
+from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, WechatPayUnavailable
 from payscore_worker.migrations import migrate
 from payscore_worker.ops import watching
 from payscore_worker.ops.health import health_routes
 from payscore_worker.ops.queues import QueueLook
 from payscore_worker.storage.database import open_storage
 from payscore_worker.wechatpay import Breaker
-from payscore_worker.wechatpay.breaker import OPENS_AFTER, FailureClass
+from payscore_worker.wechatpay.breaker import OPENS_AFTER
 from tests.builders import NOW
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk
 from tests.integration.messaging.waiting import eventually

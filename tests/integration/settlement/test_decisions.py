@@ -96,8 +96,6 @@ async def test_an_order_completed_by_hand_with_our_fare_is_adopted_without_a_per
     await town.ends()
     for _ in range(3):
         await town.passes(60)
-    town.simulator.pay("t1")
-    await town.passes(4_000)
 
     assert (await town.state(), await code(town)) == (TripState.PAID, "")
     assert town.charged_fen() == 3_200

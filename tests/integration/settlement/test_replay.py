@@ -178,7 +178,7 @@ async def test_a_cancellation_after_the_end_stays(town: Town) -> None:
     assert "its fare is owed" in prospect.decision.why
 
 
-async def test_an_end_whose_order_was_completed_by_somebody_else_stays(town: Town, tmp_path: Path) -> None:
+async def test_an_end_whose_order_somebody_else_completed_with_another_fare_stays(town: Town, tmp_path: Path) -> None:
     start = town.a_start()
     await trip_started.handle(start, town.settlement)
     async with another_system(town, tmp_path) as another:
@@ -186,10 +186,12 @@ async def test_an_end_whose_order_was_completed_by_somebody_else_stays(town: Tow
         await town.passes(600)
         await trip_ended.handle(msgspec.convert(an_end(town), TripEnded), another)
 
-        prospect = await judged(town, a_letter(ENDED, an_end(town)))
+        ours = await judged(town, a_letter(ENDED, an_end(town)))
+        another_fare = await judged(town, a_letter(ENDED, an_end(town, discounts=[], total_fen=3_500)))
 
-    assert not prospect.decision.allowed
-    assert prospect.decision.why.startswith("the order was completed, and not by us (WeChat Pay: ")
+    assert ours.decision.allowed
+    assert not another_fare.decision.allowed
+    assert another_fare.decision.why.startswith("the order was completed, and not by us: total 3200")
 
 
 async def test_a_start_whose_order_somebody_else_opened_stays(town: Town, tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Trips are settled: in order, out of order, told twice, cancelled, declined."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from consumers import service_changed
+from payscore_worker import metrics
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected
-from payscore_worker.events import OrderPaid
+from payscore_worker.events import OrderPaid, ServiceChanged
 from payscore_worker.simulator import Behaviour, Passenger
 from payscore_worker.storage import CallOutcome, Storage
 from payscore_worker.trip import TripState
@@ -78,6 +81,21 @@ async def test_a_very_short_trip_waits_until_its_end_fits_behind_its_start(town:
     await town.passes(1)
 
     assert await town.state() is TripState.COMPLETED
+
+
+async def test_each_announcement_says_at_which_version_of_the_trip_it_came_about(town: Town) -> None:
+    await town.starts()
+    opened = await town.trip()
+    await town.ends()
+    await town.passes(11)
+    await town.passes(3)
+
+    rows = await town.storage.claim_outbox(now=town.now, lease=timedelta(minutes=1), limit=10)
+
+    sequences = [json.loads(row.body)["sequence"] for row in rows]
+    assert sequences[0] == f"{opened.version:010}"
+    assert sequences[-1] == f"{(await town.trip()).version:010}"
+    assert sequences == sorted(set(sequences))
 
 
 async def test_facts_told_twice_change_nothing(town: Town) -> None:
@@ -209,6 +227,7 @@ async def test_a_fare_above_what_payscore_takes_cancels_the_order_and_declines(t
     await town.passes(600)
 
     await town.ends(total_fen=60_000)
+    await town.passes(60)  # where only WeChat Pay knows the limit, it refuses twice
 
     assert await town.state() is TripState.DECLINED
     assert town.order().cancels == 1
@@ -337,6 +356,42 @@ async def test_the_service_state_that_a_callback_told_spares_the_question_while_
         await town.starts("t3")
 
         assert town.calls_made("user_service_state") == 1
+
+
+async def test_what_a_callback_told_of_a_service_is_not_kept_where_it_would_never_be_used(town: Town) -> None:
+    town.simulator.open_service("oPassenger")
+    await town.passes(1)
+
+    assert town.received
+    assert await town.storage.service_of("oPassenger") is None
+
+
+@pytest.mark.parametrize("member", ["appid", "service_id"])
+async def test_a_callback_about_another_app_or_service_of_ours_is_taken_and_counted_and_nothing_is_noted(
+    storage: Storage, family: str, member: str
+) -> None:
+    async with a_town(storage, family, terms=replace(TERMS, service_state_ttl=timedelta(hours=1))) as town:
+        town.simulator.open_service("oPassenger")
+        await town.passes(1)
+        ((_, told),) = town.received
+        before, counted = await storage.service_of("oPassenger"), metrics.of(metrics.NOT_OURS, "service")._value.get()
+
+        other = told | {member: "another", "openid": "oOther", "user_service_status": "USER_CLOSE_SERVICE"}
+        await service_changed.handle(ServiceChanged(resource=other), town.settlement)
+
+        assert metrics.of(metrics.NOT_OURS, "service")._value.get() == counted + 1
+        assert await storage.service_of("oOther") is None
+        assert await storage.service_of("oPassenger") == before is not None
+
+
+async def test_a_callback_of_another_merchant_is_rejected(town: Town) -> None:
+    town.simulator.open_service("oPassenger")
+    await town.passes(1)
+    ((_, told),) = town.received
+
+    for other in ({"mchid": "1"}, {"mchid": "1", "appid": "another"}, {"mchid": None}):
+        with pytest.raises(Rejected, match="another mchid"):
+            await service_changed.handle(ServiceChanged(resource=told | other), town.settlement)
 
 
 async def test_that_a_passenger_closed_the_service_is_asked_before_it_declines(storage: Storage, family: str) -> None:

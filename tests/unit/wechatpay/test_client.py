@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import logging
 import re
 import traceback
@@ -220,6 +221,37 @@ async def test_an_endless_answer_is_cut_off(clock: Clock, wechat: Wechat) -> Non
     assert sent <= 3 * (MAX_ANSWER_BYTES + 65536)
 
 
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, GZIP", "gzip, gzip", "unheard-of"])
+async def test_a_compressed_answer_is_refused_before_a_byte_of_it_is_read(
+    clock: Clock, wechat: Wechat, encoding: str, status: int
+) -> None:
+    read = 0
+
+    async def bomb() -> AsyncIterator[bytes]:
+        nonlocal read
+        read += 1
+        yield gzip.compress(b"0" * 1_000_000)
+
+    def compressed(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=bomb(), headers={"Content-Encoding": encoding})
+
+    wechat.replies = [compressed] * 3
+
+    with pytest.raises(OutcomeUnknown, match="compressed") as unknown:
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert (unknown.value.attempts, read) == (1 if status == 400 else 3, 0)
+
+
+async def test_an_answer_that_says_it_is_as_it_is_is_taken(clock: Clock, wechat: Wechat) -> None:
+    reply = a_success({"order_id": "42"})
+    reply.headers["Content-Encoding"] = "Identity"
+    wechat.replies = [reply]
+
+    assert (await a_client(wechat, clock=clock).send(COMPLETE)).data == {"order_id": "42"}
+
+
 async def test_no_cookie_is_kept(clock: Clock, wechat: Wechat) -> None:
     reply = a_success()
     reply.headers["Set-Cookie"] = "tracker=1; Path=/"
@@ -263,6 +295,79 @@ async def test_a_call_that_is_cancelled_is_not_tried_again(clock: Clock, wechat:
     with pytest.raises(asyncio.CancelledError):
         await sending
     assert len(wechat.requests) == 2
+
+
+# --- A key first ---
+
+
+@pytest.mark.parametrize("call", [COMPLETE, QUERY], ids=["complete", "query"])
+@pytest.mark.parametrize(
+    ("certificates", "reason"),
+    [
+        ([httpx.Response(500)] * 3, "HTTP 500"),
+        ([an_error(404, "RESOURCE_NOT_EXISTS", "无可用的平台证书")], "无可用的平台证书"),
+        ([a_success(content=b'{"data":[]}')], "none is valid now"),
+    ],
+    ids=["trouble", "none for this merchant", "an empty list"],
+)
+async def test_nothing_is_sent_while_no_key_is_held_to_verify_the_answer(
+    clock: Clock, wechat: Wechat, call: Call, certificates: list[Reply], reason: str
+) -> None:
+    wechat.certificates = list(certificates)
+
+    with pytest.raises(WechatPayUnavailable, match=f"for lack of a key.*{reason}") as unavailable:
+        await a_client(wechat, clock=clock, keys=certificate_mode(clock)).send(call)
+
+    assert {request.url.path for request in wechat.requests} == {"/v3/certificates"}
+    assert (unavailable.value.attempts, unavailable.value.status) == (0, None)
+
+
+async def test_a_first_key_is_fetched_before_a_call_goes_out(clock: Clock, wechat: Wechat) -> None:
+    serial, key = "7F00AA11", a_key("new")
+    wechat.certificates = [a_success(content=certificates_body({serial: a_certificate(key)}), serial=serial, key=key)]
+    wechat.replies = [a_success(serial=serial, key=key)]
+
+    answer = await a_client(wechat, clock=clock, keys=certificate_mode(clock)).send(COMPLETE)
+
+    assert [request.url.path for request in wechat.requests] == ["/v3/certificates", COMPLETE.path]
+    assert wechat.requests[1].headers["Wechatpay-Serial"] == serial
+    assert answer.attempts == 1
+
+
+async def test_a_key_that_does_not_come_is_not_waited_for_without_end(
+    clock: Clock, wechat: Wechat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(request: httpx.Request) -> httpx.Response:
+        wechat.requests.append(request)
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr("payscore_worker.wechatpay.auth.KEY_SECONDS", 0.01)
+    client = a_client(wechat, clock=clock, keys=certificate_mode(clock), transport=httpx.MockTransport(never))
+
+    with pytest.raises(WechatPayUnavailable, match="for lack of a key"):
+        await client.send(COMPLETE)
+
+    assert [request.url.path for request in wechat.requests] == ["/v3/certificates"]
+    await client.aclose()
+
+
+async def test_a_call_whose_last_key_expires_between_two_tries_stays_unknown(clock: Clock, wechat: Wechat) -> None:
+    serial, key = "7F00AA11", a_key("new")
+    short = a_certificate(key, expires=NOW + timedelta(minutes=1))
+    wechat.certificates = [a_success(content=certificates_body({serial: short}), serial=serial, key=key)]
+    wechat.replies = [httpx.ReadTimeout("")]
+
+    async def a_minute(_: float) -> None:
+        wechat.certificates = [httpx.Response(500)] * 3
+        clock.advance(timedelta(minutes=1))
+
+    client = a_client(wechat, clock=clock, keys=certificate_mode(clock), sleep=a_minute)
+
+    with pytest.raises(OutcomeUnknown, match="for lack of a key") as unknown:
+        await client.send(COMPLETE)
+
+    assert unknown.value.attempts == 1
 
 
 # --- Trying again ---
@@ -508,11 +613,22 @@ async def test_one_host_alone_has_no_backup(clock: Clock, wechat: Wechat) -> Non
 
 
 @pytest.mark.parametrize(
-    "base_url", ["api.mch.weixin.qq.com", "https://h/v3", "https://h?x=1", "ftp://h", "", "https://h#x"]
+    "base_url",
+    [
+        "api.mch.weixin.qq.com",
+        "https://h/v3",
+        "https://h?x=1",
+        "ftp://h",
+        "",
+        "https://h#x",
+        "https://u:secret@h",
+        "https://h:port",
+    ],
 )
 def test_a_base_url_is_a_scheme_and_a_host(clock: Clock, wechat: Wechat, base_url: str) -> None:
-    with pytest.raises(ValueError, match="base URL"):
+    with pytest.raises(ValueError, match="base URL") as refused:
         a_client(wechat, clock=clock, base_urls=(base_url, BACKUP))
+    assert "secret" not in str(refused.value)
 
 
 # --- At start ---

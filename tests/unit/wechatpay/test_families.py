@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payscore_worker.errors import MalformedMessage, Refusal, Rejected, WechatPayRejected
+from payscore_worker.errors import MalformedMessage, NotOurs, Refusal, Rejected, WechatPayRejected
 from payscore_worker.wechatpay import (
     Call,
     CallKind,
@@ -360,7 +360,7 @@ async def test_an_unknown_order_is_refused_as_not_found(speak: Speaker, wechat: 
 
 @families
 async def test_an_ill_typed_answer_names_the_member(speak: Speaker, wechat: Wechat, family: str) -> None:
-    wechat.replies = [a_success(ENTITY | {"state": "USER_PAID", "total_amount": "4000"})]
+    wechat.replies = [a_success(ENTITY | {"state": "USER_PAID", "total_amount": "4000.00"})]
 
     with pytest.raises(MalformedMessage, match="total_amount"):
         await speak(family).query("trip-1")
@@ -420,8 +420,12 @@ def test_a_service_change_of_ours_is_read_and_any_other_refused(speak: Speaker, 
     change = ENTITY | {"openid": OPENID, "user_service_status": "USER_CLOSE_SERVICE"}
 
     assert speak(family).read_service_change(change).enabled is False
-    with pytest.raises(Rejected):
-        speak(family).read_service_change(change | {"service_id": "2"})
+    for other in ({"appid": "2"}, {"service_id": "2"}, {"service_id": None}):
+        with pytest.raises(NotOurs):
+            speak(family).read_service_change(change | other)
+    with pytest.raises(Rejected, match="another mchid") as refused:
+        speak(family).read_service_change(change | {"mchid": "2", "service_id": "2"})
+    assert not isinstance(refused.value, NotOurs)
 
 
 # --- What differs, and the jump ---

@@ -1,14 +1,23 @@
 import asyncio
 import gc
+from base64 import encodebytes
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import httpx
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
+from structlog.testing import capture_logs
 
+from payscore_worker import metrics
 from payscore_worker.errors import WechatPayRejected
 from payscore_worker.wechatpay import UnusableCertificates, VerificationKeys
 from payscore_worker.wechatpay.keys import DOWNLOAD_PAUSE, FRESH_FOR, MAX_CERTIFICATES, MAX_WAITING
+from payscore_worker.wechatpay.times import END_OF_TIME
 from tests.unit.wechatpay.vectors import APIV3_KEY
 from tests.unit.wechatpay.wechat import (
     NOW,
@@ -22,11 +31,25 @@ from tests.unit.wechatpay.wechat import (
     an_error,
     certificate_mode,
     certificates_body,
+    merchant_key,
     public_key_mode,
     signature_headers,
 )
 
 OLD, NEW = "5DEA10EF55877E3C", "7F00AA11BB22CC33"
+
+
+@cache
+def elliptic_key() -> EllipticCurvePrivateKey:
+    return generate_private_key(SECP256R1())
+
+
+def an_sm2_certificate() -> bytes:
+    """Make a certificate whose key lies on SM2's curve, which OpenSSL reads for nobody here."""
+    p256, sm2 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a811ccf5501822d")
+    encoded = load_pem_x509_certificate(a_certificate(elliptic_key())).public_bytes(Encoding.DER)
+    assert p256 in encoded
+    return b"-----BEGIN CERTIFICATE-----\n%b-----END CERTIFICATE-----\n" % encodebytes(encoded.replace(p256, sm2))
 
 
 class Source:
@@ -237,6 +260,115 @@ async def test_no_more_certificates_are_held_than_make_sense(source: Source) -> 
     await keys.refresh()
 
     assert len(keys.certificate_expiry) == MAX_CERTIFICATES
+
+
+# --- What cannot be read, and what does not hold yet ---
+
+ELLIPTIC, SM2, DAMAGED, FUTURE = "0EC", "052", "0BAD", "0F07"
+
+
+def passed_over() -> float:
+    return float(metrics.CERTIFICATES_UNREAD._value.get())
+
+
+async def test_one_certificate_that_cannot_be_read_does_not_discard_the_others(source: Source) -> None:
+    source.listed = {
+        ELLIPTIC: a_certificate(elliptic_key()),
+        SM2: an_sm2_certificate(),
+        OLD: source.listed[OLD],
+        DAMAGED: b"no PEM",
+    }
+    keys, before = keys_from(source), passed_over()
+
+    with capture_logs() as logs:
+        await keys.refresh()
+
+    assert set(keys.certificate_expiry) == {OLD}
+    assert await keys.find(OLD) == a_key("old").public_key()
+    (line,) = [line for line in logs if line["event"] == "certificates_passed_over"]
+    assert line["count"] == passed_over() - before == 3
+    assert [entry.split(":")[0] for entry in line["certificates"]] == [ELLIPTIC, SM2, DAMAGED]
+
+
+@pytest.mark.parametrize(
+    "odd", [5, None, {}, {"serial_no": "\x1b[2J"}, {"serial_no": 5}, {"serial_no": "A", "encrypt_certificate": []}]
+)
+async def test_an_entry_of_another_form_does_not_discard_the_others(clock: Clock, odd: object) -> None:
+    entry = msgspec.json.decode(certificates_body({OLD: a_certificate(a_key("old"))}))["data"][0]
+    body = msgspec.json.encode({"data": [odd, entry]})
+
+    async def download() -> tuple[Mapping[str, str], bytes]:
+        return signature_headers(body, at=clock(), serial=OLD, key=a_key("old")), body
+
+    keys = certificate_mode(clock)
+    keys.download_from(download)
+
+    with capture_logs() as logs:
+        await keys.refresh()
+
+    assert set(keys.certificate_expiry) == {OLD}
+    assert "\x1b" not in "".join(logs[0]["certificates"])
+
+
+async def test_a_certificate_that_does_not_hold_yet_is_not_asked_for_and_proves_nothing(source: Source) -> None:
+    starts = NOW + timedelta(hours=2)
+    source.listed[NEW] = a_certificate(a_key("new"), starts=starts)
+    keys = keys_from(source)
+
+    await keys.refresh()
+
+    assert keys.wanted_serial == OLD
+    assert await keys.find(NEW) is None
+    assert set(keys.certificate_expiry) == {OLD}
+
+    source.clock.advance(timedelta(hours=2))
+
+    assert keys.wanted_serial == NEW
+    assert await keys.find(NEW) == a_key("new").public_key()
+
+
+async def test_an_expired_certificate_is_not_asked_for(source: Source) -> None:
+    source.listed[NEW] = a_certificate(a_key("new"), starts=NOW - timedelta(hours=1), expires=NOW + timedelta(hours=1))
+    keys = keys_from(source)
+    await keys.refresh()
+
+    source.clock.advance(timedelta(hours=1))
+
+    assert keys.wanted_serial == OLD
+
+
+async def test_a_list_signed_by_a_certificate_that_does_not_hold_yet_is_refused(source: Source) -> None:
+    source.listed[NEW] = a_certificate(a_key("new"), starts=NOW + timedelta(hours=1))
+    source.signed_by = NEW
+    keys = keys_from(source)
+
+    with pytest.raises(UnusableCertificates, match="not signed"):
+        await keys.refresh()
+
+
+async def test_certificates_of_the_future_do_not_push_those_of_today_out(source: Source) -> None:
+    later = a_certificate(a_key("new"), starts=NOW + timedelta(days=1), expires=NOW + timedelta(days=3650))
+    source.listed |= {f"{FUTURE}{number}": later for number in range(MAX_CERTIFICATES)}
+    keys = keys_from(source)
+
+    await keys.refresh()
+
+    assert set(keys.certificate_expiry) == {OLD}
+
+
+async def test_a_certificate_without_end_ends_where_our_times_do(source: Source) -> None:
+    source.listed = {OLD: a_certificate(a_key("old"), expires=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))}
+    keys = keys_from(source)
+
+    await keys.refresh()
+
+    assert keys.certificate_expiry == {OLD: END_OF_TIME}
+
+
+@pytest.mark.parametrize("key_id", ["", "PUB_KEY_ID_1\nX: y", "PUB_KEY_ID_1 ", "PUB_KEY_ID_号", "P" * 129])
+def test_an_id_that_would_break_a_header_is_refused(clock: Clock, key_id: str) -> None:
+    with pytest.raises(ValueError, match="id of a public key"):
+        VerificationKeys(apiv3_keys=[APIV3_KEY], clock=clock, public_keys={key_id: merchant_key().public_key()})
 
 
 # --- Unknown serials, and time ---

@@ -39,6 +39,18 @@ def test_an_opened_service_is_read_with_its_time(time: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+08:00", "00010101000000", "9999-12-31T23:59:59-12:00", "yesterday", "20261301000000"]
+)
+def test_a_time_that_nothing_can_be_reckoned_with_is_refused_by_the_name_of_its_member(time: str) -> None:
+    with pytest.raises(MalformedMessage, match="openorclose_time"):
+        read_change(CHANGE | {"openorclose_time": time})
+
+
+def test_a_change_may_leave_its_time_out() -> None:
+    assert read_change({name: value for name, value in CHANGE.items() if name != "openorclose_time"}).changed_at is None
+
+
 def test_a_closed_service_is_read() -> None:
     assert not read_change(CHANGE | {"user_service_status": "USER_CLOSE_SERVICE"}).enabled
 

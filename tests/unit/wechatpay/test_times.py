@@ -4,11 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payscore_worker.wechatpay.times import CLOCK_MARGIN, SHANGHAI, earliest_start, latest_end, read_time, wall_clock
+from payscore_worker.wechatpay.times import (
+    CLOCK_MARGIN,
+    END_OF_TIME,
+    FIRST_MOMENT,
+    SHANGHAI,
+    earliest_start,
+    latest_end,
+    read_date,
+    read_time,
+    wall_clock,
+    within_our_times,
+)
 
 moments = st.datetimes(
-    min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis wants its bounds without a zone
-    max_value=datetime(2100, 1, 1),  # noqa: DTZ001 - hypothesis wants its bounds without a zone
+    min_value=datetime(2000, 1, 2),  # noqa: DTZ001 - hypothesis wants its bounds without a zone
+    max_value=datetime(2099, 12, 30),  # noqa: DTZ001 - hypothesis wants its bounds without a zone
     timezones=st.sampled_from([UTC, SHANGHAI, timezone(timedelta(hours=-11, minutes=-30))]),
 )
 
@@ -38,6 +49,62 @@ def test_both_spellings_of_a_time_are_read(moment: datetime) -> None:
 )
 def test_what_is_no_moment_is_none(text: str) -> None:
     assert read_time(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "0001-01-01T00:00:00+08:00",
+            "1999-12-31T23:59:59Z",
+            "2000-01-01T07:59:59+08:00",
+            "9999-12-31T23:59:59-12:00",
+        ),
+        *("00010101000000", "20000101075959", "99991231235959", "21000101080000"),
+    ],
+)
+def test_a_time_of_another_century_is_none(text: str) -> None:
+    assert read_time(text) is None
+
+
+def test_our_times_begin_and_end_to_the_second() -> None:
+    assert read_time("2000-01-01T00:00:00Z") == FIRST_MOMENT
+    assert read_time("20000101080000") == FIRST_MOMENT
+    assert read_time("2099-12-31T23:59:59Z") == END_OF_TIME - timedelta(seconds=1)
+
+
+def test_a_date_header_is_read() -> None:
+    assert read_date("Sat, 21 Nov 2026 08:00:00 GMT") == datetime(2026, 11, 21, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "",
+            "soon",
+            "Sat, 21 Nov 2026 08:00:00 -0000",
+            "Fri, 31 Dec 1999 23:59:59 GMT",
+            "Sat, 32 Nov 2026 08:00:00 GMT",
+        ),
+        *("Fri, 31 Dec 9999 23:59:59 GMT", "Sat, 21 Nov 2026 08:00:00 +9999", "1 1 99999999999999999999 1:1:1 GMT"),
+    ],
+)
+def test_a_date_header_that_tells_no_time_of_ours_is_none(header: str) -> None:
+    assert read_date(header) is None
+
+
+@given(header=st.text(max_size=40))
+def test_no_date_header_breaks_the_reader(header: str) -> None:
+    moment = read_date(header)
+
+    assert moment is None or FIRST_MOMENT <= moment < END_OF_TIME
+
+
+def test_a_moment_too_far_away_is_moved_to_where_our_times_end() -> None:
+    assert within_our_times(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)) == END_OF_TIME
+    assert within_our_times(datetime(1, 1, 1, tzinfo=UTC)) == FIRST_MOMENT
+    assert within_our_times(datetime(2026, 11, 21, tzinfo=UTC)) == datetime(2026, 11, 21, tzinfo=UTC)
 
 
 @given(text=st.text(max_size=40))

@@ -1,16 +1,17 @@
 """Real transports against a real socket: what they make of a request, and of a server that misbehaves."""
 
 import asyncio
+import gzip
 import re
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import pytest
-from httpx_aiohttp import AiohttpTransport
 
 from payscore_worker.errors import OutcomeUnknown, WechatPayUnavailable
-from payscore_worker.wechatpay import Call, CallKind, WechatPayClient
+from payscore_worker.wechatpay import Call, CallKind, WechatPayClient, make_transport
 from tests.unit.wechatpay.wechat import Clock, Wechat, a_client, signature_headers
 
 COMPLETE = Call(CallKind.COMPLETE, "POST", "/v3/payscore/serviceorder/trip_1-x/complete", b'{"a":1}')
@@ -20,7 +21,11 @@ Serve = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 Connect = Callable[[str], AbstractAsyncContextManager[WechatPayClient]]
 
 
-@pytest.fixture(params=[AiohttpTransport, httpx.AsyncHTTPTransport])
+def our_transport(*, verify: bool) -> httpx.AsyncBaseTransport:
+    return make_transport(max_connections=10, idle_seconds=20, verify=verify)
+
+
+@pytest.fixture(params=[our_transport, httpx.AsyncHTTPTransport])
 def connect(request: pytest.FixtureRequest, clock: Clock) -> Connect:
     @asynccontextmanager
     async def connected(base_url: str) -> AsyncIterator[WechatPayClient]:
@@ -70,6 +75,46 @@ async def test_what_is_signed_is_what_goes_over_the_wire(connect: Connect, call:
     assert body == call.body
     assert b"accept-encoding: identity" in head.lower()
     assert received.data == {"order_id": "42"}
+
+
+async def test_a_compressed_answer_is_not_opened(connect: Connect) -> None:
+    """What a megabyte of it would open to is a gigabyte."""
+    bomb = gzip.compress(b"0" * 50_000_000)
+
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + bomb)
+        await writer.drain()
+
+    async with a_server(answer) as base_url, connect(base_url) as client:
+        tracemalloc.start()
+        try:
+            with pytest.raises(OutcomeUnknown, match="compressed"):
+                await client.send(QUERY)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert peak < 5_000_000
+
+
+async def test_a_cookie_does_not_come_back(connect: Connect) -> None:
+    heard = []
+
+    async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
+        heard.append(request.lower())
+        body = b'{"order_id":"42"}'
+        headers = {"Content-Length": str(len(body)), "Connection": "close", "Set-Cookie": "tracker=1; Path=/"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers | signature_headers(body)).items())
+        writer.write(f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode() + body)
+        await writer.drain()
+
+    async with a_server(answer) as base_url, connect(base_url.replace("127.0.0.1", "localhost")) as client:
+        for _ in range(2):
+            await client.send(QUERY)
+
+    assert len(heard) == 2
+    assert not [request for request in heard if b"cookie" in request]
 
 
 async def test_a_server_that_hangs_up_after_reading_may_have_processed_it(connect: Connect) -> None:

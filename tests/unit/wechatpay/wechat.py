@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -170,7 +171,7 @@ def a_client(
 
 
 def a_certificate(
-    key: RSAPrivateKey,
+    key: RSAPrivateKey | EllipticCurvePrivateKey,
     *,
     starts: datetime = NOW - timedelta(days=1),
     expires: datetime = NOW + timedelta(days=1825),

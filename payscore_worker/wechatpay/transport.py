@@ -1,0 +1,17 @@
+"""The connections to WeChat Pay: kept alive, without cookies, and nothing that comes over them is decompressed."""
+
+import aiohttp
+import httpx_aiohttp
+
+
+def make_transport(*, max_connections: int, idle_seconds: float, verify: bool = True) -> httpx_aiohttp.AiohttpTransport:
+    """Make the transport; it opens nothing before its first request."""
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=max_connections, keepalive_timeout=idle_seconds, ssl=transport.ssl_context
+        )
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+
+    transport = httpx_aiohttp.AiohttpTransport(verify=verify, client=session)
+    return transport

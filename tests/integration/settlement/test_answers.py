@@ -1,0 +1,387 @@
+"""What an answer may decide: only WeChat Pay's signed word ends a trip, and a wrong answer passes without a person."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from payscore_worker.errors import Rejected, Retryable
+from payscore_worker.events import OrderPaid, message_in_hand
+from payscore_worker.simulator import Behaviour, FaultKind, Passenger
+from payscore_worker.simulator.calls import CallKind
+from payscore_worker.storage import CallOutcome
+from payscore_worker.trip import TripState
+from payscore_worker.wechatpay import Answer, Call
+from tests.integration.settlement.town import Town
+
+PROXY_STATUSES = [400, 401, 403, 404, 407, 408, 413, 502]
+
+MERCHANT_WIDE: list[dict[str, Any]] = [
+    {"status": 401, "code": "SIGN_ERROR", "message": "签名错误"},
+    {"status": 400, "code": "MCH_NOT_EXISTS", "message": "商户号不存在"},
+    {"status": 400, "code": "APPID_MCHID_NOT_MATCH", "message": "appid和mchid不匹配"},
+    {"status": 403, "code": "NO_AUTH", "message": "请检查服务授权状态"},
+    {"status": 400, "code": "PARAM_ERROR", "message": "x", "sub_code": 268503786},
+    {"status": 400, "code": "PARAM_ERROR", "message": "x", "sub_code": 271302149},
+]
+
+
+async def tries(act: Callable[[], Awaitable[None]]) -> None:
+    """Do something that may have to wait; the reconciler takes it up."""
+    with suppress(Retryable):
+        await act()
+
+
+async def goes_on(town: Town, minutes: int = 40) -> None:
+    for _ in range(minutes * 2):
+        await town.passes(30)
+
+
+async def ends_well(town: Town) -> None:
+    """See the trip to its end, and nothing asked of a person on the way."""
+    await goes_on(town)
+    if (await town.trip()).ended is None:
+        await tries(town.ends)
+    await goes_on(town)
+    trip = await town.trip()
+    assert (trip.state, trip.problem) == (TripState.PAID, None)
+    assert town.charged_fen() == 3_200
+    types = await town.announced_types()
+    assert types == ["settlement.opened", "settlement.completed", "settlement.paid"]
+
+
+# --- Another worker, another answer ---
+
+
+async def test_an_acceptance_that_another_worker_got_is_not_dropped(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first send is refused, the same bytes of a second worker are accepted before the first has written."""
+    other, send, both = town.another_settlement(), town.payscore.send, asyncio.Event()
+    town.refuse("create", "INVALID_REQUEST", "综合评估未通过", sub_code=271300099)
+
+    async def meeting(call: Call) -> Answer:
+        if call.kind != "create":
+            return await send(call)
+        try:
+            return await send(call)
+        finally:
+            if both.is_set():
+                await asyncio.sleep(0)
+            else:
+                both.set()
+                await tries(lambda: other.advance("t1"))
+
+    await town.settlement.note_started(town.a_start())
+    monkeypatch.setattr(town.payscore, "send", meeting)
+    await tries(lambda: town.settlement.advance("t1"))
+    monkeypatch.setattr(town.payscore, "send", send)
+
+    await ends_well(town)
+
+
+async def test_an_acceptance_whose_worker_died_before_it_wrote_it_is_found(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = town.payscore.send
+
+    async def dying(call: Call) -> Answer:
+        answer = await send(call)
+        if call.kind == "create":
+            raise asyncio.CancelledError
+        return answer
+
+    monkeypatch.setattr(town.payscore, "send", dying)
+    with pytest.raises(asyncio.CancelledError):
+        await town.starts()
+    monkeypatch.setattr(town.payscore, "send", send)
+    town.refuse("create", "INVALID_REQUEST", "综合评估未通过", sub_code=271300099, times=None)
+
+    await ends_well(town)
+
+
+async def test_lost_replies_and_an_authorisation_that_ended_do_not_hide_an_order_that_runs(town: Town) -> None:
+    town.fault(FaultKind.DROP_REPLY, "create", times=3)
+    await tries(town.starts)
+    town.simulator.close_service("oPassenger")
+    town.refuse("create", "NO_AUTH", "商户暂无权限使用此服务", status=403, times=None)
+
+    await ends_well(town)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_unsigned_refusal_ends_nothing_before_wechat_was_asked(town: Town, late: bool) -> None:  # noqa: FBT001
+    """Refused by whoever: where the order runs all the same it is found; where it does not, two questions say so."""
+    town.fault(
+        FaultKind.REFUSE, "create", code="INVALID_REQUEST", message="综合评估未通过", sub_code=271300099, after=late
+    )
+
+    await town.starts()
+    assert await town.state() is (TripState.OPEN if late else TripState.NOTED)
+    await town.passes(10)
+
+    assert await town.state() is (TripState.OPEN if late else TripState.DECLINED)
+    assert town.calls_made("query") == (1 if late else 2)
+
+
+async def test_an_order_that_turns_up_after_the_trip_was_declined_is_cancelled(town: Town) -> None:
+    """WeChat Pay's replicas lag for longer than anybody knows: the late look finds what two questions did not."""
+    town.fault(FaultKind.REFUSE, "create", code="INVALID_REQUEST", message="综合评估未通过", after=True)
+    town.fault(FaultKind.NOT_YET, "query", times=2)
+    await town.starts()
+    await town.passes(10)
+    assert await town.state() is TripState.DECLINED
+
+    await goes_on(town)
+
+    assert town.order().cancels == 1
+    assert await town.state() is TripState.DECLINED
+    assert await town.announced_types() == ["settlement.declined"]
+
+
+async def test_the_journal_does_not_let_a_later_refusal_overwrite_an_acceptance(town: Town) -> None:
+    await town.starts()
+    accepted = await town.call("create")
+    refused = town.another_settlement()
+    town.refuse("create", "INVALID_REQUEST", "综合评估未通过", times=None)
+    record = await town.storage.begin_send("t1", "create")
+    assert record is not None
+
+    await town.storage.journal(await town.trip(), _refusal_of(record))
+    await tries(lambda: refused.advance("t1"))
+
+    after = await town.call("create")
+    assert (after.outcome, after.status, after.request_id) == (CallOutcome.ACCEPTED, 200, accepted.request_id)
+    assert (after.begun, after.definite) == (2, 1)
+    assert not after.is_surely_without_effect
+
+
+def _refusal_of(record: Any) -> Any:
+
+    return replace(record, outcome=CallOutcome.REFUSED, status=400, request_id="late", begun=0, definite=1, attempts=1)
+
+
+# --- Trips that stand still hear ---
+
+
+async def test_a_signed_notification_is_noted_as_an_event_of_its_trip_once_whatever_comes_of_it(town: Town) -> None:
+    await town.rides()
+    await town.passes(3)
+    resource = dict(town.received[-1][1])
+    noted = []
+    note = town.storage.note_event
+
+    async def noting(trip_id: str, event: Any) -> None:
+        noted.append(event.event_id)
+        await note(trip_id, event)
+
+    town.storage.note_event = noting  # type: ignore[method-assign]
+    message_in_hand.set("again")
+    for _ in range(2):
+        await town.settlement.note_paid(OrderPaid(resource=resource))
+
+    assert noted == ["again", "again"]
+
+
+# --- Answers that are not WeChat Pay's ---
+
+
+@pytest.mark.parametrize("status", PROXY_STATUSES)
+@pytest.mark.parametrize("call", ["user_service_state", "create", "query", "complete"])
+async def test_a_proxys_answers_for_a_minute_park_nothing(town: Town, call: str, status: int) -> None:
+    town.fault(FaultKind.PROXY, call, status=status, for_seconds=60, times=None)
+
+    await tries(town.starts)
+
+    await ends_well(town)
+
+
+@pytest.mark.parametrize(
+    "refusal", MERCHANT_WIDE, ids=lambda refusal: f"{refusal['code']}-{refusal.get('sub_code', '')}"
+)
+@pytest.mark.parametrize("call", ["user_service_state", "create", "query", "complete"])
+async def test_what_is_wrong_with_the_merchant_for_an_hour_parks_no_trip(
+    town: Town, call: str, refusal: dict[str, Any]
+) -> None:
+    town.fault(FaultKind.REFUSE, call, for_seconds=3_600, since="added", times=None, **refusal)
+
+    await tries(town.starts)
+    for _ in range(5):
+        await town.passes(900)
+
+    await ends_well(town)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 407, 408])
+async def test_a_completed_trip_whose_poll_is_answered_by_a_proxy_is_found_paid(town: Town, status: int) -> None:
+    town.listening = False
+    await town.rides()
+    town.fault(FaultKind.PROXY, "query", status=status, times=1)
+
+    await town.passes(5)
+    assert (await town.trip()).problem is None
+    await goes_on(town)
+
+    assert await town.state() is TripState.PAID
+
+
+async def test_a_stale_answer_after_the_completion_parks_nothing(town: Town) -> None:
+    town.listening = False
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    town.fault(FaultKind.STALE, "query", times=2)
+
+    await town.passes(5)
+    trip = await town.trip()
+    assert (trip.problem, trip.unanswered is None) == (None, False)
+    town.simulator.pay("t1")
+    await goes_on(town, minutes=2)
+
+    assert await town.state() is TripState.PAID
+
+
+async def test_no_order_right_after_an_accepted_create_is_lag(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.fault(FaultKind.NOT_YET, "query", times=1)
+
+    await tries(town.ends)
+    assert (await town.trip()).problem is None
+
+    await goes_on(town)
+    assert await town.state() is TripState.PAID
+
+
+async def test_not_permitted_right_after_the_passenger_enabled_the_service_parks_nothing(town: Town) -> None:
+    town.refuse("create", "NO_AUTH", "商户暂无权限使用此服务", status=403, times=2)
+
+    await tries(town.starts)
+
+    await ends_well(town)
+
+
+@pytest.mark.parametrize("variant", ["not_json", "array", "empty_object", "wrong_types"])
+@pytest.mark.parametrize("call", ["user_service_state", "create", "query", "complete"])
+async def test_a_signed_answer_that_cannot_be_read_parks_nothing(town: Town, call: str, variant: str) -> None:
+    town.fault(FaultKind.UNREADABLE, call, variant=variant, times=1)
+
+    await tries(town.starts)
+
+    await ends_well(town)
+
+
+@pytest.mark.parametrize("variant", ["out_order_no", "mchid", "appid", "service_id"])
+@pytest.mark.parametrize("call", ["create", "query", "complete"])
+async def test_a_signed_answer_about_another_order_is_not_taken_for_ours(town: Town, call: str, variant: str) -> None:
+    town.fault(FaultKind.ANOTHER_ORDER, call, variant=variant, times=1)
+
+    await tries(town.starts)
+
+    await ends_well(town)
+
+
+# --- Bytes that were surely refused ---
+
+
+async def test_a_ticket_that_was_refused_is_fetched_anew(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.refuse("complete", "PARAM_ERROR", "校验完结凭证错误")
+
+    await town.ends()
+
+    assert await town.state() is TripState.COMPLETED
+    assert (await town.call("complete")).generation == 3
+
+
+async def test_a_text_that_wechat_dislikes_is_left_out_in_the_end(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.refuse("complete", "PARAM_ERROR", "参数错误", times=2)
+
+    await town.ends()
+    await goes_on(town)
+
+    assert await town.state() is TripState.PAID
+    assert town.charged_fen() == 3_200
+    assert b"\xe9\x87\x8c\xe7\xa8\x8b\xe8\xb4\xb9" not in (await town.call("complete")).body  # 里程费
+
+
+async def test_a_start_that_lies_in_the_past_after_an_outage_is_chosen_anew(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    steps = town.settlement._steps
+    monkeypatch.setattr(steps, "_terms", replace(steps._terms, start_at_event=True))
+    town.fault(FaultKind.UNAVAILABLE, "create", for_seconds=300, since="added", times=None)
+    await tries(town.starts)
+    await town.passes(301)
+
+    await ends_well(town)
+    assert len(town.order().bodies[CallKind.CREATE]) == 2
+
+
+async def test_a_risk_amount_above_the_services_cap_becomes_the_settings(town: Town) -> None:
+    await tries(lambda: town.starts(risk_amount_fen=99_000_000))
+
+    await ends_well(town)
+
+
+async def test_a_trip_cancelled_during_an_outage_opens_no_order(town: Town) -> None:
+    town.fault(FaultKind.UNAVAILABLE, "create", for_seconds=300, since="added", times=None)
+    await tries(town.starts)
+    await tries(town.cancels)
+
+    await town.passes(301)
+    await goes_on(town)
+
+    assert await town.state() is TripState.CANCELLED
+    assert town.simulator.orders_created == []
+    assert await town.announced_types() == ["settlement.cancelled"]
+
+
+# --- Adopted, or shown to a person ---
+
+
+async def test_an_order_completed_by_hand_with_our_fare_is_adopted(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.simulator.complete_by_hand("t1", 3_200)
+
+    await town.ends()
+    await goes_on(town)
+
+    assert await town.state() is TripState.PAID
+    assert await town.announced_types() == ["settlement.opened", "settlement.completed", "settlement.paid"]
+
+
+async def test_a_failed_create_is_cancelled_and_never_announced_as_opened(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.MUST_CONFIRM))
+
+    await town.starts()
+    await goes_on(town)
+
+    assert await town.state() is TripState.DECLINED
+    assert await town.announced_types() == ["settlement.declined"]
+
+
+async def test_a_start_far_in_the_future_is_refused(town: Town) -> None:
+
+    with pytest.raises(Rejected, match="started_at"):
+        await town.starts(started_at=town.now + timedelta(hours=8))
+
+
+async def test_every_debits_transaction_is_kept(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.PAYS_IN_TWO))
+    await town.rides()
+    await goes_on(town)
+
+    payment = (await town.trip()).payment
+    assert payment is not None
+    kept = set(payment.transaction_ids)
+    assert kept <= {charge.transaction_id for charge in town.order().charges}
+    assert len(kept) == (2 if town.payscore.family == "serviceorder" else 1)

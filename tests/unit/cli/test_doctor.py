@@ -1,0 +1,132 @@
+"""The doctor names what helps, and takes the time from whoever knows our signature."""
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from payscore_worker.bootstrap import WechatPay, make_wechatpay
+from payscore_worker.cli import doctor
+from payscore_worker.cli.doctor import Check, Heard
+from payscore_worker.settings import MerchantSettings
+from payscore_worker.wechatpay import Notifications, VerificationKeys, payscore
+from tests.unit.wechatpay.vectors import APIV3_KEY, MERCHANT_KEY
+from tests.unit.wechatpay.wechat import Clock, Reply, Wechat, a_client, an_error, certificate_mode, public_key_mode
+
+NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def at_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "now", lambda: NOW)
+
+
+def wechatpay(wechat: Wechat, keys: VerificationKeys, heard: Heard | None = None) -> WechatPay:
+    client = a_client(wechat, clock=Clock(), keys=keys, transport=heard or httpx.MockTransport(wechat))
+    notifications = Notifications(keys=keys, apiv3_keys=[APIV3_KEY], clock=Clock())
+    return WechatPay(client, keys, payscore("serviceorder", client), notifications)
+
+
+async def check_of_keys(*certificates: Reply) -> Check:
+    keys = certificate_mode(Clock())
+    return await doctor._verification_keys(wechatpay(Wechat(certificates=list(certificates)), keys))
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        an_error(404, "RESOURCE_NOT_EXISTS", "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥"),
+        an_error(404, "RESOURCE_NOT_EXISTS", "证书不存在"),
+        an_error(404, "NOT_FOUND", "证书不存在"),
+        an_error(403, "NOT_ENOUGH", "平台证书已过期失效，请联系微信支付技术支持。"),
+    ],
+)
+async def test_a_merchant_without_platform_certificates_is_told_to_set_the_public_key(refusal: httpx.Response) -> None:
+    check = await check_of_keys(refusal)
+
+    assert not check.ok
+    assert "PAYSCORE_WECHATPAY_PUBLIC_KEY_ID" in check.repair
+    assert "PRIVATE_KEY" not in check.repair
+
+
+async def test_a_signature_that_is_refused_is_told_as_that() -> None:
+    assert "PAYSCORE_MERCHANT_PRIVATE_KEY" in (await check_of_keys(an_error(401, "SIGN_ERROR", "签名错误"))).repair
+
+
+@pytest.mark.parametrize("reply", [httpx.Response(404, content=b"<html>"), httpx.Response(502), httpx.ReadTimeout("")])
+async def test_what_wechat_pay_did_not_say_is_the_networks(reply: Reply) -> None:
+    assert "PAYSCORE_API_BASE_URLS" in (await check_of_keys(*[reply] * 3)).repair
+
+
+async def test_a_signed_call_that_is_not_sent_for_lack_of_a_key_sends_to_the_keys() -> None:
+    wechat = Wechat(certificates=[an_error(404, "RESOURCE_NOT_EXISTS", "证书不存在")])
+
+    check = await doctor._signed_call(wechatpay(wechat, certificate_mode(Clock())))
+
+    assert (check.ok, check.repair) == (False, "mend the verification keys first")
+
+
+def heard_from(headers: dict[str, str], *, status: int = 404) -> tuple[Wechat, Heard]:
+    wechat = Wechat(replies=[httpx.Response(status, json={"code": "ORDER_NOT_EXIST"}, headers=headers)])
+    return wechat, Heard(httpx.MockTransport(wechat))
+
+
+@pytest.mark.parametrize(
+    ("headers", "ok", "said"),
+    [
+        ({"Date": "Sat, 21 Nov 2026 07:59:58 GMT"}, True, "2.0 s ahead of"),
+        ({"Date": "Sat, 21 Nov 2026 08:10:00 GMT"}, False, "600.0 s behind"),
+        ({"Date": "Sat, 21 Nov 2026 08:00:00 GMT", "Wechatpay-Timestamp": "1795248010"}, False, "10.0 s behind"),
+        ({"Date": "Sat, 21 Nov 2026 08:00:00 GMT", "Wechatpay-Timestamp": "1795248010000"}, True, "0.0 s"),
+        ({"Date": "Sat, 21 Nov 2026 08:00:00 GMT", "Wechatpay-Timestamp": "1e9"}, True, "0.0 s"),
+        ({"Date": "Sat, 21 Nov 2026 08:00:00 -0000"}, False, "no answer to a signed call"),
+        ({"Date": "soon"}, False, "no answer to a signed call"),
+        ({}, False, "no answer to a signed call"),
+    ],
+)
+async def test_the_clock_is_compared_with_what_a_signed_call_brings(
+    headers: dict[str, str], said: str, *, ok: bool
+) -> None:
+    wechat, heard = heard_from(headers)
+
+    signed = await doctor._signed_call(wechatpay(wechat, public_key_mode(Clock()), heard))
+    check = doctor._clock(heard)
+
+    assert signed.ok
+    assert check.ok is ok
+    assert said in check.detail
+    assert check.repair
+
+
+async def test_the_time_that_an_unsigned_call_brings_is_nobodys() -> None:
+    _, heard = heard_from({"Date": "Sat, 21 Nov 2026 08:00:00 GMT"})
+
+    await heard.handle_async_request(httpx.Request("GET", "https://api.mch.weixin.qq.com/v3/certificates"))
+
+    assert heard.skew is None
+
+
+async def test_a_clock_that_makes_wechat_pay_refuse_us_is_found_by_its_refusal() -> None:
+    wechat, heard = heard_from({"Date": (NOW + timedelta(minutes=6)).strftime("%a, %d %b %Y %H:%M:%S GMT")}, status=401)
+
+    await doctor._signed_call(wechatpay(wechat, public_key_mode(Clock()), heard))
+
+    assert not doctor._clock(heard).ok
+    assert "360.0 s behind" in doctor._clock(heard).detail
+
+
+async def test_the_doctor_speaks_through_the_transport_of_the_roles() -> None:
+    wechat = Wechat()
+    settings = MerchantSettings(
+        mchid="1230000109",
+        appid="wxd678efh567hg6787",
+        service_id="500001",
+        merchant_serial_no="7D0AB5B5D9E2C4A1",
+        merchant_private_key=MERCHANT_KEY,
+        apiv3_key=APIV3_KEY.decode(),
+        notify_url="https://pay.example.com/notify/payscore",
+    )
+
+    await doctor._verification_keys(make_wechatpay(settings, Heard(httpx.MockTransport(wechat))))
+
+    assert {request.url.path for request in wechat.requests} == {"/v3/certificates"}
