@@ -160,8 +160,10 @@ def _over_here_alive_there(doubtful: Sequence[Doubtful], now: datetime) -> Findi
 
 
 def _was_looked_at(one: Doubtful) -> bool:
-    """Tell whether WeChat Pay's word on the order stands behind the end of its trip."""
-    return one.looked_at is not None and one.looked_at >= one.over_since - SAME_WRITE
+    """Tell whether WeChat Pay's word on the order stands behind the end of its trip: not the one that it runs."""
+    if one.looked_at is None or one.looked_at < one.over_since - SAME_WRITE:
+        return False
+    return one.opened_at is None or one.looked_at > one.opened_at
 
 
 def _age(age: timedelta) -> str:

@@ -67,6 +67,8 @@ class Doubtful:
 
     trip_id: str
     over_since: datetime
+    opened_at: datetime | None
+    """When we heard that its order runs, by our clock."""
     alive: bool
     """WeChat Pay showed that it runs."""
     look_at: datetime | None
@@ -114,7 +116,7 @@ class Reports:
         return await self._all(
             select(wechatpay_call)
             .where(wechatpay_call.c.trip_id == trip_id)
-            .order_by(wechatpay_call.c.prepared_at, wechatpay_call.c.generation)
+            .order_by(wechatpay_call.c.prepared_at, wechatpay_call.c.generation, wechatpay_call.c.kind)
         )
 
     async def events(self, trip_id: str) -> list[Row]:
@@ -222,9 +224,12 @@ class Reports:
 
     async def doubtful(self) -> list[Doubtful]:
         """List trips that ended without a charge, whose create may have been accepted, and was not cancelled by us."""
-        ended = func.max(trip_event.c.at)
-        told = ["settlement.declined", "settlement.cancelled", "settlement.written_off"]
-        over_since = select(ended).where(trip_event.c.trip_id == trip.c.trip_id, trip_event.c.type.in_(told))
+        last = select(func.max(trip_event.c.at)).where(
+            trip_event.c.trip_id == trip.c.trip_id, trip_event.c.direction == "out"
+        )
+        ends = ["settlement.declined", "settlement.cancelled", "settlement.written_off"]
+        over_since = last.where(trip_event.c.type.in_(ends))
+        opened_at = last.where(trip_event.c.type == "settlement.opened")
         looked_at = select(func.max(wechatpay_call.c.answered_at)).where(
             wechatpay_call.c.trip_id == trip.c.trip_id, wechatpay_call.c.kind == "query"
         )
@@ -237,6 +242,7 @@ class Reports:
                 trip.c.look_at,
                 trip.c.order_alive,
                 over_since.scalar_subquery().label("over_since"),
+                opened_at.scalar_subquery().label("opened_at"),
                 looked_at.scalar_subquery().label("looked_at"),
             )
             .where(trip.c.state.in_(["DECLINED", "CANCELLED"]), in_doubt)
@@ -247,6 +253,7 @@ class Reports:
             Doubtful(
                 trip_id=row["trip_id"],
                 over_since=row["over_since"] or row["updated_at"],
+                opened_at=row["opened_at"],
                 alive=bool(row["order_alive"]),
                 look_at=row["look_at"],
                 looked_at=row["looked_at"],

@@ -74,6 +74,7 @@ async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
     await migrate(url)
     storage = await open_storage(url)
     async with a_town(storage, "payafter") as town:
+        await town.payscore.service_enabled("oPassenger")  # fetches the keys in this loop, and not in a command's
         yield Terminal(town, url)
     await storage.aclose()
 
