@@ -78,10 +78,11 @@ def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
             trip_id=trip_id,
             out_order_no=out_order_no,
             state=state,
-            total_fen=_total_fen(trip),
+            total_fen=owed_fen(trip),
             paid_fen=trip.payment.paid_fen,
             paid_at=trip.payment.paid_at,
             transaction_id=trip.payment.transaction_id,
+            transaction_ids=trip.payment.transaction_ids,
         )
     if trip.state is TripState.DECLINED and trip.declined is not None:
         yield SettlementDeclined(

@@ -21,6 +21,8 @@ SAME_WRITE: Final = timedelta(seconds=10)
 
 GIVEN_UP: Final = frozenset({Phase.REVOKED, Phase.EXPIRED})
 
+STATES: Final = frozenset(state.value for state in TripState)
+
 Row = Mapping[str, Any]
 
 
@@ -93,6 +95,8 @@ async def _order(row: Row, payscores: PayScores) -> Order | str:
 
 def _contradiction(row: Row, order: Order | str) -> str | None:
     """Say how WeChat Pay's word differs from ours; None where it does not."""
+    if row["state"] not in STATES:
+        return f"{row['state']}, a state that this release does not know"
     state = TripState(row["state"])
     if isinstance(order, str):
         never_there = order == "no such order" and (

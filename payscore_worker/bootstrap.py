@@ -18,7 +18,7 @@ from consumers import CONSUMERS, subscriptions
 from payscore_worker import metrics, tracing
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan, open_console
-from payscore_worker.errors import FailureClass, SchemaOutdated, WechatPayError
+from payscore_worker.errors import FailureClass, WechatPayError
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.relay import SETTLE_SECONDS, Relay
@@ -44,7 +44,7 @@ from payscore_worker.settings import (
 from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
 from payscore_worker.steps import Terms
-from payscore_worker.storage import SCHEMA_REVISION, Storage
+from payscore_worker.storage import Schema, Storage, see_that_it_fits
 from payscore_worker.storage.database import open_storage
 from payscore_worker.tracing import TracingNotInstalled
 from payscore_worker.trip import Rules
@@ -207,16 +207,17 @@ async def database(environment: Environment) -> AsyncIterator[Storage]:
     """Open the database; an embedded one is brought to the current schema first.
 
     Raises:
-        SchemaOutdated: PostgreSQL is not at the current schema.
+        SchemaOutdated: this release cannot run on its schema; says what to do.
 
     """
     url = environment.read(DatabaseSettings).database_url
     storage = await open_storage(url)
     try:
-        if await storage.schema_revision() != SCHEMA_REVISION:
-            if not url.startswith("sqlite"):
-                raise SchemaOutdated("the database is not at the current schema: run `payscore-worker migrate`")
+        schema = await storage.schema()
+        if schema.is_behind and url.startswith("sqlite"):
             await run_migrate(environment)
+        else:
+            see_that_it_fits(schema)
         yield storage
     finally:
         await storage.aclose()
@@ -289,6 +290,7 @@ async def run_worker(environment: Environment) -> None:
             publishing = _part(group, publisher.run())
             relaying = _part(group, relay.run())
             reconciling = _part(group, reconciler.run())
+            keeping = _part(group, storage.until_lost())
             probing = _part(group, breaker.run(guarded.probe))
             database_url, ring = environment.read(DatabaseSettings).database_url, DepthRing()
             watch = _part(
@@ -327,10 +329,8 @@ async def run_worker(environment: Environment) -> None:
             await asyncio.gather(
                 consumers.stop(grace_seconds=DRAIN_SECONDS), asyncio.wait([reconciling], timeout=DRAIN_SECONDS)
             )
-            reconciling.cancel()
-            probing.cancel()
-            watch.cancel()
-            console.cancel()
+            for part in (reconciling, probing, watch, console, keeping):
+                part.cancel()
             await _flush(relay, relaying)
             publishing.cancel()
             server.stop()
@@ -401,8 +401,8 @@ async def run_simulator(config: SimulatorConfig, *, host: str, port: int) -> Non
             await serving
 
 
-async def run_migrate(environment: Environment) -> str:
-    """Bring the database to the current schema; returns its revision."""
+async def run_migrate(environment: Environment) -> Schema:
+    """Bring the database to the current schema; one that a newer release has migrated is left as it is."""
     from payscore_worker.migrations import migrate  # noqa: PLC0415 - alembic doubles the time that a worker takes to start
 
     return await migrate(environment.read(DatabaseSettings).database_url)

@@ -1,19 +1,21 @@
 """What can go wrong, and what follows from it.
 
 SettlementError
-  SchemaOutdated            the database is not at the schema that this code is written for
+  SchemaOutdated            the database's schema and this code do not go together; says what to do
   Retryable                 the message is fine; try it again later
     WechatPayUnavailable    WeChat Pay did not process the call: not reached, or throttled
       HeldBack              not even tried: WeChat Pay is out, or throttles us and enough calls wait
     MerchantRefused         WeChat Pay refuses us, whatever we ask: keys, clock, ids or permissions are wrong
     OutcomeUnknown          it may have happened: the same bytes again, or ask
     StorageUnavailable      the database cannot be reached; what was asked of it may have happened
+    UnreadableRow           a row says what this release does not know; the release that wrote it does
     BrokerUnavailable       RabbitMQ cannot be reached, or did not confirm; what was published may have arrived
     Unroutable              RabbitMQ has no queue for the message
     TripBusy                another worker moved this trip at every turn
   Rejected                  no retry will help; a person should look
     NotOurs                 the notification is about another app or service of our merchant: for somebody else
     MalformedMessage        the message does not say what its type promises
+    Unstorable              it holds what no database keeps: a NUL, half a character, a time before all times
     ConflictingFact         it contradicts what is already noted
       TripArchived          the trip is over and archived, and this was never said of it
     IllegalTransition       the trip is past the point where this could happen
@@ -74,7 +76,12 @@ class SettlementError(Exception):
 
 
 class SchemaOutdated(SettlementError):
-    """The database is not at the schema that this code is written for."""
+    """The database's schema and this code do not go together."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}: {remedy}")
+        self.found: Final = found
+        self.remedy: Final = remedy
 
 
 class Retryable(SettlementError):
@@ -155,6 +162,18 @@ class StorageUnavailable(Retryable):
     """The database cannot be reached; what was asked of it may have happened."""
 
 
+class UnreadableRow(Retryable):
+    """A row says what this release does not know; the release that wrote it does. What it says is not repeated here."""
+
+    def __init__(self, table: str, key: str, column: str) -> None:
+        super().__init__(
+            f"this release cannot read {table}.{column} of {key}: run the release that wrote it, or a newer one"
+        )
+        self.table: Final = table
+        self.key: Final = key
+        self.column: Final = column
+
+
 class BrokerUnavailable(Retryable):
     """RabbitMQ cannot be reached, or did not confirm; what was published may have arrived."""
 
@@ -173,6 +192,10 @@ class MalformedMessage(Rejected):
 
 class NotOurs(Rejected):
     """The notification is about another app or service of our merchant: for somebody else, and no error."""
+
+
+class Unstorable(Rejected):
+    """It holds what no database keeps; the text names the column, and not what is in it."""
 
 
 class ConflictingFact(Rejected):

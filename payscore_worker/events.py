@@ -293,7 +293,7 @@ class SettlementCompleted(Announcement, frozen=True, kw_only=True):
 
 
 class SettlementPaid(Announcement, frozen=True, kw_only=True):
-    """The money is in; `transaction_id` is empty where nothing was collected."""
+    """The money is in; `transaction_ids` has one for each debit, and none where nothing was collected."""
 
     TYPE: ClassVar[str] = "settlement.paid"
 
@@ -301,6 +301,8 @@ class SettlementPaid(Announcement, frozen=True, kw_only=True):
     paid_fen: int
     paid_at: datetime
     transaction_id: str
+    """The last of them; empty without any."""
+    transaction_ids: tuple[str, ...]
 
 
 class SettlementCancelled(Announcement, frozen=True, kw_only=True):

@@ -8,11 +8,9 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 
 from payscore_worker.logs import short_openid
-from payscore_worker.storage import Direction
+from payscore_worker.storage import CallOutcome, Direction
 from payscore_worker.storage.reports import Reports, Row
 from payscore_worker.trip import TERMINAL, TripState
-
-_T = TypeVar("_T")
 
 NOTIFICATIONS: Final = "payscore."
 """What the types of WeChat Pay's notifications begin with; those of the ride service begin with `trip.`."""
@@ -24,11 +22,22 @@ TOLD_OF: Final[Mapping[TripState, str]] = {
     TripState.DECLINED: "settlement.declined",
     TripState.CANCELLED: "settlement.cancelled",
 }
-WRITTEN_OFF: Final = "settlement.written_off"
 """The announcement that is written in the same transaction as the change to a state, by our clock.
 
 The row's own times are in part WeChat Pay's, to the second.
 """
+
+WRITTEN_OFF: Final = "settlement.written_off"
+"""Takes the place of `settlement.cancelled` where the fare was written off."""
+
+OVER: Final = {state.value: TOLD_OF[state] for state in TERMINAL}
+STATES: Final = frozenset(state.value for state in TripState)
+OUTCOMES: Final = frozenset(outcome.value for outcome in CallOutcome)
+
+UNREADABLE: Final = "unreadable"
+NEWER: Final = "written by a newer release; this one cannot read it"
+
+_Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +100,7 @@ class Troubled:
     KIND: ClassVar = "troubled"
     at: datetime
     what: str
-    """`problem`, `stale` or `overdue`."""
+    """`problem`, `stale`, `overdue`, or `unreadable`: by this release."""
     code: str
     why: str
     request_id: str
@@ -233,7 +242,7 @@ def _called(call: Row) -> Called:
         at=call["prepared_at"],
         call=call["kind"],
         generation=call["generation"],
-        outcome=call["outcome"],
+        outcome=call["outcome"] if call["outcome"] in OUTCOMES else UNREADABLE,
         attempts=call["attempts"],
         status=call["status"],
         code=call["code"],
@@ -262,12 +271,14 @@ def _moves(row: Row, events: Sequence[Row]) -> Iterator[Moved]:
     for state, column in ((TripState.OPEN, "opened_at"), (TripState.COMPLETED, "completed_at")):
         if row[column] is not None:
             yield Moved(at=told.get(TOLD_OF[state]) or row[column], state=state.value, why="")
-    state = TripState(row["state"])
-    if state in TERMINAL:
+    state = row["state"]
+    if state in OVER:
         reason, message = row["declined_reason"] or "", row["declined_message"] or ""
         why = _written_off(row) or ": ".join(filter(None, (reason, message)))
-        at = told.get(TOLD_OF[state]) or told.get(WRITTEN_OFF) or row["updated_at"]
-        yield Moved(at=at, state=state.value, why=why)
+        at = told.get(OVER[state]) or told.get(WRITTEN_OFF) or row["updated_at"]
+        yield Moved(at=at, state=state, why=why)
+    elif state not in STATES:
+        yield Moved(at=row["updated_at"], state=state, why=NEWER)
 
 
 def _troubles(row: Row) -> Iterator[Troubled]:
@@ -275,17 +286,31 @@ def _troubles(row: Row) -> Iterator[Troubled]:
         since = row[f"{what}_since"]
         if since is not None:
             yield Troubled(at=since, what=what, code="", why="", request_id="")
-    if row["problem"] is not None:
-        problem = msgspec.json.decode(row["problem"], type=_Problem)
+    problem = _read(row, "problem", _Problem)
+    if problem is not None:
         yield Troubled(
             at=problem.since, what="problem", code=problem.code, why=problem.message, request_id=problem.request_id
         )
+    unreadable = [name for name, kind in _KINDS.items() if row[name] is not None and _read(row, name, kind) is None]
+    if unreadable:
+        why = f"{', '.join(unreadable)}: {NEWER}"
+        yield Troubled(at=row["updated_at"], what=UNREADABLE, code="", why=why, request_id="")
+
+
+def _read(row: Row, name: str, kind: type[_Kind]) -> _Kind | None:
+    """Read a column of JSON; None where nothing is in it, or nothing that this release can read."""
+    if row[name] is None:
+        return None
+    try:
+        return msgspec.json.decode(row[name], type=kind)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _fare(row: Row) -> Iterator[Item]:
-    if row["ended"] is None:
+    ended = _read(row, "ended", _Ended)
+    if ended is None:
         return
-    ended = msgspec.json.decode(row["ended"], type=_Ended)
     for fee in ended.fees:
         yield Item(name=fee.name, amount_fen=fee.amount_fen)
     for discount in ended.discounts:
@@ -293,12 +318,12 @@ def _fare(row: Row) -> Iterator[Item]:
 
 
 def _doubt(row: Row) -> str | None:
-    doubt = _read(row["doubt"], _Doubt)
+    doubt = _read(row, "doubt", _Doubt)
     return None if doubt is None else f"{doubt.step}: {doubt.code} {doubt.message}".strip()
 
 
 def _unanswered(row: Row) -> str | None:
-    asked = _read(row["unanswered"], _Unanswered)
+    asked = _read(row, "unanswered", _Unanswered)
     if asked is None:
         return None
     what = f"{asked.step}: {asked.code} {asked.message}".strip()
@@ -316,12 +341,8 @@ def _utc(moment: datetime) -> str:
 
 
 def _written_off(row: Row) -> str | None:
-    written_off = _read(row["written_off"], _WrittenOff)
+    written_off = _read(row, "written_off", _WrittenOff)
     return None if written_off is None else f"{written_off.total_fen} fen by {written_off.by}: {written_off.reason}"
-
-
-def _read(text: str | None, kind: type[_T]) -> _T | None:
-    return None if text is None else msgspec.json.decode(text, type=kind)
 
 
 def _archived(row: Row) -> Story:
@@ -386,3 +407,12 @@ class _Line(msgspec.Struct):
 class _Ended(msgspec.Struct):
     fees: list[_Line]
     discounts: list[_Line] = msgspec.field(default_factory=list)
+
+
+_KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "ended": _Ended,
+    "doubt": _Doubt,
+    "problem": _Problem,
+    "unanswered": _Unanswered,
+    "written_off": _WrittenOff,
+}

@@ -144,6 +144,11 @@ TAKEN_UP = _counter(
     "Due trips that the reconciler took up: done, waits (something is out of reach), stuck (refused), error (a bug).",
     "outcome",
 )
+UNREADABLE = _counter(
+    "payscore_rows_unreadable_total",
+    "Rows of this table that were passed over because a newer release wrote what this one cannot read.",
+    "table",
+)
 ANNOUNCEMENTS = _counter("payscore_announcements_total", "Announcements written to the outbox.", "type")
 PUBLISHED = _counter("payscore_announcements_published_total", "Announcements that RabbitMQ has confirmed.", "type")
 UNROUTED = _counter(
@@ -236,7 +241,7 @@ MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, SILENT, 
 QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (
     *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),
-    *(ANNOUNCEMENTS, PUBLISHED, UNROUTED),
+    *(UNREADABLE, ANNOUNCEMENTS, PUBLISHED, UNROUTED),
 )
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)
 DATABASE: Final = (

@@ -177,6 +177,8 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
         pause = max(pause, DEBIT_PAUSE)
     if doubt.refusal is Refusal.NOT_PERMITTED:
         pause = min(pause, LONGEST_UNPERMITTED)
+    if doubt.refusal is Refusal.AMOUNT_OVER_LIMIT:
+        pause = min(pause, APART)
     ask_after = now + pause if pause else None
     refusals = min(trip.refusals + 1, len(PAUSES))
     return replace(trip, doubt=replace(doubt, ask_after=ask_after), refusals=refusals, missed_at=None)

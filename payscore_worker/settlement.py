@@ -132,10 +132,10 @@ class Settlement:
         """
         order = self._payscores.current.read_order(event.resource)
         trip = await self._storage.load_by_out_order_no(order.out_order_no)
-        if order.mchid != self._payscores.current.terms.mchid or (trip is not None and not self._is_ours(order, trip)):
-            raise Rejected("the notification names another mchid, appid or service_id")
         if trip is None:
             return await self._compare_payment(order)
+        if not self._is_ours(order, trip):
+            raise Rejected("the notification names another mchid, appid or service_id")
         word, noted = seen(order), self._heard("payscore.user_paid", event)
         try:
             after = await self._books.change(
@@ -252,6 +252,8 @@ class Settlement:
 
     async def _compare_payment(self, order: Order) -> str:
         """Take WeChat Pay's word on an order that no trip has; returns the trip's id where the trip is archived."""
+        if order.mchid != self._payscores.current.terms.mchid:
+            raise Rejected("the notification names another mchid")
         archived = await self._storage.archived_by_out_order_no(order.out_order_no)
         if archived is None:
             raise Rejected(f"no trip has the out_order_no {order.out_order_no!r}")

@@ -278,12 +278,16 @@ DOUBT = Row(
         ),
         Panel(
             title="Taken up by the reconciler, a minute",
-            about="done, waits (something is out of reach), stuck (refused), error (a bug).",
+            about="done, waits (out of reach), stuck (refused), error (a bug), unreadable (of a newer release).",
             queries=[
                 Query(
                     expr="sum by (outcome) (rate(payscore_trips_taken_up_total[$__rate_interval])) * 60",
                     legend="{{outcome}}",
-                )
+                ),
+                Query(
+                    expr="sum(rate(payscore_rows_unreadable_total[$__rate_interval])) * 60",
+                    legend="unreadable",
+                ),
             ],
         ),
         Panel(

@@ -63,7 +63,7 @@ class Before(click.ParamType[datetime]):
 def archive(*, before: datetime, directory: Path, batch: int, limit: int, dry_run: bool, as_json: bool) -> None:
     """Move trips that are over, with their calls and events, into files, and forget all but what guards the money."""
     plan = Plan(before=before, directory=directory, batch=batch, limit=limit)
-    moved = run(_count(Environment(), plan) if dry_run else _move(Environment(), plan, quiet=as_json))
+    moved, forgotten = run(_count(Environment(), plan) if dry_run else _move(Environment(), plan, quiet=as_json))
     if as_json:
         print_json(
             {
@@ -72,24 +72,30 @@ def archive(*, before: datetime, directory: Path, batch: int, limit: int, dry_ru
                 "trips": moved.trips,
                 "calls": moved.calls,
                 "events": moved.events,
+                "unreadable": moved.unreadable,
+                "passengers": forgotten,
                 "files": moved.files,
             }
         )
         return
     verb = "would be moved" if dry_run else "moved"
     click.echo(f"{moved.trips} trips {verb}, with {moved.calls} calls and {moved.events} events")
+    if moved.unreadable:
+        click.echo(f"{moved.unreadable} trips of a newer release cannot be read by this one, and stay", err=True)
+    if forgotten:
+        click.echo(f"the service state of {forgotten} passengers was too old to be trusted, and is forgotten")
 
 
-async def _count(environment: Environment, plan: Plan) -> Moved:
+async def _count(environment: Environment, plan: Plan) -> tuple[Moved, int]:
     async with database(environment), Archive.of(environment.read(DatabaseSettings).database_url) as archive:
-        return await archive.count(plan.before)
+        return await archive.count(plan.before), 0
 
 
-async def _move(environment: Environment, plan: Plan, *, quiet: bool) -> Moved:
+async def _move(environment: Environment, plan: Plan, *, quiet: bool) -> tuple[Moved, int]:
     total = Moved()
     async with database(environment), Archive.of(environment.read(DatabaseSettings).database_url) as archive:
         async for moved in archive.run(plan, now()):
             total += moved
-            if not quiet:
+            if moved.files and not quiet:
                 click.echo(f"{', '.join(moved.files)}: {moved.trips} trips")
-    return total
+        return total, await archive.forget_passengers(now())

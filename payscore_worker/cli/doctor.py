@@ -15,10 +15,10 @@ from rich.text import Text
 
 from payscore_worker.bootstrap import WechatPay, make_topology, make_transport_to_wechat, make_wechatpay, now
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
-from payscore_worker.errors import Refusal, SettlementError, WechatPayError, WechatPayRejected
+from payscore_worker.errors import Refusal, SchemaOutdated, SettlementError, WechatPayError, WechatPayRejected
 from payscore_worker.messaging.inspect import depths
 from payscore_worker.messaging.link import BROKEN, connect
-from payscore_worker.migrations import schema_revision
+from payscore_worker.migrations import read_schema
 from payscore_worker.settings import (
     PARTS,
     BrokerSettings,
@@ -27,7 +27,7 @@ from payscore_worker.settings import (
     MerchantSettings,
     SettingsError,
 )
-from payscore_worker.storage import SCHEMA_REVISION
+from payscore_worker.storage import see_that_it_fits
 from payscore_worker.wechatpay import UnusableCertificates, read_date
 
 MAX_SKEW: Final = timedelta(seconds=5)
@@ -142,15 +142,15 @@ def _settings(environment: Environment) -> Check:
 
 async def _database(url: str) -> Check:
     try:
-        found = await schema_revision(url)
+        schema = await read_schema(url)
+        see_that_it_fits(schema)
+    except SchemaOutdated as error:
+        return Check(name="database", ok=False, detail=error.found, repair=error.remedy)
     except Exception as error:  # noqa: BLE001 - whatever a driver raises, it is the finding
         return Check(
             name="database", ok=False, detail=f"{type(error).__name__}: {error}", repair="check PAYSCORE_DATABASE_URL"
         )
-    if found != SCHEMA_REVISION:
-        detail = f"at revision {found or 'none'}, not {SCHEMA_REVISION}"
-        return Check(name="database", ok=False, detail=detail, repair="payscore-worker migrate")
-    return Check(name="database", ok=True, detail=f"at revision {found}")
+    return Check(name="database", ok=True, detail=f"at revision {schema.revision}")
 
 
 async def _broker(broker: BrokerSettings) -> Check:

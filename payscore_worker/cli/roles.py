@@ -30,9 +30,10 @@ def webhook() -> None:
 
 @click.command()
 def migrate() -> None:
-    """Bring the database to the current schema."""
-    revision = run(bootstrap.run_migrate(Environment()))
-    click.echo(f"the database is at revision {revision}")
+    """Bring the database to the current schema; one that a newer release has migrated is left as it is."""
+    schema = run(bootstrap.run_migrate(Environment()))
+    newer = ", of a newer release, on which this one runs; nothing was changed" if schema.is_ahead else ""
+    click.echo(f"the database is at revision {schema.revision}{newer}")
 
 
 @click.command()

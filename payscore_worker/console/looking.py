@@ -109,7 +109,7 @@ class Looking:
             "name": name,
             "found": found,
             "page": page,
-            "problem": lambda row: msgspec.json.decode(row["problem"], type=Problem),
+            "problem": read_problem,
             "now": now,
             "chosen": {
                 "state": wanted.state.value if wanted.state is not None else "",
@@ -153,6 +153,14 @@ def _verbs(story: Story) -> Sequence[Verb]:
         return verbs_for(troubles["problem"])
     is_waiting = "stale" in troubles and TripState(story.state) not in TERMINAL
     return WITHOUT_PROBLEM if is_waiting and story.archive is None else ()
+
+
+def read_problem(row: Mapping[str, Any]) -> Problem:
+    """Read a trip's problem; one that a newer release has written is called so, and the other trips are shown."""
+    try:
+        return msgspec.json.decode(row["problem"], type=Problem)
+    except msgspec.MsgspecError:
+        return Problem(code="unreadable", message="")
 
 
 def read_wanted(query: Mapping[str, str]) -> Wanted:

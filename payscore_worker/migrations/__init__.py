@@ -1,37 +1,67 @@
-"""Brings the database to the current schema, and tells whether it is there."""
+"""Brings the database to the current schema, one run at a time, and without holding up whoever works on it.
+
+On PostgreSQL each migration is a transaction of its own, in which no statement waits long for a lock: what waits for a
+table keeps everybody else from it. Indexes of tables that hold rows are built beside the work (`alter.create_index`).
+On SQLite all migrations are one transaction.
+"""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import structlog
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete, insert, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from payscore_worker.storage import SCHEMA_REVISION
-from payscore_worker.storage.engine import engine_for
+from payscore_worker import version
+from payscore_worker.errors import StorageUnavailable
+from payscore_worker.storage import SCHEMA_REVISION, Schema, see_that_it_fits
+from payscore_worker.storage.engine import BROKEN, engine_for, lock_from_the_start, schema_of
+from payscore_worker.storage.tables import schema_range
 
-MIGRATE_TIMEOUT_SECONDS: Final = 300.0
-"""A migration that takes longer than this wants a plan of its own."""
+MIGRATE_TIMEOUT_SECONDS: Final = 3_600.0
+"""The indexes of a hundred million rows take some minutes each; one that takes longer wants a plan of its own."""
+
+TABLE_LOCK_TIMEOUT: Final = "2s"
+"""How long a change waits for a table, and everybody else behind it: shorter than any statement of ours may take."""
+
+TABLE_LOCK_SECONDS: Final = 300.0
+"""For how long a change is tried again that could not have its table, because of somebody's long transaction."""
+
+AGAIN_SECONDS: Final = 0.5
+"""The pause between two tries; the work that waited goes on in it."""
+
+log = structlog.stdlib.get_logger(__name__)
 
 
-async def migrate(database_url: str) -> str:
-    """Bring the database to the current schema; returns its revision."""
-    async with (
-        asyncio.timeout(MIGRATE_TIMEOUT_SECONDS),
-        engine_for(database_url) as engine,
-        engine.begin() as connection,
-    ):
-        await connection.run_sync(_upgrade)
-    return SCHEMA_REVISION
+async def migrate(database_url: str) -> Schema:
+    """Bring the database to the current schema; one that a newer release has migrated is left as it is.
+
+    Raises:
+        SchemaOutdated: a newer release has migrated it, and this one must not run on it.
+        StorageUnavailable: the database cannot be reached, or somebody does not let go of a table.
+
+    """
+    try:
+        async with asyncio.timeout(MIGRATE_TIMEOUT_SECONDS), engine_for(database_url) as engine, _alone(engine):
+            return await _migrate(engine)
+    except TimeoutError as error:
+        raise StorageUnavailable(f"migrating: not done after {MIGRATE_TIMEOUT_SECONDS:g} seconds") from error
+    except BROKEN as error:
+        raise StorageUnavailable(f"migrating: {_first_line(error)}") from error
 
 
-async def schema_revision(database_url: str) -> str | None:
-    """Read the revision that the database is at; None where it was never migrated."""
+async def read_schema(database_url: str) -> Schema:
+    """Read what the database says of its schema."""
     async with engine_for(database_url) as engine, engine.connect() as connection:
-        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+        return await connection.run_sync(schema_of)
 
 
 def newest_revision() -> str | None:
@@ -39,10 +69,89 @@ def newest_revision() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
-def _upgrade(connection: Connection) -> None:
+async def _migrate(engine: AsyncEngine) -> Schema:
+    """Migrate, and try again where somebody held a table: what is done stays done."""
+    until = time.monotonic() + TABLE_LOCK_SECONDS
+    while True:
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(_upgrade)
+        except DBAPIError as error:
+            if not _is_in_use(error) or time.monotonic() > until:
+                raise
+            log.warning("migration_waits", reason=_first_line(error))
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+def _upgrade(connection: Connection) -> Schema:
+    schema = schema_of(connection)
+    if schema.is_ahead:
+        see_that_it_fits(schema)
+        return schema
     config = _config()
     config.attributes["connection"] = connection
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET lock_timeout = '{TABLE_LOCK_TIMEOUT}'"))
+        connection.execute(text("SET statement_timeout = 0"))  # a role's limit is for its questions
+        connection.commit()
     command.upgrade(config, "head")
+    known = Schema(revision=SCHEMA_REVISION, runs_from=_runs_from(), migrated_by=version())
+    if (schema.revision, schema.runs_from) != (known.revision, known.runs_from):
+        _remember(connection, known)
+    connection.commit()
+    return known
+
+
+def _runs_from() -> str:
+    """Read from the newest migration which code may still run."""
+    newest = ScriptDirectory.from_config(_config()).get_revision(SCHEMA_REVISION)
+    runs_from: str = newest.module.RUNS_FROM
+    return runs_from
+
+
+def _remember(connection: Connection, schema: Schema) -> None:
+    connection.execute(delete(schema_range))
+    values = {"revision": schema.revision, "runs_from": schema.runs_from, "migrated_by": schema.migrated_by}
+    connection.execute(insert(schema_range).values(values))
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Let runs that start together wait for each other: the first migrates, the others find it done."""
+    if engine.dialect.name == "sqlite":
+        lock_from_the_start(engine)
+        yield
+        return
+    async with engine.connect() as connection:
+        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        while not await _has_lock(autocommit):  # noqa: ASYNC110 - it is another process that lets go
+            await asyncio.sleep(AGAIN_SECONDS)
+        yield  # the lock ends with the connection
+
+
+async def _has_lock(connection: AsyncConnection) -> bool:
+    """Try, rather than wait in the database: an index is built only when no statement from before is under way."""
+    return bool(await connection.scalar(text(_LOCK)))
+
+
+_LOCK: Final = (
+    "SELECT pg_try_advisory_lock(hashtext('payscore-worker migrate'), hashtext(coalesce(current_schema(), '')))"
+)
+
+
+def _is_in_use(error: DBAPIError) -> bool:
+    """Tell whether it failed because somebody else works on the table, or on the SQLite file."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state in _IN_USE or "database is locked" in str(error.orig)
+
+
+_IN_USE: Final = ("55P03", "40P01")
+"""Of PostgreSQL: lock_not_available, deadlock_detected."""
+
+
+def _first_line(error: Exception) -> str:
+    cause: Any = error.orig if isinstance(error, DBAPIError) else error
+    return f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
 
 
 def _config() -> Config:

@@ -81,6 +81,7 @@ def show_trips() -> None:
         metrics.of(metrics.PAID_BY, way)
     for code in OWN_CODES:
         metrics.of(metrics.PROBLEMS, code)
+    metrics.of(metrics.UNREADABLE, "trip")
 
 
 def show_notifications() -> None:

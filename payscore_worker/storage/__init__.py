@@ -2,7 +2,6 @@
 
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.storage.port import (
-    SCHEMA_REVISION,
     CallOutcome,
     CallRecord,
     Direction,
@@ -11,6 +10,7 @@ from payscore_worker.storage.port import (
     ServiceNote,
     Storage,
 )
+from payscore_worker.storage.schema import SCHEMA_REVISION, Schema, see_that_it_fits
 
 __all__ = [
     "SCHEMA_REVISION",
@@ -20,6 +20,8 @@ __all__ = [
     "Direction",
     "EventRecord",
     "OutboxRow",
+    "Schema",
     "ServiceNote",
     "Storage",
+    "see_that_it_fits",
 ]

@@ -18,22 +18,21 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, delete, event, exists, func, insert, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from payscore_worker.errors import SettlementError, StorageUnavailable
+from payscore_worker.errors import SchemaOutdated, SettlementError, StorageUnavailable, UnreadableRow
 from payscore_worker.storage.archived import ArchivedTrip
-from payscore_worker.storage.engine import engine_for
-from payscore_worker.storage.port import SCHEMA_REVISION
-from payscore_worker.storage.rows import trip_from_row
-from payscore_worker.storage.tables import Json, archived_trip, trip, trip_event, wechatpay_call
+from payscore_worker.storage.engine import BROKEN, cause_of, engine_for, lock_from_the_start, schema_of
+from payscore_worker.storage.reading import note_unreadable, read_trip
+from payscore_worker.storage.schema import SCHEMA_REVISION
+from payscore_worker.storage.tables import Json, archived_trip, passenger, trip, trip_event, wechatpay_call
 from payscore_worker.trip import TERMINAL
 
 FORMAT: Final = "payscore-archive/1"
@@ -46,6 +45,18 @@ MAX_BATCH_TRIPS: Final = 5_000
 
 MAX_TRIPS: Final = 1_000_000
 """Of one run; a scheduler starts the next."""
+
+MAX_PASSED_OVER: Final = 1_000
+"""Trips that cannot be read, of one run; more is a release that should not be archiving."""
+
+PASSENGERS_KEPT: Final = timedelta(days=90)
+"""Nobody should trust for longer what was known of a passenger's service."""
+
+BATCH_PASSENGERS: Final = 5_000
+"""Rows locked for a tenth of a second."""
+
+MAX_PASSENGERS: Final = 1_000_000
+"""Of one run."""
 
 STATEMENT_SECONDS: Final = 60.0
 """A batch takes a tenth of a second; one that takes longer than this is given up, and changes nothing."""
@@ -79,6 +90,8 @@ class Moved:
     trips: int = 0
     calls: int = 0
     events: int = 0
+    unreadable: int = 0
+    """Trips of a newer release, which stay."""
     files: tuple[str, ...] = ()
 
     def __add__(self, other: "Moved") -> "Moved":
@@ -86,6 +99,7 @@ class Moved:
             trips=self.trips + other.trips,
             calls=self.calls + other.calls,
             events=self.events + other.events,
+            unreadable=self.unreadable + other.unreadable,
             files=self.files + other.files,
         )
 
@@ -95,6 +109,8 @@ class Archive:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._passed_over: list[str] = []
+        """Trips that this release cannot read."""
 
     @classmethod
     @asynccontextmanager
@@ -102,7 +118,7 @@ class Archive:
         """Open the database for archiving."""
         async with engine_for(database_url) as engine:
             if engine.dialect.name == "sqlite":
-                _lock_from_the_start(engine)
+                lock_from_the_start(engine)
             yield cls(engine)
 
     async def count(self, before: datetime) -> Moved:
@@ -127,18 +143,50 @@ class Archive:
         Raises:
             ArchiveInUse: another run has the directory.
             ArchiveUnwritable: the directory cannot be written.
+            SchemaOutdated: a newer release keeps more of a trip than this one would file.
             StorageUnavailable: the database cannot be reached.
+            UnreadableRow: a newer release wrote more trips than can be passed over.
 
         """
+        await self._see_that_all_is_filed()
         with _in_hand(plan.directory):
             await self.put_right(plan.directory)
             left = plan.limit
             while left > 0:
                 moved = await self._move(plan, min(plan.batch, left), now)
-                if not moved.trips:
+                if not moved.trips and not moved.unreadable:
                     return
                 left -= moved.trips
                 yield moved
+
+    async def forget_passengers(self, now: datetime) -> int:
+        """Delete what was noted of passengers' service too long ago to be trusted again; returns of how many.
+
+        It is done here, by whoever clears up, rather than by the worker: a look through a table without an index by age
+        is for the night, and a row that is forgotten costs one question to WeChat Pay.
+
+        Raises:
+            StorageUnavailable: the database cannot be reached.
+
+        """
+        old = select(passenger.c.openid).where(passenger.c.as_of < now - PASSENGERS_KEPT).limit(BATCH_PASSENGERS)
+        forgotten = 0
+        for _ in range(MAX_PASSENGERS // BATCH_PASSENGERS):
+            async with _transaction(self._engine) as connection:
+                gone = (await connection.execute(delete(passenger).where(passenger.c.openid.in_(old)))).rowcount
+            forgotten += gone
+            if gone < BATCH_PASSENGERS:
+                break
+        return forgotten
+
+    async def _see_that_all_is_filed(self) -> None:
+        async with _transaction(self._engine) as connection:
+            schema = await connection.run_sync(schema_of)
+        if schema.is_ahead:
+            found = (
+                f"the database is at revision {schema.revision}, and this release would file what {SCHEMA_REVISION} has"
+            )
+            raise SchemaOutdated(found, f"archive with release {schema.migrated_by or 'that migrated it'}")
 
     async def put_right(self, directory: Path) -> None:
         """Decide about files of a run that broke off: keep those whose rows are gone, drop those whose rows stand."""
@@ -157,22 +205,34 @@ class Archive:
         name = f"trips-before-{plan.before:%Y%m%d}-{now:%Y%m%dT%H%M%SZ}-{uuid4().hex[:12]}.jsonl.gz"
         prepared = plan.directory / f"{name}.prepared"
         async with _transaction(self._engine) as connection:
-            rows = await _all(connection, _batch(plan.before, trips))
-            ids = [row["trip_id"] for row in rows]
+            found = await _all(connection, _batch(plan.before, trips, self._passed_over))
+            memories = {row["trip_id"]: memory for row in found if (memory := self._memory(row, name, now)) is not None}
+            ids, unreadable = list(memories), len(found) - len(memories)
             if not ids:
-                return Moved()
+                return Moved(unreadable=unreadable)
+            rows = [row for row in found if row["trip_id"] in memories]
             calls = await _all(connection, select(wechatpay_call).where(wechatpay_call.c.trip_id.in_(ids)))
             events = await _all(
                 connection, select(trip_event).where(trip_event.c.trip_id.in_(ids)).order_by(trip_event.c.id)
             )
             header = {"format": FORMAT, "schema": SCHEMA_REVISION, "archived_at": now, "trips": len(rows)}
             await asyncio.to_thread(_write, prepared, [header, *_stories(rows, calls, events)])
-            memories = [ArchivedTrip.of(trip_from_row(row), archive=name, archived_at=now).row() for row in rows]
-            await connection.execute(insert(archived_trip), memories)
+            await connection.execute(insert(archived_trip), [memory.row() for memory in memories.values()])
             for table in (wechatpay_call, trip_event, trip):
                 await connection.execute(delete(table).where(table.c.trip_id.in_(ids)))
         _rename(prepared, _final(prepared))
-        return Moved(trips=len(rows), calls=len(calls), events=len(events), files=(name,))
+        return Moved(trips=len(rows), calls=len(calls), events=len(events), unreadable=unreadable, files=(name,))
+
+    def _memory(self, row: Row, archive: str, now: datetime) -> ArchivedTrip | None:
+        """Make what is remembered of a trip; None, and the trip stays, where this release cannot read it."""
+        try:
+            return ArchivedTrip.of(read_trip(row), archive=archive, archived_at=now)
+        except UnreadableRow as error:
+            if len(self._passed_over) == MAX_PASSED_OVER:
+                raise
+            note_unreadable(error)
+            self._passed_over.append(row["trip_id"])
+            return None
 
 
 # --- The database ---
@@ -190,9 +250,14 @@ def _is_over(before: datetime) -> ColumnElement[bool]:
     )
 
 
-def _batch(before: datetime, trips: int) -> Select[Any]:
+def _batch(before: datetime, trips: int, passed_over: Sequence[str]) -> Select[Any]:
     """Take trips for this transaction alone; one that somebody writes at this moment is left for the next run."""
-    return select(trip).where(_is_over(before)).limit(trips).with_for_update(skip_locked=True)
+    return (
+        select(trip)
+        .where(_is_over(before), trip.c.trip_id.not_in(passed_over))
+        .limit(trips)
+        .with_for_update(skip_locked=True)
+    )
 
 
 @asynccontextmanager
@@ -200,24 +265,12 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     try:
         async with asyncio.timeout(STATEMENT_SECONDS), engine.begin() as connection:
             yield connection
-    except (DBAPIError, OSError, TimeoutError) as error:
-        raise StorageUnavailable(f"archiving: {error!r}") from error
+    except (*BROKEN, TimeoutError) as error:
+        raise StorageUnavailable(f"archiving: {cause_of(error)}") from error
 
 
 async def _all(connection: AsyncConnection, statement: Select[Any]) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public face of a row
-
-
-def _lock_from_the_start(engine: AsyncEngine) -> None:
-    """Let no other writer in between our reading and our deleting: SQLite would begin with the first write only."""
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def leave_transactions_to_us(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
-        connection.isolation_level = None
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy's event
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 # --- The files ---

@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, union_all
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker.errors import StorageUnavailable
+from payscore_worker.storage.engine import BROKEN, cause_of
 from payscore_worker.storage.outbox import count_unrouted
 from payscore_worker.storage.reports import OWED_FEN, STUCK_AFTER, Reports, Row
 from payscore_worker.storage.standing import UNFINISHED, Standing, standing
 from payscore_worker.storage.tables import archived_trip, operator_action, trip, trip_event
+from payscore_worker.storage.values import is_keepable
 from payscore_worker.trip import TERMINAL, TripState
 
 LIMIT: Final = timedelta(seconds=3)
@@ -136,6 +137,8 @@ class Browsing(Reports):
 
     async def find(self, name: str) -> list[str]:
         """Find trips by their id, by the number WeChat knows them under, or by WeChat's transaction id."""
+        if not is_keepable(name):
+            return []
         meant = or_(trip.c.trip_id == name, trip.c.out_order_no == name, trip.c.transaction_id == name)
         rows = await self._all(select(trip.c.trip_id).where(meant).limit(MAX_FOUND))
         if not rows:
@@ -196,9 +199,8 @@ class Browsing(Reports):
                 yield
         except TimeoutError as error:
             raise StorageUnavailable(f"no answer within {self._limit.total_seconds():g} seconds") from error
-        except (DBAPIError, OSError) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            raise StorageUnavailable(f"{type(cause).__name__}") from error
+        except BROKEN as error:
+            raise StorageUnavailable(cause_of(error)) from error
 
     async def _restrain(self, connection: AsyncConnection) -> None:
         """Let the database itself give up after the limit, whatever becomes of us, and refuse to write."""

@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.schema import Schema
 from payscore_worker.trip import Trip
 
-SCHEMA_REVISION: Final = "0004"
-"""The migration that this code is written for."""
+LONGEST_LEASE: Final = timedelta(minutes=4)
+"""A trip that keeps failing is taken up at least this often: what stood in its way may be gone."""
 
 
 class CallOutcome(StrEnum):
@@ -100,7 +101,8 @@ class ServiceNote:
 class Storage(Protocol):
     """Short transactions, each one round trip where the database allows it.
 
-    Every method raises StorageUnavailable where the database cannot be reached.
+    Every method raises StorageUnavailable where the database cannot be reached, Unstorable where it is given what no
+    database keeps, and UnreadableRow where a row says what this release does not know.
     """
 
     async def load(self, trip_id: str) -> Trip | None:
@@ -149,7 +151,11 @@ class Storage(Protocol):
         """Note a passenger's PayScore service, unless something newer is known."""
 
     async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
-        """Take trips that are due for this caller alone; each repeated claim of one trip doubles the lease."""
+        """Take trips that are due for this caller alone.
+
+        Each repeated claim of one trip doubles the lease, to LONGEST_LEASE at most. A row that cannot be read is named,
+        counted, and left to its lease.
+        """
 
     async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
         """Set when a trip is due, if nobody wrote it since it was loaded."""
@@ -173,11 +179,14 @@ class Storage(Protocol):
     async def release_outbox(self, ids: Sequence[int], *, claimed_until: datetime) -> None:
         """Give back what was claimed until then, and not published, so that anybody may take it at once."""
 
-    async def schema_revision(self) -> str | None:
-        """Read the revision that the schema is at; None where there is none."""
+    async def schema(self) -> Schema:
+        """Read what the schema says of itself."""
 
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
+
+    async def until_lost(self) -> None:
+        """Wait until nothing can be asked any more in this process, and raise StorageUnavailable then."""
 
     async def aclose(self) -> None:
         """Close every connection."""

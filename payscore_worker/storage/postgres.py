@@ -2,18 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Final, Self, TypeAlias, cast
+from typing import Final, Self, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from payscore_worker.errors import StorageUnavailable
+from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage.archived import ArchivedTrip
-from payscore_worker.storage.port import CallOutcome, CallRecord, EventRecord, OutboxRow, ServiceNote
-from payscore_worker.storage.rows import TRIP_COLUMNS, trip_from_row, trip_row
+from payscore_worker.storage.port import (
+    LONGEST_LEASE,
+    CallOutcome,
+    CallRecord,
+    EventRecord,
+    OutboxRow,
+    ServiceNote,
+)
+from payscore_worker.storage.reading import Row, read, read_archived, read_trip, readable_trips
+from payscore_worker.storage.rows import TRIP_COLUMNS
+from payscore_worker.storage.schema import Schema
 from payscore_worker.storage.statements import (
     ARCHIVED,
     ARCHIVED_BY_ORDER,
@@ -28,7 +37,7 @@ from payscore_worker.storage.statements import (
     POSTPONE_OUTBOX,
     RELEASE_OUTBOX,
     RESCHEDULE,
-    SCHEMA_REVISION,
+    SCHEMA,
     SELECT_TRIP,
     SELECT_TRIP_BY_ORDER,
     SERVICE_OF,
@@ -38,6 +47,7 @@ from payscore_worker.storage.statements import (
     WINDOW,
     for_many,
 )
+from payscore_worker.storage.values import keep, keep_records, kept_row
 from payscore_worker.trip import Trip
 
 MAX_CONNECTIONS: Final = 16
@@ -73,24 +83,28 @@ class PostgresStorage:
         return cls(pool)
 
     async def load(self, trip_id: str) -> Trip | None:
+        keep("trip", "trip_id", trip_id)
         async with self._connection() as connection:
             row = await connection.fetchrow(SELECT_TRIP, trip_id)
-        return None if row is None else trip_from_row(row)
+        return None if row is None else read_trip(row)
 
     async def load_by_out_order_no(self, out_order_no: str) -> Trip | None:
+        keep("trip", "out_order_no", out_order_no)
         async with self._connection() as connection:
             row = await connection.fetchrow(SELECT_TRIP_BY_ORDER, out_order_no)
-        return None if row is None else trip_from_row(row)
+        return None if row is None else read_trip(row)
 
     async def archived(self, trip_id: str) -> ArchivedTrip | None:
+        keep("archived_trip", "trip_id", trip_id)
         async with self._connection() as connection:
             row = await connection.fetchrow(ARCHIVED, trip_id)
-        return None if row is None else ArchivedTrip.read(row)
+        return None if row is None else read_archived(row)
 
     async def archived_by_out_order_no(self, out_order_no: str) -> ArchivedTrip | None:
+        keep("archived_trip", "out_order_no", out_order_no)
         async with self._connection() as connection:
             row = await connection.fetchrow(ARCHIVED_BY_ORDER, out_order_no)
-        return None if row is None else ArchivedTrip.read(row)
+        return None if row is None else read_archived(row)
 
     async def save(
         self,
@@ -102,7 +116,8 @@ class PostgresStorage:
         events: Sequence[EventRecord] = (),
     ) -> bool:
         statement = _save_statement(new=trip.version == 0, calls=bool(calls), events=bool(events))
-        arguments = [*trip_row(trip, due_at=due_at, now=now)]
+        keep_records(calls, events)
+        arguments = [*kept_row(trip, due_at=due_at, now=now)]
         if calls:
             arguments += _call_columns(calls)
         if events:
@@ -111,14 +126,17 @@ class PostgresStorage:
             return bool(await connection.fetchval(statement, *arguments))
 
     async def journal(self, trip: Trip, call: CallRecord) -> None:
+        keep_records([call], [])
         async with self._connection() as connection:
             await connection.execute(_JOURNAL, trip.trip_id, *_call_columns([call]))
 
     async def begin_send(self, trip_id: str, kind: str) -> CallRecord | None:
         async with self._connection() as connection:
-            return _call(await connection.fetchrow(BEGIN_SEND, trip_id, kind))
+            row = await connection.fetchrow(BEGIN_SEND, trip_id, kind)
+        return _journaled(trip_id, row)
 
     async def note_event(self, trip_id: str, event: EventRecord) -> None:
+        keep_records([], [event])
         async with self._connection() as connection:
             await connection.execute(
                 NOTE_EVENT, trip_id, event.event_id, event.direction.value, event.type, event.at, event.body
@@ -126,21 +144,25 @@ class PostgresStorage:
 
     async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
         async with self._connection() as connection:
-            return _call(await connection.fetchrow(LAST_CALL, trip_id, kind))
+            row = await connection.fetchrow(LAST_CALL, trip_id, kind)
+        return _journaled(trip_id, row)
 
     async def service_of(self, openid: str) -> ServiceNote | None:
+        keep("passenger", "openid", openid)
         async with self._connection() as connection:
             row = await connection.fetchrow(SERVICE_OF, openid)
-        return None if row is None else ServiceNote(enabled=row["service_enabled"], as_of=row["as_of"])
+        return None if row is None else read("passenger", "a passenger", _service_note, row)
 
     async def note_service(self, openid: str, note: ServiceNote) -> None:
+        keep("passenger", "openid", openid)
+        keep("passenger", "as_of", note.as_of)
         async with self._connection() as connection:
             await connection.execute(NOTE_SERVICE, openid, note.enabled, note.as_of)
 
     async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
         async with self._connection() as connection:
-            rows = await connection.fetch(_CLAIM_DUE, now, lease, limit)
-        return [trip_from_row(row) for row in rows]
+            rows = await connection.fetch(_CLAIM_DUE, now, lease, limit, LONGEST_LEASE)
+        return readable_trips(rows)
 
     async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
         async with self._connection() as connection:
@@ -167,16 +189,20 @@ class PostgresStorage:
         async with self._connection() as connection:
             await connection.execute(_RELEASE_OUTBOX, list(ids), claimed_until)
 
-    async def schema_revision(self) -> str | None:
-        try:
-            async with self._connection() as connection:
-                return cast("str | None", await connection.fetchval(SCHEMA_REVISION))
-        except asyncpg.UndefinedTableError:
-            return None
+    async def schema(self) -> Schema:
+        for statement in SCHEMA.values():
+            with suppress(asyncpg.UndefinedTableError):
+                async with self._connection() as connection:
+                    row = await connection.fetchrow(statement)
+                return Schema(revision=None) if row is None else Schema(**row)
+        return Schema(revision=None)
 
     async def ping(self) -> None:
         async with self._connection() as connection:
             await connection.fetchval("SELECT 1")
+
+    async def until_lost(self) -> None:
+        await asyncio.Event().wait()  # the pool connects anew for as long as the process lives
 
     async def aclose(self) -> None:
         try:
@@ -196,10 +222,12 @@ class PostgresStorage:
                     raise
         except _UNAVAILABLE as error:
             raise StorageUnavailable(f"PostgreSQL: {error!r}") from error
+        except _UNKEPT as error:  # its text repeats the value
+            raise Unstorable(f"PostgreSQL does not keep one of its values: {type(error).__name__}") from None
 
 
-def _call(row: asyncpg.Record | None) -> CallRecord | None:
-    return None if row is None else CallRecord(**{**row, "outcome": CallOutcome(row["outcome"])})
+def _journaled(trip_id: str, row: asyncpg.Record | None) -> CallRecord | None:
+    return None if row is None else read("wechatpay_call", f"trip {trip_id!r}", _call, row)
 
 
 async def _nothing_to_reset(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -221,6 +249,9 @@ _UNAVAILABLE: Final = (
     *_SPOILT,
 )
 """The database is away, closing, full, or gave our statement up: the same later."""
+
+_UNKEPT: Final = (asyncpg.DataError, UnicodeEncodeError, OverflowError)
+"""A value that was not seen to be one that no database keeps."""
 
 _CALL_COLUMNS: Final = {
     "kind": "text",
@@ -246,6 +277,14 @@ _EVENT_COLUMNS: Final = {
     "at": "timestamptz",
     "body": "bytea",
 }
+
+
+def _call(row: Row) -> CallRecord:
+    return CallRecord(**{**row, "outcome": CallOutcome(row["outcome"])})
+
+
+def _service_note(row: Row) -> ServiceNote:
+    return ServiceNote(enabled=row["service_enabled"], as_of=row["as_of"])
 
 
 def _call_columns(calls: Sequence[CallRecord]) -> list[list[object]]:
@@ -294,7 +333,8 @@ _INSERT_EVENTS: Final = """
 """
 
 _CLAIM_DUE: Final = f"""
-    UPDATE trip SET claims = claims + 1, claimed_until = $1::timestamptz + $2::interval * power(2, least(claims, 6))
+    UPDATE trip SET claims = claims + 1,
+        claimed_until = $1::timestamptz + least($2::interval * power(2, least(claims, 16)), $4::interval)
     WHERE trip_id IN (
         SELECT trip_id FROM trip
         WHERE due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= $1)

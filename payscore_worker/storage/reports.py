@@ -8,8 +8,11 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from payscore_worker.errors import StorageUnavailable
+from payscore_worker.storage.engine import BROKEN, cause_of
 from payscore_worker.storage.tables import archived_trip, operator_action, trip, trip_event, wechatpay_call
-from payscore_worker.trip import TERMINAL
+from payscore_worker.storage.values import is_keepable
+from payscore_worker.trip import TERMINAL, TripState
 
 MAX_ROWS: Final = 1000
 """More is a query for the database's own tools."""
@@ -78,7 +81,10 @@ class Doubtful:
 
 
 class Reports:
-    """Answers questions about what is stored."""
+    """Answers questions about what is stored, also by a newer release: what this one cannot read is shown as it is.
+
+    Every method raises StorageUnavailable where the database cannot be reached.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -97,11 +103,15 @@ class Reports:
 
     async def trip(self, trip_id: str) -> Row | None:
         """Find a trip by its id, or by the number WeChat knows it under."""
+        if not is_keepable(trip_id):
+            return None
         rows = await self._all(select(trip).where(or_(trip.c.trip_id == trip_id, trip.c.out_order_no == trip_id)))
         return rows[0] if rows else None
 
     async def archived(self, trip_id: str) -> Row | None:
         """Find what is remembered of an archived trip, by its id or by the number WeChat knows it under."""
+        if not is_keepable(trip_id):
+            return None
         meant = or_(archived_trip.c.trip_id == trip_id, archived_trip.c.out_order_no == trip_id)
         rows = await self._all(select(archived_trip).where(meant))
         return rows[0] if rows else None
@@ -178,6 +188,7 @@ class Reports:
     async def contradictions(self, now: datetime) -> dict[str, list[str]]:
         """Find trips whose row, journal and events do not fit together; one more than MAX_NAMED of each at most."""
         over = trip.c.state.in_([state.value for state in TERMINAL])
+        unknown = trip.c.state.not_in([state.value for state in TripState])
         checks: dict[str, Any] = {
             "paid is what was owed": and_(trip.c.state == "PAID", trip.c.paid_fen != OWED_FEN),
             # An end is only missing where somebody else has completed the order.
@@ -199,6 +210,7 @@ class Reports:
             "somebody will look at every unfinished trip": and_(
                 ~over, trip.c.due_at.is_(None), trip.c.problem.is_(None), trip.c.stale_since.is_(None)
             ),
+            "every trip is in a state that this release knows": unknown,
             "due trips are taken up": and_(
                 or_(~over, trip.c.look_at.is_not(None)), trip.c.due_at < now - STUCK_AFTER, trip.c.problem.is_(None)
             ),
@@ -267,8 +279,11 @@ class Reports:
         return int(rows[0]["rows"])
 
     async def _all(self, statement: Select[Any]) -> list[Row]:
-        async with self._engine.connect() as connection:
-            return [row._mapping for row in await connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public face of a row
+        try:
+            async with self._engine.connect() as connection:
+                return [row._mapping for row in await connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public face of a row
+        except BROKEN as error:
+            raise StorageUnavailable(f"the database could not be asked: {cause_of(error)}") from error
 
 
 def _has_problem(code: str) -> ColumnElement[bool]:

@@ -4,19 +4,32 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
-from payscore_worker.errors import StorageUnavailable
+import structlog
+
+from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage import statements, tables
 from payscore_worker.storage.archived import ArchivedTrip
-from payscore_worker.storage.port import CallOutcome, CallRecord, EventRecord, OutboxRow, ServiceNote
-from payscore_worker.storage.rows import TRIP_COLUMNS, trip_from_row, trip_row
+from payscore_worker.storage.port import (
+    LONGEST_LEASE,
+    CallOutcome,
+    CallRecord,
+    EventRecord,
+    OutboxRow,
+    ServiceNote,
+)
+from payscore_worker.storage.reading import Row, read, read_archived, read_trip, readable_trips
+from payscore_worker.storage.rows import TRIP_COLUMNS
+from payscore_worker.storage.schema import Schema
 from payscore_worker.storage.statements import for_sqlite
 from payscore_worker.storage.tables import moment_from_text, moment_to_text
+from payscore_worker.storage.values import keep, keep_records, kept_row
 from payscore_worker.trip import Trip
 
 BUSY_SECONDS: Final = 10.0
@@ -25,11 +38,16 @@ BUSY_SECONDS: Final = 10.0
 MAX_BATCH: Final = 128
 """Jobs that share one transaction; a prefetch of every queue fits."""
 
-MAX_LEASE_DOUBLINGS: Final = 6
-"""A trip that keeps failing is taken up at least every 64 leases."""
+MAX_DOUBLINGS: Final = 16
+"""More than it takes from any lease to LONGEST_LEASE; a number of claims is no exponent."""
+
+LOST_WITHIN_SECONDS: Final = 1.0
+"""How soon it is noticed that the thread has ended."""
 
 _T = TypeVar("_T")
 Job = Callable[[sqlite3.Connection], _T]
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +59,17 @@ class _Ticket:
     future: asyncio.Future[Any]
 
 
+_Done: TypeAlias = tuple[_Ticket, Any, Exception | None]
+
+
 class SqliteStorage:
     """The storage port on SQLite."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tickets: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._over: StorageUnavailable | None = None
+        """Why nothing is answered any more."""
         self._thread = threading.Thread(target=self._work, name="sqlite", daemon=True)
 
     @classmethod
@@ -58,15 +81,19 @@ class SqliteStorage:
         return storage
 
     async def load(self, trip_id: str) -> Trip | None:
+        keep("trip", "trip_id", trip_id)
         return await self._do(lambda db: _fetch_trip(db, _SELECT_TRIP, trip_id))
 
     async def load_by_out_order_no(self, out_order_no: str) -> Trip | None:
+        keep("trip", "out_order_no", out_order_no)
         return await self._do(lambda db: _fetch_trip(db, _SELECT_TRIP_BY_ORDER, out_order_no))
 
     async def archived(self, trip_id: str) -> ArchivedTrip | None:
+        keep("archived_trip", "trip_id", trip_id)
         return await self._do(lambda db: _fetch_archived(db, _ARCHIVED, trip_id))
 
     async def archived_by_out_order_no(self, out_order_no: str) -> ArchivedTrip | None:
+        keep("archived_trip", "out_order_no", out_order_no)
         return await self._do(lambda db: _fetch_archived(db, _ARCHIVED_BY_ORDER, out_order_no))
 
     async def save(
@@ -78,7 +105,8 @@ class SqliteStorage:
         calls: Sequence[CallRecord] = (),
         events: Sequence[EventRecord] = (),
     ) -> bool:
-        row = _texts(trip_row(trip, due_at=due_at, now=now))
+        row = _texts(kept_row(trip, due_at=due_at, now=now))
+        keep_records(calls, events)
 
         def job(db: sqlite3.Connection) -> bool:
             if not db.execute(_INSERT_TRIP if trip.version == 0 else _UPDATE_TRIP, row).rowcount:
@@ -90,36 +118,41 @@ class SqliteStorage:
         return await self._do(job)
 
     async def journal(self, trip: Trip, call: CallRecord) -> None:
+        keep_records([call], [])
         await self._do(lambda db: db.execute(_UPSERT_CALL, _call_row(trip, call)).rowcount)
 
     async def begin_send(self, trip_id: str, kind: str) -> CallRecord | None:
-        return _call(await self._do(lambda db: db.execute(_BEGIN_SEND, (trip_id, kind)).fetchone()))
+        row = await self._do(lambda db: db.execute(_BEGIN_SEND, (trip_id, kind)).fetchone())
+        return _journaled(trip_id, row)
 
     async def note_event(self, trip_id: str, event: EventRecord) -> None:
+        keep_records([], [event])
         values = (trip_id, event.event_id, event.direction.value, event.type, event.at, event.body)
         await self._do(lambda db: db.execute(_NOTE_EVENT, _texts(values)).rowcount)
 
     async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
-        return _call(await self._do(lambda db: db.execute(_LAST_CALL, (trip_id, kind)).fetchone()))
+        row = await self._do(lambda db: db.execute(_LAST_CALL, (trip_id, kind)).fetchone())
+        return _journaled(trip_id, row)
 
     async def service_of(self, openid: str) -> ServiceNote | None:
+        keep("passenger", "openid", openid)
         row = await self._do(lambda db: db.execute(_SERVICE_OF, (openid,)).fetchone())
-        if row is None:
-            return None
-        return ServiceNote(enabled=bool(row["service_enabled"]), as_of=moment_from_text(row["as_of"]))
+        return None if row is None else read("passenger", "a passenger", _service_note, _Instants(row))
 
     async def note_service(self, openid: str, note: ServiceNote) -> None:
+        keep("passenger", "openid", openid)
+        keep("passenger", "as_of", note.as_of)
         await self._do(lambda db: db.execute(_NOTE_SERVICE, _texts((openid, note.enabled, note.as_of))).rowcount)
 
     async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
-        def job(db: sqlite3.Connection) -> list[Trip]:
-            rows = db.execute(_DUE, (moment_to_text(now), limit)).fetchall()
+        def job(db: sqlite3.Connection) -> list[dict[str, Any]]:
+            rows: list[dict[str, Any]] = db.execute(_DUE, (moment_to_text(now), limit)).fetchall()
             for row in rows:
-                until = now + lease * 2 ** min(row["claims"], MAX_LEASE_DOUBLINGS)
+                until = now + min(lease * 2 ** min(row["claims"], MAX_DOUBLINGS), LONGEST_LEASE)
                 db.execute(_CLAIM, (moment_to_text(until), row["trip_id"]))
-            return [_trip(row) for row in rows]
+            return rows
 
-        return await self._do(job)
+        return readable_trips(_Instants(row) for row in await self._do(job))
 
     async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
         await self._do(lambda db: db.execute(_RESCHEDULE, _texts((due_at, trip.trip_id, trip.version))).rowcount)
@@ -143,17 +176,23 @@ class SqliteStorage:
     async def release_outbox(self, ids: Sequence[int], *, claimed_until: datetime) -> None:
         await self._for_each(_RELEASE_OUTBOX, ids, claimed_until)
 
-    async def schema_revision(self) -> str | None:
-        def job(db: sqlite3.Connection) -> str | None:
-            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone() is None:
-                return None
-            row = db.execute(statements.SCHEMA_REVISION).fetchone()
-            return None if row is None else str(row["version_num"])
+    async def schema(self) -> Schema:
+        def job(db: sqlite3.Connection) -> Schema:
+            there = {row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for table, statement in statements.SCHEMA.items():
+                if table in there and (row := db.execute(statement).fetchone()) is not None:
+                    return Schema(**row)
+            return Schema(revision=None)
 
         return await self._do(job)
 
     async def ping(self) -> None:
         await self._do(lambda db: db.execute("SELECT 1").fetchone())
+
+    async def until_lost(self) -> None:
+        while self._over is None:  # noqa: ASYNC110 - a thread that ends sets no event of a loop
+            await asyncio.sleep(LOST_WITHIN_SECONDS)
+        raise self._over
 
     async def aclose(self) -> None:
         self._tickets.put(None)
@@ -164,23 +203,46 @@ class SqliteStorage:
         await self._do(lambda db: db.executemany(statement, rows).rowcount)
 
     async def _do(self, job: Job[_T]) -> _T:
-        if not self._thread.is_alive():
-            raise StorageUnavailable(f"SQLite: {self._path} is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
         self._tickets.put(_Ticket(job, loop, future))
+        self._refuse_if_over()  # after it is in the queue: the thread, when it ends, looks there last
         return await future
 
     def _work(self) -> None:
+        over = StorageUnavailable(f"SQLite: {self._path} is closed")
+        try:
+            self._serve()
+        except BaseException as error:
+            # Whatever it is, nobody must be left waiting for a thread that has ended.
+            log.critical("storage_thread_ended", exc_info=error)
+            over = StorageUnavailable(f"SQLite: the thread of {self._path} has ended: {type(error).__name__}")
+        self._over = over
+        self._refuse_if_over()
+
+    def _serve(self) -> None:
         connection: sqlite3.Connection | None = None
-        while batch := self._next_batch():
+        try:
+            while batch := self._next_batch():
+                try:
+                    connection = connection or _connect(self._path)
+                    _run_batch(connection, batch)
+                except BaseException as error:
+                    _fail(batch, StorageUnavailable(f"SQLite: {self._path}: {error}"))
+                    if not isinstance(error, Exception):
+                        raise
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _refuse_if_over(self) -> None:
+        while self._over is not None:
             try:
-                connection = connection or _connect(self._path)
-                _run_batch(connection, batch)
-            except sqlite3.Error as error:
-                _fail(batch, StorageUnavailable(f"SQLite: {self._path}: {error}"))
-        if connection is not None:
-            connection.close()
+                ticket = self._tickets.get_nowait()
+            except queue.Empty:
+                return
+            if ticket is not None:
+                _fail([ticket], self._over)
 
     def _next_batch(self) -> list[_Ticket]:
         """Wait for a job, then take what else is waiting; empty when it is time to stop."""
@@ -208,17 +270,19 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _run_batch(connection: sqlite3.Connection, batch: Sequence[_Ticket]) -> None:
-    """Run the jobs in one transaction; nobody hears of a result before it is committed."""
-    done: list[tuple[_Ticket, Any, Exception | None]] = []
+    """Run the jobs in one transaction; each may fail alone, and nobody hears of a result before it is committed."""
+    done: list[_Done] = []
     connection.execute("BEGIN IMMEDIATE")
     try:
         for ticket in batch:
             connection.execute("SAVEPOINT job")
             try:
                 done.append((ticket, ticket.job(connection), None))
-            except sqlite3.IntegrityError as error:
+            except Exception as error:
+                if not connection.in_transaction:  # SQLite gave up the transaction, and with it what the others did
+                    raise
                 connection.execute("ROLLBACK TO job")
-                done.append((ticket, None, error))
+                done.append((ticket, None, _named(error)))
             connection.execute("RELEASE job")
         connection.execute("COMMIT")
     except BaseException:
@@ -226,12 +290,28 @@ def _run_batch(connection: sqlite3.Connection, batch: Sequence[_Ticket]) -> None
             connection.execute("ROLLBACK")
         raise
     for loop in {ticket.loop for ticket in batch}:
-        loop.call_soon_threadsafe(_resolve, [entry for entry in done if entry[0].loop is loop])
+        _tell(loop, [entry for entry in done if entry[0].loop is loop])
 
 
-def _resolve(done: Sequence[tuple[_Ticket, Any, Exception | None]]) -> None:
+def _named(error: Exception) -> Exception:
+    """Name what a job failed of; a defect of ours keeps its own name."""
+    match error:
+        case sqlite3.OperationalError():
+            return StorageUnavailable(f"SQLite: {error}")
+        case OverflowError() | UnicodeEncodeError() | sqlite3.DataError():
+            return Unstorable(f"SQLite does not keep one of its values: {type(error).__name__}")
+        case _:
+            return error
+
+
+def _tell(loop: asyncio.AbstractEventLoop, done: Sequence[_Done]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+        loop.call_soon_threadsafe(_resolve, done)
+
+
+def _resolve(done: Sequence[_Done]) -> None:
     for ticket, result, error in done:
-        if ticket.future.cancelled():
+        if ticket.future.done():
             continue
         if error is None:
             ticket.future.set_result(result)
@@ -241,39 +321,53 @@ def _resolve(done: Sequence[tuple[_Ticket, Any, Exception | None]]) -> None:
 
 def _fail(batch: Sequence[_Ticket], error: StorageUnavailable) -> None:
     for ticket in batch:
-        ticket.loop.call_soon_threadsafe(_resolve, [(ticket, None, error)])
+        _tell(ticket.loop, [(ticket, None, error)])
 
 
 def _row_as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip((column[0] for column in cursor.description), row, strict=True))
 
 
+class _Instants:
+    """A row whose instants are datetimes, each read when it is asked for."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self._row = row
+
+    def __getitem__(self, name: str, /) -> Any:  # noqa: ANN401 - a column has the type that its table gives it
+        value = self._row[name]
+        return moment_from_text(value) if value is not None and name in _MOMENTS else value
+
+    def keys(self) -> Iterable[str]:
+        return self._row.keys()
+
+
 def _fetch_trip(db: sqlite3.Connection, statement: str, key: str) -> Trip | None:
     row = db.execute(statement, (key,)).fetchone()
-    return None if row is None else _trip(row)
+    return None if row is None else read_trip(_Instants(row))
 
 
 def _fetch_archived(db: sqlite3.Connection, statement: str, key: str) -> ArchivedTrip | None:
     row = db.execute(statement, (key,)).fetchone()
-    if row is None:
-        return None
-    moments = {name: _moment(row[name]) for name in ("noted_at", "paid_at", "archived_at")}
-    return ArchivedTrip.read({**row, **moments})
+    return None if row is None else read_archived(_Instants(row))
 
 
-def _trip(row: dict[str, Any]) -> Trip:
-    return trip_from_row({name: _moment(row[name]) if name in _MOMENTS else row[name] for name in TRIP_COLUMNS})
+def _journaled(trip_id: str, row: dict[str, Any] | None) -> CallRecord | None:
+    return None if row is None else read("wechatpay_call", f"trip {trip_id!r}", _call, _Instants(row))
 
 
-def _call(row: dict[str, Any] | None) -> CallRecord | None:
-    if row is None:
-        return None
-    at, outcome = moment_from_text(row["at"]), CallOutcome(row["outcome"])
-    return CallRecord(**{**row, "outcome": outcome, "uncertain": bool(row["uncertain"]), "at": at})
+def _call(row: Row) -> CallRecord:
+    return CallRecord(
+        **{
+            **row,
+            "outcome": CallOutcome(row["outcome"]),
+            "uncertain": bool(row["uncertain"]),
+        }
+    )
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else moment_from_text(text)
+def _service_note(row: Row) -> ServiceNote:
+    return ServiceNote(enabled=bool(row["service_enabled"]), as_of=row["as_of"])
 
 
 def _texts(values: Sequence[Any]) -> list[Any]:
@@ -309,7 +403,12 @@ def _event_row(trip: Trip, event: EventRecord) -> list[Any]:
     return _texts((trip.trip_id, event.event_id, event.direction.value, event.type, event.at, event.body, pending))
 
 
-_MOMENTS: Final = frozenset(column.name for column in tables.trip.columns if isinstance(column.type, tables.Moment))
+_MOMENTS: Final = frozenset(
+    column.name
+    for table in tables.metadata.tables.values()
+    for column in table.columns
+    if isinstance(column.type, tables.Moment)
+)
 
 _SELECT_TRIP: Final = for_sqlite(statements.SELECT_TRIP)
 _SELECT_TRIP_BY_ORDER: Final = for_sqlite(statements.SELECT_TRIP_BY_ORDER)

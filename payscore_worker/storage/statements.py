@@ -92,7 +92,14 @@ NOTE_EVENT: Final = """
 """
 """In two transactions at once it may be noted twice, which is no harm; nothing acts on it."""
 
-SCHEMA_REVISION: Final = "SELECT version_num FROM alembic_version"
+SCHEMA: Final = {
+    "schema_range": """
+        SELECT version_num AS revision, runs_from, coalesce(migrated_by, '') AS migrated_by
+        FROM alembic_version LEFT JOIN schema_range ON revision = version_num
+    """,
+    "alembic_version": "SELECT version_num AS revision FROM alembic_version",
+}
+"""What the schema says of itself, by the table that must be there to ask so."""
 
 SERVICE_OF: Final = "SELECT service_enabled, as_of FROM passenger WHERE openid = $1"
 

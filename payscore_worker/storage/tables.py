@@ -213,3 +213,12 @@ operator_action: Final = Table(
     Index("operator_action_target", "target"),
 )
 """What people did to dead letters and trips, written before it is done; nothing of ours ever deletes a row."""
+
+schema_range: Final = Table(
+    "schema_range",
+    metadata,
+    Column("revision", Text, primary_key=True),
+    Column("runs_from", Text, nullable=False),
+    Column("migrated_by", Text, nullable=False),
+)
+"""From which code on a revision of this schema can be used: one row, of the revision that the database is at."""

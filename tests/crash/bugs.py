@@ -85,15 +85,15 @@ def _body_rebuilt() -> None:
 
 
 def _change_on_retry(which: CallKind, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    journaled = Steps._journaled
+    begin = Steps._begin
 
     async def changed(self: Steps, run: Run, kind: CallKind) -> CallRecord:
-        record = await journaled(self, run, kind)
+        record = await begin(self, run, kind)
         if kind is not which:
             return record
         return replace(record, body=msgspec.json.encode(change(msgspec.json.decode(record.body))))
 
-    _replace(Steps, "_journaled", changed)
+    _replace(Steps, "_begin", changed)
 
 
 # --- Announces in a transaction of its own ---

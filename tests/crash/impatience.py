@@ -20,7 +20,11 @@ SHORTENED: Final[tuple[tuple[Any, str, object], ...]] = (
     (trip, "END_MARGIN", timedelta(0)),  # the simulator has our clock
     (trip, "IN_HAND", timedelta(seconds=1)),
     (outcomes, "DEBIT_PAUSE", timedelta(seconds=1)),
-    (outcomes, "SECOND_THOUGHT", timedelta(seconds=0.3)),
+    (outcomes, "PAUSES", (timedelta(0), *[timedelta(seconds=0.3)] * 8)),
+    (outcomes, "QUESTION_PAUSES", (timedelta(seconds=0.3),) * 8),
+    (outcomes, "APART", timedelta(seconds=0.3)),
+    (outcomes, "APART_IN_DOUBT", timedelta(seconds=1)),
+    (outcomes, "LATE_LOOK", timedelta(seconds=2)),
     (reconciler, "LEASE", timedelta(seconds=1)),
     (reconciler, "EVERY_SECONDS", 0.15),
     (reconciler, "PAUSE_SECONDS", 0.3),

@@ -140,7 +140,7 @@ def _state(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
         return
     if row["problem"]:
         yield Violation(Breach.STUCK, f"has a problem: {row['problem']}")
-    if row["state"] in TERMINAL and row["due_at"] is not None:
+    if row["state"] in TERMINAL and row["due_at"] is not None and row["look_at"] is None:
         yield Violation(Breach.STUCK, f"is {row['state']}, and still due")
     if row["state"] == promise.state:
         return

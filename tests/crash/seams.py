@@ -28,7 +28,16 @@ StorageClass = type[PostgresStorage] | type[SqliteStorage]
 
 STORAGES: Final[tuple[StorageClass, ...]] = (PostgresStorage, SqliteStorage)
 
-COMMITS: Final = ("save", "journal", "note_service", "reschedule", "mark_published", "postpone_outbox")
+COMMITS: Final = (
+    "save",
+    "journal",
+    "begin_send",
+    "note_event",
+    "note_service",
+    "reschedule",
+    "mark_published",
+    "postpone_outbox",
+)
 """What writes each time it is called."""
 
 CLAIMS: Final = {"claim_due": ("trip", "due_at <= {now}"), "claim_outbox": ("trip_event", "pending")}

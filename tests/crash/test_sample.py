@@ -20,7 +20,7 @@ PAIRS = 4
 RECOVERIES = 4
 
 BUGS = (
-    "[acks early] postgresql payafter happy: worker save before #4",
+    "[acks early] postgresql payafter happy: worker save before #5",
     "[body rebuilt on retry] sqlite serviceorder happy: worker call complete sent #1",
     "[outbox row after commit] postgresql serviceorder happy: worker announce before #2",
     "[relay marks before the confirm] sqlite payafter happy: relay publish announcement before #3",

@@ -32,6 +32,7 @@ TAMPERED: Final = {
     "open orders were asked for": "DELETE FROM wechatpay_call WHERE trip_id = 'open'",
     "trips that are over are not due": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'paid'",
     "somebody will look at every unfinished trip": "UPDATE trip SET due_at = NULL WHERE trip_id = 'open'",
+    "every trip is in a state that this release knows": "UPDATE trip SET state = 'REFUNDED' WHERE trip_id = 'open'",
     "due trips are taken up": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'open'",
     "announcements are published": (
         "UPDATE trip_event SET pending = true, published_at = NULL WHERE trip_id = 'paid' AND type = 'settlement.paid'"
@@ -98,6 +99,17 @@ async def test_what_was_done_behind_our_back_is_found_and_the_trip_is_named(
     assert check in found
     if check != "conservation":
         assert len(found[check]) == 1
+
+
+async def test_a_trip_in_a_state_that_this_release_does_not_know_is_said_to_be_so_and_the_others_are_compared(
+    town: Town, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE trip SET state = 'REFUNDED' WHERE trip_id = 'paid'"))
+
+    finding = await audit_wechatpay(await Reports(engine).all_trips(), town.payscores)
+
+    assert finding.detail == "paid: REFUNDED, a state that this release does not know"
 
 
 async def test_a_dead_letter_and_a_missing_queue_are_not_fine_and_what_is_on_its_way_is() -> None:

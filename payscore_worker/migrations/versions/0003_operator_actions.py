@@ -6,6 +6,8 @@ Revision 0003.
 import sqlalchemy as sa
 from alembic import op
 
+from payscore_worker.migrations.alter import create_index, create_table
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -16,7 +18,7 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    op.create_table(
+    create_table(
         "operator_action",
         sa.Column("id", SERIAL, autoincrement=True, nullable=False),
         sa.Column("at", MOMENT, nullable=False),
@@ -31,9 +33,8 @@ def upgrade() -> None:
         sa.Column("ended_at", MOMENT),
         sa.PrimaryKeyConstraint("id", name="operator_action_pkey"),
     )
-    troubled, paid = sa.text("problem IS NOT NULL"), sa.text("transaction_id IS NOT NULL")
-    op.create_index("trip_problem", "trip", ["noted_at"], postgresql_where=troubled, sqlite_where=troubled)
-    op.create_index("trip_transaction", "trip", ["transaction_id"], postgresql_where=paid, sqlite_where=paid)
+    create_index("trip_problem", "trip", ["noted_at"], where="problem IS NOT NULL")
+    create_index("trip_transaction", "trip", ["transaction_id"], where="transaction_id IS NOT NULL")
 
 
 def downgrade() -> None:

@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
+from payscore_worker.migrations.alter import add_columns, create_index
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -17,7 +19,7 @@ depends_on = None
 MOMENT = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 JSON = sa.Text().with_variant(JSONB(), "postgresql")
 
-ADDED: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
+ADDED: dict[str, dict[str, Any]] = {
     "trip": {
         "finish_ticket": sa.Text(),
         "terms": JSON,
@@ -38,11 +40,9 @@ ADDED: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
 
 def upgrade() -> None:
     for table, columns in ADDED.items():
-        for name, kind in columns.items():
-            op.add_column(table, sa.Column(name, kind))
-    unrouted = sa.text("unrouted_at IS NOT NULL")
-    op.create_index("trip_event_unrouted", "trip_event", ["id"], postgresql_where=unrouted, sqlite_where=unrouted)
-    op.create_index("operator_action_target", "operator_action", ["target"])
+        add_columns(table, columns)
+    create_index("trip_event_unrouted", "trip_event", ["id"], where="unrouted_at IS NOT NULL")
+    create_index("operator_action_target", "operator_action", ["target"])
 
 
 def downgrade() -> None:

@@ -169,3 +169,24 @@ async def test_of_an_archived_trip_the_file_is_told(
 
     assert (story.archive, story.state, story.paid_fen) == (moved[0].files[0], "PAID", 3_200)
     assert told(story) == ["moved NOTED", "moved PAID"]
+
+
+async def test_what_a_newer_release_wrote_is_told_as_far_as_it_can_be_read(
+    reports: Reports, town: Town, engine: AsyncEngine
+) -> None:
+    await town.rides()
+    await town.passes(10)
+    async with engine.begin() as connection:
+        await connection.execute(text("""UPDATE trip SET state = 'REFUNDED', ended = '{}', problem = '{"new": 1}'"""))
+        await connection.execute(text("UPDATE wechatpay_call SET outcome = 'half_accepted' WHERE kind = 'create'"))
+
+    story = await story_of(reports)
+
+    assert (story.state, story.fare) == ("REFUNDED", ())
+    assert {"moved REFUNDED", "called create unreadable", "troubled unreadable"} < set(told(story))
+    assert "ended, problem: written by a newer release; this one cannot read it" in str(story.document())
+
+
+async def test_a_name_that_no_trip_can_have_is_nobodys(reports: Reports) -> None:
+    for name in ("no\0thing", "half \ud83d"):
+        assert await explain(reports, name) is None

@@ -14,7 +14,7 @@ def a_breaker(*, is_open: bool) -> Breaker:
     breaker = Breaker()
     if is_open:
         for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-            breaker.failed(OutcomeUnknown("out", status=503))
+            breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
     return breaker
 
 
@@ -31,7 +31,7 @@ async def test_messages_wait_in_their_queue_while_the_breaker_is_open(amqp_url: 
     async with a_worker(amqp_url, desk.topology, handler, breaker=breaker) as worker:
         await eventually(partial(has_consumers, desk, 1))
         for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-            breaker.failed(OutcomeUnknown("out", status=503))
+            breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
         await eventually(partial(has_consumers, desk, 0))
         await desk.cancel("t1", "t2")
         await eventually(partial(has_ready, desk, 2))
@@ -59,7 +59,7 @@ async def test_a_paused_queue_is_consumed_again_however_often_the_breaker_turns(
     async with a_worker(amqp_url, desk.topology, handler, breaker=breaker):
         for turn in range(3):
             for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-                breaker.failed(OutcomeUnknown("out", status=503))
+                breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
             await eventually(partial(has_consumers, desk, 0))
             await desk.cancel(f"t{turn}")
             breaker.close()

@@ -106,7 +106,7 @@ async def test_a_worker_shows_whether_it_consumes_what_it_leaves_alone_and_what_
         await desk.cancel("t1")
         await eventually(lambda: value(metrics.IN_HAND) == 1)
         for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-            breaker.failed(OutcomeUnknown("out", status=503))
+            breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
         assert value(metrics.PAUSED, queue=queue) == 1
         assert value(metrics.BREAKER_OPEN, reason="trouble") == 1
         assert value(metrics.BREAKER_OPEN, reason="throttled") == 0

@@ -15,8 +15,9 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, Storage
-from payscore_worker.storage.archive import Archive, ArchiveInUse, ArchiveUnwritable, Moved, Plan
+from payscore_worker.errors import UnreadableRow
+from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, ServiceNote, Storage
+from payscore_worker.storage.archive import PASSENGERS_KEPT, Archive, ArchiveInUse, ArchiveUnwritable, Moved, Plan
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.trip import TERMINAL, Trip
 from tests.builders import NOW, SITUATIONS
@@ -232,7 +233,7 @@ async def test_an_archived_trip_cannot_be_noted_anew(storage: Storage, database_
 
 KILLED_AT: Final = {
     "the file is written, not yet checked": "gzip.decompress = die",
-    "the file is whole, the rows stand": "archive.ArchivedTrip.of = die",
+    "the file is whole, the rows stand": "archive.insert = die",
     "the rows are deleted, not yet committed": "event.listen(Engine, 'commit', die)",
     "committed, the file not yet renamed": "rename = archive._rename; "
     "archive._rename = lambda old, new: die() if old.suffix == '.prepared' else rename(old, new)",
@@ -338,3 +339,50 @@ async def test_a_trip_that_somebody_writes_at_this_moment_is_left_for_the_next_r
         assert (await move(database_url, tmp_path)).trips == 0
 
     assert (await move(database_url, tmp_path)).trips == 1
+
+
+# --- What a newer release wrote, and what nobody trusts any more ---
+
+
+async def test_a_trip_of_a_newer_release_stays_and_holds_up_no_other(
+    storage: Storage, database_url: str, tmp_path: Path
+) -> None:
+    names = await paid_trips(storage, 5)
+    await change(database_url, """UPDATE trip SET started = '{"openid": 1}' WHERE trip_id IN ('t0', 't1', 't2')""")
+
+    moved = await move(database_url, tmp_path, batch=1)
+
+    assert (moved.trips, moved.unreadable) == (2, 3)
+    assert filed(tmp_path) == ["t3", "t4"]
+    assert await standing(database_url) == names - {"t3", "t4"}
+
+
+async def test_a_release_that_can_read_hardly_anything_stops(
+    storage: Storage, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await paid_trips(storage, 3)
+    await change(database_url, """UPDATE trip SET started = '{"openid": 1}'""")
+    monkeypatch.setattr("payscore_worker.storage.archive.MAX_PASSED_OVER", 2)
+
+    with pytest.raises(UnreadableRow, match=r"trip\.started"):
+        await move(database_url, tmp_path)
+
+
+async def test_passengers_whose_service_nobody_trusts_any_more_are_forgotten(
+    storage: Storage, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payscore_worker.storage.archive.BATCH_PASSENGERS", 2)
+    for number in range(5):
+        await storage.note_service(f"old {number}", ServiceNote(enabled=True, as_of=NOW - PASSENGERS_KEPT - DAY))
+    await storage.note_service("known", ServiceNote(enabled=True, as_of=NOW - PASSENGERS_KEPT + DAY))
+
+    async with Archive.of(database_url) as archive:
+        assert await archive.forget_passengers(NOW) == 5
+        assert await archive.forget_passengers(NOW) == 0
+
+    assert await column(database_url, "SELECT openid FROM passenger") == ["known"]
+
+
+async def change(database_url: str, statement: str) -> None:
+    async with engine_for(database_url) as engine, engine.begin() as connection:
+        await connection.execute(text(statement))

@@ -1,0 +1,106 @@
+"""What both databases keep: looked at before it is written, so that one that is refused is named and costs no other."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from payscore_worker.errors import Unstorable
+from payscore_worker.storage import tables
+from payscore_worker.storage.port import CallRecord, EventRecord
+from payscore_worker.storage.rows import TRIP_COLUMNS, trip_row
+from payscore_worker.trip import Trip
+
+MAX_INT: Final = 2**63 - 1
+"""Of a bigint, and of SQLite's integer."""
+
+_NUL_IN_JSON: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""How JSON writes a NUL; after an even number of backslashes, which are themselves."""
+
+_JSON: Final = frozenset(column.name for column in tables.trip.columns if column.type is tables.Json)
+
+_CALL_TEXTS: Final = ("kind", "method", "path", "code", "request_id", "at")
+_EVENT_TEXTS: Final = ("event_id", "type", "at")
+
+
+def kept_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any, ...]:
+    """Write a trip as `trip_row` does.
+
+    Raises:
+        Unstorable: no database keeps it.
+
+    """
+    try:
+        row = trip_row(trip, due_at=due_at, now=now)
+    except UnicodeEncodeError:
+        raise Unstorable("a fact of the trip cannot be kept: it holds half a character") from None
+    for column, value in zip(TRIP_COLUMNS, row, strict=True):
+        keep("trip", column, value)
+        if column in _JSON and value is not None and _NUL_IN_JSON.search(value):
+            raise Unstorable(f"trip.{column} cannot be kept: it holds a NUL")
+    return row
+
+
+def keep_records(calls: Sequence[CallRecord], events: Sequence[EventRecord]) -> None:
+    """See that calls and events can be kept.
+
+    Raises:
+        Unstorable: one cannot.
+
+    """
+    _keep_members("wechatpay_call", calls, _CALL_TEXTS)
+    _keep_members("trip_event", events, _EVENT_TEXTS)
+
+
+def keep(table: str, column: str, value: object) -> None:
+    """See that a value can be kept.
+
+    Raises:
+        Unstorable: it cannot.
+
+    """
+    fault = _fault(value)
+    if fault is not None:
+        raise Unstorable(f"{table}.{column} cannot be kept: {fault}")
+
+
+def is_keepable(value: object) -> bool:
+    """Tell whether a row could have this value: one that cannot need not be looked for."""
+    return _fault(value) is None
+
+
+def _keep_members(table: str, records: Iterable[object], names: Sequence[str]) -> None:
+    for record in records:
+        for name in names:
+            keep(table, name, getattr(record, name))
+
+
+def _fault(value: object) -> str | None:
+    """Say why no database keeps it; what it holds is not repeated."""
+    if isinstance(value, str):
+        return _fault_of_text(value)
+    if isinstance(value, datetime):
+        return _fault_of_moment(value)
+    if isinstance(value, int) and not -MAX_INT <= value <= MAX_INT:
+        return "it is a number of more than 64 bits"
+    return None
+
+
+def _fault_of_text(text: str) -> str | None:
+    if "\0" in text:
+        return "it holds a NUL"
+    if text.isascii():
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it holds half a character"
+    return None
+
+
+def _fault_of_moment(moment: datetime) -> str | None:
+    try:
+        moment.astimezone(UTC)
+    except (OverflowError, ValueError):
+        return "it is a time that no clock shows"
+    return None
