@@ -398,6 +398,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "action_trip decline": ("trip decline", "放弃支付分"),
     "action_trip cancel": ("trip cancel", "不收费"),
     "action_trip clear-problem": ("trip clear-problem", "继续推进"),
+    "action_outbox replay": ("outbox replay", "重新通告"),
     "action_outcome_begun": ("begun", "已开始"),
     "action_outcome_done": ("done", "完成"),
     "action_outcome_stopped": ("stopped", "已停止"),

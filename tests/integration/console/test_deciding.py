@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
+from payscore_worker.storage.actions import Action, Actions
 from payscore_worker.storage.browsing import Browsing
 from payscore_worker.trip import TripState
 from tests.integration.console.site import Site
@@ -154,3 +155,15 @@ async def test_a_cleared_problem_is_recorded_too(site: Site, engine: AsyncEngine
 
     assert (await site.town.trip()).problem is None
     assert [action["action"] for action in await Browsing(engine).actions_on("t1")] == ["trip clear-problem"]
+
+
+async def test_an_action_that_this_release_has_no_word_for_goes_by_its_own_name(
+    site: Site, engine: AsyncEngine
+) -> None:
+    for action in ("outbox replay", "trip waive"):
+        await Actions(engine).begin(Action(who="li", action=action, queue="", target="t1"), site.town.now)
+
+    page = await site.page("/dead")
+
+    assert "li outbox replay t1 begun" in page
+    assert "li trip waive t1 begun" in page
