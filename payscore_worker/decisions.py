@@ -75,7 +75,6 @@ class Known:
 
 
 GONE: Final = frozenset({OrderPhase.REVOKED, OrderPhase.EXPIRED})
-COLLECTED: Final = frozenset({OrderPhase.COLLECTING, OrderPhase.DONE})
 RUNNING: Final = frozenset({OrderPhase.CREATED, OrderPhase.RUNNING})
 GIVEN_UP: Final = frozenset({TripState.DECLINED, TripState.CANCELLED})
 
@@ -120,12 +119,18 @@ def decide(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
         IllegalTransition: says why not, and what to do instead.
 
     """
-    if decision.verb is Verb.CLEAR:
-        return _clear(trip)
-    if trip.state is TripState.PAID:
+    needs_word = decision.verb is not Verb.CLEAR
+    if needs_word and trip.state is TripState.PAID:
         raise IllegalTransition("the money is in; there is nothing to decide. A refund gives money back")
-    if known.order is not None and known.order.phase is OrderPhase.UNKNOWN:
+    if needs_word and known.order is not None and known.order.phase is OrderPhase.UNKNOWN:
         raise IllegalTransition("WeChat Pay does not say where the order stands; decide when it does")
+    after = _decided(trip, decision, known, now)
+    if after == trip:
+        raise IllegalTransition("that is what the trip does already: advance takes it on")
+    return after
+
+
+def _decided(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
     match decision.verb:
         case Verb.ACCEPT:
             return _accept(trip, decision, known, now)
@@ -137,6 +142,8 @@ def decide(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
             return _decline(trip, decision, known, now)
         case Verb.CANCEL:
             return _cancel(trip, decision, known, now)
+        case Verb.CLEAR:
+            return _clear(trip)
         case _:
             assert_never(decision.verb)
 
@@ -277,8 +284,9 @@ def _decline(trip: Trip, decision: Decision, known: Known, now: datetime) -> Tri
 
 def _cancel(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
     """Charge nothing; of what the ride service told, nothing is forgotten."""
-    if trip.state in GIVEN_UP and trip.problem is not None:
-        return _still_over(trip, known)
+    runs_on = known.order is not None and known.order.phase in RUNNING
+    if trip.state in GIVEN_UP and (trip.problem is not None or runs_on):
+        return _still_over(trip, known.order, now)
     _refuse_if_over(trip)
     if trip.state is TripState.COMPLETED and (known.order is None or known.order.phase in GONE):
         raise IllegalTransition("the fare was asked for, and the order is gone: write-off, or decline, ends the trip")
@@ -300,11 +308,14 @@ def _without_a_charge(trip: Trip, end: TripState, known: Known, now: datetime) -
     return replace(running, state=TripState.OPEN, order_id=trip.order_id or order.order_id)
 
 
-def _still_over(trip: Trip, known: Known) -> Trip:
-    """Say of a trip that is over, and had been charged all the same, that it has not."""
-    if known.order is not None and known.order.phase in COLLECTED and known.order.total_fen != 0:
+def _still_over(trip: Trip, order: OrderSeen | None, now: datetime) -> Trip:
+    """Keep a trip over: an order that runs on is cancelled; money is another matter."""
+    if order is None:
+        return _clear(trip)
+    over = outcomes.see(_calm(trip), order, now)
+    if over.problem is not None:
         raise IllegalTransition("WeChat Pay charges for it: accept takes that for what was owed")
-    return _clear(trip)
+    return over
 
 
 # --- What they share ---

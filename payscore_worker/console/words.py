@@ -326,7 +326,6 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "not_done": ("Nothing was done: {why}", "没有执行：{why}"),
     "decide_sure": ("Yes, do it", "确认执行"),
     "decide_why": ("Why (it is recorded with your name)", "原因（连同您的姓名写入操作记录）"),
-    "decide_nobody": ("No trip goes by that id.", "没有这个行程。"),
     # dead letters
     "no_dead": ("No dead letters. Nothing waits for a person.", "没有死信，无需人工处理。"),
     "letters_busy": (
