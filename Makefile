@@ -44,6 +44,9 @@ faults: $(INSTALLED) ## break every link, restart every server, and see that not
 fuzz: $(INSTALLED) ## a million hostile inputs to webhook, parsers and settings; writes the page
 	@$(BIN)/python -m tests.hostile $(ARGS)
 
+mutants: $(INSTALLED) ## change our code in every small way, and see that a test notices; writes the page
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 check: $(INSTALLED) ## check format, lint, types and import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -79,10 +82,10 @@ stop: ## stop the servers that we started
 
 clean: ## stop them, and delete all that was built
 	@if [ -d .run ]; then PATH=$(BIN):$$PATH python3 -m deploy.local clean; fi
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache mutants build dist
 
 $(INSTALLED): requirements-dev.lock pyproject.toml deploy/local/make-venv
 	@deploy/local/make-venv $(VENV) $(PYTHON)
 	@touch $@
 
-.PHONY: help demo demo-ops test crash-certificate faults fuzz check format bench docs lock stop clean
+.PHONY: help demo demo-ops test crash-certificate faults fuzz mutants check format bench docs lock stop clean

@@ -8,7 +8,7 @@ import sys
 import urllib.request
 
 TIMEOUT_SECONDS = 4.0  # less than the time-out of the health check, so that the reason is printed
-PORTS = {"worker": "9180", "webhook": "8080", "simulator": "8090"}
+PORTS = {"worker": "9180", "console": "9180", "webhook": "8080", "simulator": "8090"}
 
 
 def main() -> int:

@@ -31,9 +31,9 @@ IN_ENGLISH: Final = Words(
 
 [简体中文](zh-CN/metrics.md)
 
-`GET /metrics` on each role's own port (worker 9180, webhook 8080, simulator 8090), in Prometheus' text format, beside
-what Python and the system tell of the process (`process_*`, `python_*`). Money is in fen, time in seconds. Every label
-has few values: no trip, no passenger and no order is one.
+`GET /metrics` on each role's own port (worker and console 9180, webhook 8080, simulator 8090), in Prometheus' text
+format, beside what Python and the system tell of the process (`process_*`, `python_*`). Money is in fen, time in
+seconds. Every label has few values: no trip, no passenger and no order is one.
 
 Gauges of the database and of the queues are the same in each worker. Take `max()` of them; a sum would count every trip
 as often as there are workers. They are read now and then, in a twentieth of the time at most, and never for a message;
@@ -41,7 +41,7 @@ as often as there are workers. They are read now and then, in a twentieth of the
 
 What to draw of them: `deploy/grafana/`. When to wake somebody: `deploy/prometheus/rules.yml`, and what to do then:
 [the runbook](../deploy/runbook.md). Both expect the job names of `deploy/prometheus/prometheus.yml`: `payscore-worker`,
-`payscore-webhook`, `rabbitmq`, and `rabbitmq-queues` for RabbitMQ's metrics by queue.
+`payscore-webhook`, `payscore-console`, `rabbitmq`, and `rabbitmq-queues` for RabbitMQ's metrics by queue.
 """,
     unlabelled=" ({type})",
     labelled=" ({type}; by {labels})",

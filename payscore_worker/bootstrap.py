@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from consumers import CONSUMERS, subscriptions
 from payscore_worker import metrics, tracing
 from payscore_worker.console.depths import DepthRing
-from payscore_worker.console.opening import Plan, open_console
+from payscore_worker.console.opening import Plan, is_shut, open_beside_worker, open_console
 from payscore_worker.errors import FailureClass, WechatPayError
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.publisher import Publisher
@@ -26,6 +26,7 @@ from payscore_worker.messaging.topology import EVENTS, Topology
 from payscore_worker.ops import watching
 from payscore_worker.ops.health import Check, health_routes, metrics_route
 from payscore_worker.ops.lag import measure_lag
+from payscore_worker.ops.queues import QueueLook
 from payscore_worker.reconciler import Reconciler
 from payscore_worker.serving import Server, make_server
 from payscore_worker.settings import (
@@ -38,6 +39,7 @@ from payscore_worker.settings import (
     SettingsError,
     TraceSettings,
     WebhookSettings,
+    description,
     duration,
     durations,
 )
@@ -77,6 +79,9 @@ LAST_RESORT_SECONDS: Final = 60.0
 
 WEBHOOK_CONNECTIONS: Final = 1000
 """More at once is not WeChat Pay; the rest is told 503 and comes back."""
+
+CONSOLE_CONNECTIONS: Final = 200
+"""A browser opens six; that is thirty people at once."""
 
 MAX_CONNECTIONS_TO_WECHAT: Final = 200
 """Enough for every message in hand of the busiest queues."""
@@ -241,8 +246,8 @@ def traces(environment: Environment, service: str) -> AbstractContextManager[Non
     return tracing.traced(OpenTelemetry(service))
 
 
-async def run_worker(environment: Environment) -> None:
-    """Consume, relay and reconcile until SIGTERM or SIGINT.
+async def run_worker(environment: Environment, *, with_console: bool = False) -> None:
+    """Consume, relay and reconcile until SIGTERM or SIGINT; `with_console` is for the demo, which is one process less.
 
     Raises:
         SettingsError: a setting is missing or malformed.
@@ -303,24 +308,17 @@ async def run_worker(environment: Environment) -> None:
                     on_depths=lambda found: ring.note(now(), found),
                 ),
             )
-            plan = Plan(
-                host=ops.ops_host,
-                token=ops.ops_token,
-                amqp_url=broker.amqp_url,
-                database_url=database_url,
-                topology=topology,
-                queues={one.queue: one.events for one in CONSUMERS},
-                out_order_no_prefix=orders.out_order_no_prefix,
+            plan = _console_plan(
+                environment,
                 storage=storage,
                 settlement=settlement,
                 payscores=guarded,
                 breaker=breaker,
                 is_linked=lambda: publisher.is_ready,
-                is_consuming=lambda: consumers.hearing.is_consuming,
+                beside_worker=True,
                 ring=ring,
-                clock=now,
             )
-            console = _part(group, open_console(application, plan))
+            console = _part(group, open_beside_worker(application, plan)) if with_console else None
             _part(group, consumers.run())
             log.info("worker_started", ops_port=ops.ops_port, family=wechatpay.payscores.current.family)
             await stopping.wait()
@@ -329,13 +327,93 @@ async def run_worker(environment: Environment) -> None:
             await asyncio.gather(
                 consumers.stop(grace_seconds=DRAIN_SECONDS), asyncio.wait([reconciling], timeout=DRAIN_SECONDS)
             )
-            for part in (reconciling, probing, watch, console, keeping):
+            for part in (reconciling, probing, watch, keeping, *([] if console is None else [console])):
                 part.cancel()
             await _flush(relay, relaying)
             publishing.cancel()
             server.stop()
             await serving
         log.info("worker_stopped")
+
+
+def _console_plan(
+    environment: Environment,
+    *,
+    storage: Storage,
+    settlement: Settlement,
+    payscores: PayScores,
+    breaker: Breaker,
+    is_linked: Callable[[], bool],
+    beside_worker: bool,
+    ring: DepthRing,
+) -> Plan:
+    broker, ops = environment.read(BrokerSettings), environment.read(OpsSettings)
+    return Plan(
+        host=ops.ops_host,
+        token=ops.ops_token,
+        amqp_url=broker.amqp_url,
+        database_url=environment.read(DatabaseSettings).database_url,
+        topology=make_topology(broker),
+        queues={one.queue: one.events for one in CONSUMERS},
+        out_order_no_prefix=environment.read(OrderSettings).out_order_no_prefix,
+        storage=storage,
+        settlement=settlement,
+        payscores=payscores,
+        breaker=breaker,
+        is_linked=is_linked,
+        beside_worker=beside_worker,
+        ring=ring,
+        clock=now,
+    )
+
+
+async def run_console(environment: Environment) -> None:
+    """Show the console until SIGTERM or SIGINT: in a process of its own, so that looking cannot hurt settling.
+
+    Raises:
+        SettingsError: a setting is missing or malformed.
+        ExceptionGroup: a part has failed that cannot go on; a supervisor should start us again.
+
+    """
+    broker, ops = environment.read(BrokerSettings), environment.read(OpsSettings)
+    if is_shut(host=ops.ops_host, token=ops.ops_token):
+        what = description(OpsSettings, "PAYSCORE_OPS_TOKEN")
+        raise SettingsError(f"PAYSCORE_OPS_TOKEN: missing, and others can reach PAYSCORE_OPS_HOST; it should be {what}")
+    topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
+    async with database(environment) as storage, aclosing(wechatpay.client):
+        breaker, ring = Breaker(), DepthRing()
+        guarded = GuardedPayScores(wechatpay.payscores, breaker)
+        look = QueueLook(broker.amqp_url, topology, on_look=lambda found: ring.note(now(), found))
+        plan = _console_plan(
+            environment,
+            storage=storage,
+            settlement=make_settlement(storage=storage, payscores=guarded, orders=environment.read(OrderSettings)),
+            payscores=guarded,
+            breaker=breaker,
+            is_linked=lambda: look.is_linked,
+            beside_worker=False,
+            ring=ring,
+        )
+        checks = {"database": _answers(storage.ping), "queues": _holds(lambda: look.is_linked)}
+        watching.show_build("console")
+        watching.show_calls(wechatpay.client, wechatpay.keys)
+        application = Starlette(routes=health_routes(checks, metrics.registry(metrics.CONSOLE)))
+        server = make_server(application, host=ops.ops_host, port=ops.ops_port, max_connections=CONSOLE_CONNECTIONS)
+        stopping = stop_on_signals()
+        async with asyncio.TaskGroup() as group:
+            serving = _part(group, server.serve())
+            others = [
+                _part(group, work)
+                for work in (look.run(), breaker.run(guarded.probe), measure_lag(), open_console(application, plan))
+            ]
+            log.info("console_started", ops_port=ops.ops_port, family=wechatpay.payscores.current.family)
+            await stopping.wait()
+            log.info("console_stopping")
+            server.stop()
+            await serving
+            for other in others:
+                other.cancel()
+        log.info("console_stopped")
 
 
 async def run_webhook(environment: Environment) -> None:

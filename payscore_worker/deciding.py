@@ -73,6 +73,8 @@ def _told(after: Trip, verb: Verb) -> Outlook:
         return Outlook(key="paid", fen=owed_fen(after))
     if after.written_off is not None:
         return Outlook(key="written_off", fen=after.written_off.total_fen)
+    if after.look is not None and after.look.alive:
+        return Outlook(key="order_first", end=after.state.value)
     if after.state in TERMINAL:
         return Outlook(key="over", end=after.state.value)
     if after.state is TripState.OPEN and (after.cancelled is not None or after.declined is not None):

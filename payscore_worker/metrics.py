@@ -254,11 +254,13 @@ Group = tuple[MetricWrapperBase, ...]
 
 WORKER: Final[Group] = (*EVERY_ROLE, *CALLING, *MESSAGES, *QUEUES, *TRIPS_MOVED, *BREAKER, *DATABASE)
 WEBHOOK: Final[Group] = (*EVERY_ROLE, *CALLING, *CALLBACKS)
+CONSOLE: Final[Group] = (*EVERY_ROLE, *CALLING)
+"""No more: a breaker or a look of its own would be taken for a worker's."""
 SIMULATOR: Final[Group] = (BUILD,)
 
 TABLE: Final[Mapping[str, Group]] = {
     "Every role": EVERY_ROLE,
-    "Calls to WeChat Pay (worker and webhook)": CALLING,
+    "Calls to WeChat Pay (worker, webhook and console)": CALLING,
     "Messages (worker)": MESSAGES,
     "Queues (worker)": QUEUES,
     "Trips on the move (worker)": TRIPS_MOVED,

@@ -1,13 +1,17 @@
 """Serves an ASGI application in the event loop we have, until told to stop; strangers cannot keep others out."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 GRACE_SECONDS: Final = 5
@@ -137,11 +141,40 @@ class Connection(HttpToolsProtocol):
             longest.cut()
 
 
+class Entrance:
+    """Answers itself what nothing behind it could read: nobody there has to think of such requests."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (wrong := unreadable(scope)):
+            answer = PlainTextResponse(f"{wrong}\n", HTTPStatus.BAD_REQUEST)
+            await answer(scope, receive, send)
+        else:
+            await self._application(scope, receive, send)
+
+
+def unreadable(scope: Scope) -> str:
+    """Say what is wrong with the address of a request; empty: nothing."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) > 1 or any(host and not _HOST.fullmatch(host) for host in hosts):
+        return "the Host header names no host"
+    query: bytes = scope["query_string"]
+    if not query.isascii() or b"\0" in unquote_to_bytes(query):
+        return "the query has a character that none can have"
+    return ""
+
+
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+"""A name or an address, and a port; HTTP/1.0 may come without."""
+
+
 def make_server(application: ASGIApp, *, host: str, port: int, max_connections: int | None = None) -> Server:
     """Make a server; it starts with serve()."""
     return Server(
         uvicorn.Config(
-            application,
+            Entrance(application),
             http=Connection,
             ws="none",
             host=host,

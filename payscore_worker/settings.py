@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from dotenv import dotenv_values
@@ -190,7 +191,7 @@ class WebhookSettings(Part, frozen=True, kw_only=True):
 
 
 class OpsSettings(Part, frozen=True, kw_only=True):
-    """Where the worker answers health and metrics, and who may use its console."""
+    """Where worker and console answer health and metrics, and who may use the console."""
 
     ops_host: Host = "127.0.0.1"
     ops_port: Port = 9180
@@ -200,7 +201,7 @@ class OpsSettings(Part, frozen=True, kw_only=True):
             Meta(
                 pattern=r"^[\x21-\x7e]{16,256}\Z",
                 description="what people sign in to the console with, 16 to 256 characters; "
-                "without it, the console is open on a loopback address and off on any other",
+                "without it, the console is open on a loopback address and does not start on any other",
             ),
         ]
         | None
@@ -246,6 +247,10 @@ PARTS: Final = (
     LogSettings,
 )
 
+DATABASE_URL: Final = "PAYSCORE_DATABASE_URL"
+ADDRESSES: Final = frozenset({"PAYSCORE_AMQP_URL", DATABASE_URL, "PAYSCORE_MANAGEMENT_URL"})
+"""Those that have a password in them."""
+
 _Part = TypeVar("_Part", bound=Part)
 
 
@@ -266,9 +271,11 @@ class Environment:
         names = [field.encode_name for field in msgspec.structs.fields(part)]
         values = {name: value for name in names if (value := self._value(name)) is not None}
         try:
-            return msgspec.convert(values, part, strict=False)
+            settings = msgspec.convert(values, part, strict=False)
         except msgspec.ValidationError as error:
             raise SettingsError(_name_it(part, str(error))) from error
+        _check_addresses(part, values)
+        return settings
 
     def _value(self, name: str) -> str | None:
         """Find a setting: the file that `<NAME>_FILE` names, else the variable; an empty one is as good as none."""
@@ -277,6 +284,21 @@ class Environment:
         if value and not _is_utf_8(value):
             raise SettingsError(f"{name}: is not UTF-8")
         return value.replace("\\n", "\n") if value and value.startswith("-----BEGIN") else value
+
+
+def _check_addresses(part: type[Part], values: Mapping[str, str]) -> None:
+    """Refuse an address that no library could read: theirs are tracebacks, and some tell what they stumbled upon."""
+    for name in ADDRESSES & values.keys():
+        address = values[name]
+        if name == DATABASE_URL:  # whose reader takes a password with / or # as it is
+            address = f"//{address.partition('://')[2].rpartition('@')[2]}"
+        try:
+            _ = urlsplit(address).port
+        except ValueError:
+            hint = "where user and password have %2F for /, %23 for # and %40 for @"
+            raise SettingsError(
+                f"{name}: its host or port cannot be read; it should be {description(part, name)}, {hint}"
+            ) from None
 
 
 def _read_env_file(env_file: Path) -> Mapping[str, str | None]:

@@ -229,7 +229,13 @@ class Settlement:
                     raise IllegalTransition("the trip, or its order, has changed since you looked: look again")
                 return decisions.decide(newest, decision, known, now)
 
-            trip = await self._books.change(sight.trip, decided, calls=[] if sight.asked is None else [sight.asked])
+            asked = [] if sight.asked is None else [sight.asked]
+            try:
+                trip = await self._books.change(sight.trip, decided, calls=asked)
+            except IllegalTransition:
+                for question in asked:  # WeChat Pay's word was heard all the same
+                    await self._storage.journal(sight.trip, question)
+                raise
         with suppress(Retryable):  # it stands decided, and the reconciler goes on with it
             await self.advance(trip_id)
         return await self._books.reload(trip)

@@ -16,7 +16,7 @@ PASSWORD_BYTES = 24
 
 def main(root: Path, settings: Path, with_passwords: Path) -> None:
     """Fill the volumes; the demo's settings go: they are written again where a demo is wanted."""
-    passwords = {user: _password(root / "passwords" / user) for user in (*USERS, "postgresql", "grafana")}
+    passwords = {user: _password(root / "passwords" / user) for user in (*USERS, "postgresql", "grafana", "console")}
     for user in USERS:
         name = user.removeprefix("payscore-")
         url = f"amqp://{user}:{passwords[user]}@rabbitmq:5672/payscore"
@@ -25,6 +25,7 @@ def main(root: Path, settings: Path, with_passwords: Path) -> None:
     _write(settings / "management-url", management)
     database = f"postgresql+asyncpg://payscore:{passwords['postgresql']}@postgresql/payscore"
     _write(settings / "database-url", database)
+    _write(settings / "ops-token", passwords["console"])
     _write(root / "postgresql" / "password", passwords["postgresql"])
     _write(root / "grafana" / "password", passwords["grafana"])
     definitions = root / "rabbitmq" / "definitions.json"

@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "load": "demo",
     "worker": "roles",
     "webhook": "roles",
+    "console": "roles",
     "simulator": "roles",
     "migrate": "roles",
     "topology": "queues",

@@ -17,17 +17,18 @@ from sqlalchemy.engine import make_url
 
 from consumers import CONSUMERS
 from payscore_worker.bootstrap import database, make_topology, make_wechatpay, now
+from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.errors import SettlementError, StorageUnavailable
 from payscore_worker.logs import short_openid, without_secrets
 from payscore_worker.messaging.deadletters import (
     MAX_MESSAGES,
     Choice,
-    DeadLetter,
     DeadLetters,
     Fate,
     Group,
     Look,
+    Summary,
     grouped,
 )
 from payscore_worker.messaging.deadletters import Progress as Replayed
@@ -64,7 +65,7 @@ def dead() -> None:
 
 @dead.command("list")
 @click.argument("queues", metavar="[QUEUE]...", nargs=-1, type=click.Choice(list(QUEUES)))
-@click.option("--reason", metavar="GROUP", help="Only this group: its id, or its reason.")
+@click.option("--reason", type=Text(), metavar="GROUP", help="Only this group: its id, or its reason.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, MAX_MESSAGES), help="In each queue.")
 @json_option
 def list_dead(queues: tuple[str, ...], *, reason: str | None, limit: int, as_json: bool) -> None:
@@ -83,7 +84,7 @@ def list_dead(queues: tuple[str, ...], *, reason: str | None, limit: int, as_jso
 
 @dead.command()
 @queue_argument
-@click.argument("message_id")
+@click.argument("message_id", type=Text())
 @json_option
 def show(queue: str, message_id: str, *, as_json: bool) -> None:
     """Show one dead letter whole, with its trip, and with what WeChat Pay says now."""
@@ -114,7 +115,7 @@ async def _looks(queues: Sequence[str], limit: int) -> tuple[list[Look], dict[st
 
 
 def _listing(
-    queues: Sequence[str], looks: Sequence[Look], letters: Sequence[DeadLetter], busy: dict[str, str]
+    queues: Sequence[str], looks: Sequence[Look], letters: Sequence[Summary], busy: dict[str, str]
 ) -> dict[str, Any]:
     document: dict[str, Any] = {"queue": queues[0]} if len(queues) == 1 else {}
     return document | {
@@ -125,7 +126,7 @@ def _listing(
     }
 
 
-def _print_listing(queues: Sequence[str], looks: Sequence[Look], letters: Sequence[DeadLetter]) -> None:
+def _print_listing(queues: Sequence[str], looks: Sequence[Look], letters: Sequence[Summary]) -> None:
     groups = [_group(group) for group in grouped(letters)]
     for queue in dict.fromkeys(group["queue"] for group in groups):
         rows = [[_moment(group[name]) for name in GROUP_COLUMNS] for group in groups if group["queue"] == queue]
@@ -173,8 +174,8 @@ async def _shown(environment: Environment, queue: str, message_id: str) -> dict[
 @dead.command()
 @queue_argument
 @click.option("--limit", type=click.IntRange(1), help="How many at most, the oldest first.")
-@click.option("--id", "message_id", metavar="ID", help="Only this one.")
-@click.option("--reason", metavar="GROUP", help="Only this group: its id, or its reason.")
+@click.option("--id", "message_id", type=Text(), metavar="ID", help="Only this one.")
+@click.option("--reason", type=Text(), metavar="GROUP", help="Only this group: its id, or its reason.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
 @json_option
@@ -252,8 +253,8 @@ def _line(step: Replayed, *, dry_run: bool) -> str:
 
 @dead.command()
 @queue_argument
-@click.argument("message_id")
-@click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded with your name.")
+@click.argument("message_id", type=Text())
+@click.option("--reason", type=Text(), default="", metavar="TEXT", help="Why; it is recorded with your name.")
 @json_option
 def drop(queue: str, message_id: str, *, reason: str, as_json: bool) -> None:
     """Drop one dead letter for good."""
@@ -349,7 +350,7 @@ def _group(group: Group) -> dict[str, Any]:
     }
 
 
-def _summary(letter: DeadLetter) -> dict[str, Any]:
+def _summary(letter: Summary) -> dict[str, Any]:
     return {
         "id": letter.id,
         "queue": letter.queue,

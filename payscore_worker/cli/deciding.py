@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from payscore_worker.bootstrap import database, make_settlement, make_wechatpay, now
+from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.output import FINE, NOT_FINE, WRONG_USE, json_option, print_json, print_table, run
 from payscore_worker.deciding import MAX_NAME, MAX_REASON, Deciding, Outlook, outlook
 from payscore_worker.decisions import Decision, Verb, verbs_for
@@ -51,7 +52,12 @@ def _text(longest: int) -> Any:  # noqa: ANN401 - click's callbacks are not type
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask once more.")
 as_option = click.option(
-    "--as", "by", metavar="NAME", callback=_text(MAX_NAME), help="Your name for the record; else your account's."
+    "--as",
+    "by",
+    type=Text(),
+    metavar="NAME",
+    callback=_text(MAX_NAME),
+    help="Your name for the record; else your account's.",
 )
 
 
@@ -64,8 +70,10 @@ def add_verbs(trip: click.Group) -> None:
 
 def _command(verb: Verb, text: str) -> click.Command:
     @click.command(verb.value, help=f"{text} Shows what WeChat Pay says now, and asks once more.")
-    @click.argument("trip_id")
-    @click.option("--reason", required=True, metavar="TEXT", callback=_text(MAX_REASON), help=REASON_HELP[verb])
+    @click.argument("trip_id", type=Text())
+    @click.option(
+        "--reason", required=True, type=Text(), metavar="TEXT", callback=_text(MAX_REASON), help=REASON_HELP[verb]
+    )
     @as_option
     @yes_option
     @json_option
@@ -96,10 +104,12 @@ async def _decide(
 
 
 @click.command("clear-problem")
-@click.argument("trip_id", required=False)
-@click.option("--code", metavar="CODE", help="Only trips with this problem.")
+@click.argument("trip_id", required=False, type=Text())
+@click.option("--code", type=Text(), metavar="CODE", help="Only trips with this problem.")
 @click.option("--all", "everything", is_flag=True, help="All trips with the problem that --code names.")
-@click.option("--reason", default=None, metavar="TEXT", callback=_text(MAX_REASON), help="Why; it is recorded.")
+@click.option(
+    "--reason", default=None, type=Text(), metavar="TEXT", callback=_text(MAX_REASON), help="Why; it is recorded."
+)
 @as_option
 @yes_option
 @json_option

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from payscore_worker import logs
 from payscore_worker.bootstrap import make_topology, until_stopped
+from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
 from payscore_worker.demo.briefing import brief
 from payscore_worker.demo.killing import kill_again_and_again
@@ -33,7 +34,11 @@ DEFAULT_TRIPS: Final = 200
     "--family", default="payafter", show_default=True, type=click.Choice(["payafter", "serviceorder", "both"])
 )
 @click.option("--seed", default=1, show_default=True, help="For the made-up trips.")
-@click.option("--database-url", help="PostgreSQL to use; a schema is made for the demo. By default an SQLite file.")
+@click.option(
+    "--database-url",
+    type=Text(),
+    help="PostgreSQL to use; a schema is made for the demo. By default an SQLite file.",
+)
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep logs, keys and database here.")
 @click.option(
     "--kill-every",
@@ -95,7 +100,7 @@ async def _play(shows: Sequence[Show], *, as_json: bool) -> bool:
 
 @click.command()
 @click.option("--trips-a-second", default=2.0, show_default=True, type=click.FloatRange(0.01, 1_000))
-@click.option("--simulator-url", help="Tell this simulator which passengers do not simply pay.")
+@click.option("--simulator-url", type=Text(), help="Tell this simulator which passengers do not simply pay.")
 def load(*, trips_a_second: float, simulator_url: str | None) -> None:
     """Play ride service: publish trips until stopped."""
     broker = Environment().read(BrokerSettings)

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, Final
 
 import click
-import httpx
 from aio_pika.abc import AbstractConnection
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,7 +19,7 @@ from rich.text import Text
 
 from payscore_worker.bootstrap import make_topology
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
-from payscore_worker.messaging.inspect import Depth, depths, unacked_by_management
+from payscore_worker.messaging.inspect import Depth, ManagementUnavailable, depths, unacked_by_management
 from payscore_worker.messaging.link import BROKEN, connect, end_if_told
 from payscore_worker.settings import BrokerSettings, Environment
 
@@ -84,8 +83,8 @@ async def _unacked(broker: BrokerSettings, warn: Callable[[str], None]) -> dict[
         return None
     try:
         return await unacked_by_management(broker.management_url, broker.amqp_url)
-    except httpx.HTTPError as error:
-        warn(f"warning: PAYSCORE_MANAGEMENT_URL does not answer: {error}")
+    except ManagementUnavailable as error:
+        warn(f"warning: PAYSCORE_MANAGEMENT_URL does not tell what is unacked: {error}")
         return None
 
 

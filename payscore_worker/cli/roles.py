@@ -1,7 +1,8 @@
-"""The long-running roles, and what stands before them: `worker`, `webhook`, `simulator`, `migrate`."""
+"""The long-running roles, and what stands before them: `worker`, `webhook`, `console`, `simulator`, `migrate`."""
 
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import click
 import structlog
 
 from payscore_worker import bootstrap, logs
+from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.output import NOT_FINE, run
 from payscore_worker.settings import Environment, LogSettings
 from payscore_worker.simulator import SimulatorConfig, SimulatorKeys, environment, render_environment
@@ -17,15 +19,22 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 @click.command()
-def worker() -> None:
+@click.option("--with-console", is_flag=True, hidden=True, help="Show the console too; for the demo.")
+def worker(*, with_console: bool) -> None:
     """Run consumers, relay and reconciler until SIGTERM."""
-    _serve(bootstrap.run_worker, "payscore-worker")
+    _serve(partial(bootstrap.run_worker, with_console=with_console), "payscore-worker")
 
 
 @click.command()
 def webhook() -> None:
     """Receive WeChat Pay's callbacks until SIGTERM."""
     _serve(bootstrap.run_webhook, "payscore-webhook")
+
+
+@click.command()
+def console() -> None:
+    """Show the ops console until SIGTERM."""
+    _serve(bootstrap.run_console, "payscore-console")
 
 
 @click.command()
@@ -37,10 +46,17 @@ def migrate() -> None:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the admin API asks nobody.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    type=Text(),
+    help="Address to listen on; the admin API asks nobody.",
+)
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
 @click.option(
     "--notify-url",
+    type=Text(),
     default="http://127.0.0.1:8080/notify/payscore",
     show_default=True,
     help="Where callbacks go; serviceorder orders name their own.",

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from payscore_worker.bootstrap import database, make_settlement, make_wechatpay, now
+from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.deciding import add_verbs
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.explain import (
@@ -57,7 +58,7 @@ add_verbs(trip)
 
 
 @trip.command()
-@click.argument("trip_id")
+@click.argument("trip_id", type=Text())
 @json_option
 def show(trip_id: str, *, as_json: bool) -> None:
     """Tell a trip's story: facts, state, WeChat Pay calls. Takes the trip's id, or its out_order_no."""
@@ -75,7 +76,7 @@ def show(trip_id: str, *, as_json: bool) -> None:
 
 
 @trip.command("explain")
-@click.argument("trip_id")
+@click.argument("trip_id", type=Text())
 @json_option
 def explain_trip(trip_id: str, *, as_json: bool) -> None:
     """Tell what happened to a trip, and who decided what, in time order. Takes the trip's id, or its out_order_no."""
@@ -146,7 +147,7 @@ def list_trips(*, state: str | None, problem: bool, stuck: bool, limit: int, as_
 
 
 @trip.command()
-@click.argument("trip_id")
+@click.argument("trip_id", type=Text())
 @json_option
 def advance(trip_id: str, *, as_json: bool) -> None:
     """Take a trip as far as it will go now."""

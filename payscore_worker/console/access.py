@@ -26,6 +26,8 @@ GUESSES_OF_ONE: Final = 5
 GUESSES_OF_ALL: Final = 60
 """From all addresses together: guessing from many places is guessing too."""
 ADDRESSES_KEPT: Final = 1_000
+MAX_ADDRESS: Final = 64
+"""An address of ours is shorter; a proxy may pass on whatever a client calls itself."""
 
 LOCAL: Final = "local"
 """The name of whoever uses a console without a token: it is on this machine."""
@@ -131,14 +133,20 @@ class Access:
 
 def is_same_origin(*, origin: str | None, fetch_site: str | None, host: str) -> bool:
     """Tell whether a form was sent from a page of this very host; a browser says so in one header or the other."""
-    if origin is not None:
+    if origin is None:
+        return fetch_site == "same-origin"
+    try:
         return origin != "null" and urlsplit(origin).netloc.lower() == host.lower()
-    return fetch_site == "same-origin"
+    except ValueError:
+        return False
 
 
 def host_of(header: str) -> str:
-    """Take the port off a Host header."""
-    return (urlsplit(f"//{header}").hostname or "") if header else ""
+    """Take the port off a Host header; empty where it names no host."""
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _same(one: str, other: str) -> bool:

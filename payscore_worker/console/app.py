@@ -26,6 +26,7 @@ from payscore_worker.console.watching import Watch
 from payscore_worker.deciding import Deciding
 from payscore_worker.errors import SettlementError, StorageUnavailable
 from payscore_worker.messaging.deadletters import DeadLetters
+from payscore_worker.messaging.moving import Busy
 from payscore_worker.replay import Judge
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.browsing import Browsing
@@ -60,7 +61,7 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
             ring=plan.ring,
             breaker=plan.breaker,
             is_linked=plan.is_linked,
-            is_consuming=plan.is_consuming,
+            beside_worker=plan.beside_worker,
             clock=plan.clock,
         )
         replays = Replays(letters=letters, make_judge=make_judge, actions=actions, clock=plan.clock)
@@ -97,6 +98,7 @@ class _Mishaps:
         return {
             HTTPException: self.refused,
             StorageUnavailable: self.database_away,
+            Busy: self.busy,
             SettlementError: self.failed,
             OSError: self.failed,
             Exception: self.surprised,
@@ -110,6 +112,9 @@ class _Mishaps:
     async def database_away(self, request: Request, error: StorageUnavailable) -> Response:
         log.info("console_database_away", reason=str(error))
         return self._screen.notice(request, "failed", "database_away", status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def busy(self, request: Request, _error: Busy) -> Response:
+        return self._screen.notice(request, "failed", "letter_busy", status=HTTPStatus.CONFLICT)
 
     async def failed(self, request: Request, error: Exception) -> Response:
         log.info("console_failed", reason=repr(error))

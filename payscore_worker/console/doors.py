@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from payscore_worker.console.access import MAX_NAME, Access
+from payscore_worker.console.access import MAX_ADDRESS, MAX_NAME, Access
 from payscore_worker.console.guard import COOKIE, LOGIN, ROOT, keep_session, local_path
 from payscore_worker.console.screen import LANGUAGE_COOKIE, STATIC_FILES, Screen
 from payscore_worker.console.words import language_named
@@ -45,7 +45,7 @@ class Doors:
         """Take a token; a wrong one costs one of a few tries."""
         fields = await self._screen.form(request)
         wanted = local_path(fields.get("next", ""))
-        address = request.client.host if request.client is not None else ""
+        address = request.client.host[:MAX_ADDRESS] if request.client is not None else ""
         if not self._access.may_guess(address):
             log.warning("console_too_many_guesses", address=address)
             return self._ask(request, wanted, error="too_many_guesses", status=HTTPStatus.TOO_MANY_REQUESTS)

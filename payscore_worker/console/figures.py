@@ -50,9 +50,9 @@ def told_moment(told: str) -> str:
     """Write an instant that somebody else told as text; what is no instant stays as it is."""
     try:
         at = datetime.fromisoformat(told)
-    except ValueError:
+        return moment(at) if at.tzinfo is not None else told
+    except (ValueError, OverflowError):  # the latter: at the ends of the calendar, another zone may have no such day
         return told or "–"
-    return moment(at) if at.tzinfo is not None else told
 
 
 def clock(at: datetime) -> str:

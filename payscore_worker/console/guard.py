@@ -82,17 +82,18 @@ class Guard:
 
     @staticmethod
     def _to_the_door(request: Request, session: Session | None) -> Response | None:
-        path = request.url.path
+        path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
         if session is not None or path in OPEN or _is_static(request):
             return None
         if "hx-request" in request.headers:
             return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": LOGIN})
-        wanted = f"{path}?{request.url.query}" if request.url.query else path
+        wanted = f"{path}?{query}" if query else path
         return RedirectResponse(f"{LOGIN}?next={quote(wanted, safe='')}", HTTPStatus.SEE_OTHER)
 
 
 def _is_static(request: Request) -> bool:
-    return request.url.path.startswith(STATIC)
+    path: str = request.scope["path"]  # as it is served; request.url would have the Host header take part in it
+    return path.startswith(STATIC)
 
 
 def _with_headers(send: Send, *, is_static: bool, cookie: str) -> Send:
@@ -118,7 +119,7 @@ def keep_session(response: Response, request: Request, sealed: str) -> None:
         sealed,
         max_age=int(SESSION_LASTS.total_seconds()),
         path=ROOT,
-        secure=request.url.scheme == "https",
+        secure=request.scope["scheme"] == "https",
         httponly=True,
         samesite="strict",
     )

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -19,7 +20,16 @@ from payscore_worker.console.replays import OneAtATime, Replays, Stage
 from payscore_worker.console.screen import Screen, link
 from payscore_worker.errors import SettlementError, StorageUnavailable
 from payscore_worker.logs import without_secrets
-from payscore_worker.messaging.deadletters import Choice, DeadLetter, DeadLetters, Look, group_id, grouped
+from payscore_worker.messaging.deadletters import (
+    MAX_READ_BYTES,
+    Choice,
+    DeadLetter,
+    DeadLetters,
+    Look,
+    Summary,
+    group_id,
+    grouped,
+)
 from payscore_worker.messaging.link import BROKEN
 from payscore_worker.messaging.moving import Busy
 from payscore_worker.messaging.topology import QUEUES
@@ -38,6 +48,9 @@ RECORDED: Final = 20
 MAX_ID: Final = 300
 MAX_REASON: Final = 300
 
+SHOWN_BYTES: Final = 64 * 1024
+"""Of a body on a page; a message of ours has one kilobyte, and `dead show` prints any of them whole."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -51,13 +64,9 @@ class Looks:
     """RabbitMQ does not answer."""
 
     @property
-    def letters(self) -> list[DeadLetter]:
+    def letters(self) -> list[Summary]:
         """All that was seen."""
         return [letter for look in self.looks for letter in look.letters]
-
-    def find(self, queue: str, id: str) -> DeadLetter | None:
-        """Find one letter."""
-        return next((one for one in self.letters if one.queue == queue and one.id == id), None)
 
 
 class Letters:
@@ -122,7 +131,12 @@ class Letters:
         letter = await self._named(request)
         if letter is None:
             return self._gone(request)
-        values = {"letter": letter, "body": without_secrets(letter.body), "group": group_id(letter)}
+        values = {
+            "letter": letter,
+            "body": without_secrets(letter.body[:SHOWN_BYTES]),
+            "shown_bytes": min(letter.size, SHOWN_BYTES),
+            "group": group_id(letter),
+        }
         return self._screen.show(request, "letter.html", values)
 
     async def prospect(self, request: Request) -> Response:
@@ -130,14 +144,25 @@ class Letters:
         letter = await self._named(request)
         if letter is None:
             return self._gone(request)
+        return self._screen.show(request, "prospect.html", await self._prospect(letter))
+
+    async def _prospect(self, letter: DeadLetter) -> dict[str, Any]:
+        """Judge it, or say why it cannot be judged."""
+        if letter.size > MAX_READ_BYTES:
+            return _unknown("not_judged", f"{letter.size} bytes: larger than any message of ours")
         try:
-            prospect, unknown = await self._make_judge().prospect(letter), ""
+            prospect = await self._make_judge().prospect(letter)
         except StorageUnavailable as error:
-            prospect, unknown = None, str(error)
-        return self._screen.show(request, "prospect.html", {"prospect": prospect, "unknown": unknown})
+            return _unknown("database_away", str(error))
+        except Exception as error:
+            log.exception("letter_not_judged", queue=letter.queue, id=letter.id)
+            return _unknown("not_judged", type(error).__name__)
+        return {"prospect": prospect, "why_not": "", "unknown": ""}
 
     async def show_replay(self, request: Request) -> Response:
         replay = self._replays.get(request.query_params.get("id", ""))
+        if replay is not None:
+            replay = copy(replay)  # it may end while its record is read: the page that says so last must show its end
         values = {"replay": replay, "actions": await self._record(), "Stage": Stage}
         return self._screen.show(request, "replay.html", values)
 
@@ -178,8 +203,12 @@ class Letters:
         return RedirectResponse(link("dead", dropped="yes" if was_there else "no"), HTTPStatus.SEE_OTHER)
 
     async def _named(self, request: Request) -> DeadLetter | None:
-        query = request.query_params
-        return (await self._look()).find(query.get("queue", ""), query.get("id", ""))
+        """Fetch the whole of the letter that a page is about; one at a time, however many pages are asked for."""
+        queue, id = request.query_params.get("queue", ""), request.query_params.get("id", "")
+        if queue not in QUEUES or not id:
+            return None
+        async with self._looking, asyncio.timeout(LOOK_SECONDS):
+            return await self._letters.find(queue, id)
 
     def _gone(self, request: Request) -> Response:
         return self._screen.notice(request, "dead", "not_there", status=HTTPStatus.NOT_FOUND)
@@ -208,6 +237,10 @@ class Letters:
             log.info("console_letters_not_seen", reason=repr(error))
             return Looks(looks=looks, busy=busy, away=True)
         return Looks(looks=looks, busy=busy, away=False)
+
+
+def _unknown(why_not: str, unknown: str) -> dict[str, Any]:
+    return {"prospect": None, "why_not": why_not, "unknown": unknown}
 
 
 def _who(request: Request) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -179,6 +179,7 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
 def _key(at: str, trip_id: str) -> Key | None:
     try:
         noted_at = datetime.fromisoformat(at)
-    except ValueError:
+        is_moment = noted_at.tzinfo is not None and noted_at.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: at the ends of the calendar, UTC may have no such day
         return None
-    return Key(noted_at=noted_at, trip_id=trip_id[:MAX_NAME]) if noted_at.tzinfo is not None and trip_id else None
+    return Key(noted_at=noted_at, trip_id=trip_id[:MAX_NAME]) if is_moment and trip_id else None

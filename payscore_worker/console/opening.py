@@ -1,4 +1,4 @@
-"""Opens the console beside a worker that runs already: it is imported late, and the worker goes on without it."""
+"""Opens the console on an application that is served already; it is imported late, since that takes its time."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -41,30 +41,39 @@ class Plan:
     payscores: PayScores
     breaker: Breaker
     is_linked: Callable[[], bool]
-    """Whether the worker can publish."""
-    is_consuming: Callable[[], bool]
+    """Whether there is a link to RabbitMQ."""
+    beside_worker: bool
+    """Whether breaker and link are those of a worker in the same process (the demo's)."""
     ring: DepthRing
     clock: Callable[[], datetime]
 
 
+def is_shut(*, host: str, token: str | None) -> bool:
+    """Tell whether nobody may come in: others can reach the address, and there is no token to know them by."""
+    return token is None and not is_loopback(host)
+
+
 async def open_console(application: Starlette, plan: Plan) -> None:
     """Add the console to an application that is served already, and keep it open until cancelled."""
-    if plan.token is None and not is_loopback(plan.host):
-        log.warning(
-            "console_off", reason="the ops port can be reached from elsewhere and PAYSCORE_OPS_TOKEN is not set"
-        )
+    # SQLAlchemy and Jinja take their time to import: in a thread, once all runs.
+    console = (await asyncio.to_thread(import_module, "payscore_worker.console.app")).console
+    async with console(plan) as pages:
+        application.router.routes += [
+            Route("/", _to_the_console, methods=["GET"]),
+            Route(ROOT, _to_the_console, methods=["GET"]),
+            Mount(ROOT, pages),
+        ]
+        log.info("console_open", path=f"{ROOT}/", sign_in=plan.token is not None)
+        await asyncio.Event().wait()
+
+
+async def open_beside_worker(application: Starlette, plan: Plan) -> None:
+    """Open it in the demo's worker, which goes on without it."""
+    if is_shut(host=plan.host, token=plan.token):
+        log.warning("console_off", reason="others can reach the ops port, and PAYSCORE_OPS_TOKEN is not set")
         return
     try:
-        # SQLAlchemy and Jinja take their time to import: in a thread, once all runs.
-        console = (await asyncio.to_thread(import_module, "payscore_worker.console.app")).console
-        async with console(plan) as pages:
-            application.router.routes += [
-                Route("/", _to_the_console, methods=["GET"]),
-                Route(ROOT, _to_the_console, methods=["GET"]),
-                Mount(ROOT, pages),
-            ]
-            log.info("console_open", path=f"{ROOT}/", sign_in=plan.token is not None)
-            await asyncio.Event().wait()
+        await open_console(application, plan)
     except Exception:  # to go on settling is more than to be looked at
         log.exception("console_ended")
 

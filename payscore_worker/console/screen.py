@@ -104,6 +104,8 @@ class Screen:
             fields = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
         except ValueError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST) from error
+        if "\0" in "".join(fields.values()):  # no browser sends it, and PostgreSQL cannot keep it
+            raise HTTPException(HTTPStatus.BAD_REQUEST)
         session: Session | None = getattr(request.state, "session", None)
         if session is not None and not self._access.is_form_word(fields.get("form_word", ""), session):
             raise HTTPException(HTTPStatus.FORBIDDEN)

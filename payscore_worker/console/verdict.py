@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from payscore_worker.console.depths import Look
+from payscore_worker.messaging.inspect import Depth
 from payscore_worker.storage.standing import Standing
 
 UNSEEN_AFTER: Final = timedelta(seconds=60)
@@ -25,7 +26,9 @@ class Severity(IntEnum):
     FINE = 0
     LOOK = 1
     """Some trips need a person; the rest goes on."""
-    STUCK = 2
+    BLIND = 2
+    """Whether money moves cannot be seen from here."""
+    STUCK = 3
     """Money stands still for everybody."""
 
 
@@ -50,12 +53,12 @@ class Situation:
     look: Look | None
     """None: the queues were not looked at yet."""
     breaker: str
-    """Why calls are held back; empty: they are not."""
+    """Why our own calls to WeChat Pay are held back; empty: they are not."""
     watching_since: datetime
     is_linked: bool
-    """Whether this worker can publish."""
-    is_consuming: bool
-    """Whether it consumes, or leaves queues alone on purpose."""
+    """Whether we have a link to RabbitMQ."""
+    beside_worker: bool
+    """Whether breaker and link are those of a worker; alone we know of workers only what RabbitMQ counts."""
 
 
 def findings(situation: Situation) -> list[Finding]:
@@ -72,31 +75,42 @@ def worst(found: Sequence[Finding]) -> Severity:
 def _of_wechatpay(situation: Situation) -> Iterator[Finding]:
     if situation.breaker:
         values = {"reason": situation.breaker}
-        yield Finding(severity=Severity.STUCK, key="finding_breaker", page="", values=values)
+        if situation.beside_worker:
+            yield Finding(severity=Severity.STUCK, key="finding_breaker", page="", values=values)
+        else:
+            yield Finding(severity=Severity.BLIND, key="finding_no_answer", page="", values=values)
 
 
 def _of_queues(situation: Situation) -> Iterator[Finding]:
     if not situation.is_linked:
-        yield Finding(severity=Severity.STUCK, key="finding_broker", page="")
-    elif not situation.is_consuming:
-        yield Finding(severity=Severity.STUCK, key="finding_deaf", page="")
+        yield Finding(severity=Severity.BLIND, key="finding_broker", page="")
     seen_at = situation.watching_since if situation.look is None else situation.look.at
     is_old = situation.now - seen_at > UNSEEN_AFTER
     if is_old:
         values = {"age": situation.now - seen_at}
-        yield Finding(severity=Severity.LOOK, key="finding_unseen", page="", values=values)
+        yield Finding(severity=Severity.BLIND, key="finding_unseen", page="", values=values)
+    depths = situation.look.depths if situation.look is not None else ()
+    if not is_old and _nobody_consumes(depths):
+        yield Finding(severity=Severity.STUCK, key="finding_deaf", page="")
+    holds_back = situation.breaker and situation.beside_worker  # then queues without consumers are no news
     dead = 0
-    for depth in situation.look.depths if situation.look is not None else ():
+    for depth in depths:
         queue = {"queue": depth.queue}
         if depth.ready is None:
             yield Finding(severity=Severity.STUCK, key="finding_queue_missing", page="", values=queue)
-        elif depth.dead is not None and depth.ready and not depth.consumers and not situation.breaker and not is_old:
+        elif depth.dead is not None and depth.ready and not depth.consumers and not holds_back and not is_old:
             yield Finding(severity=Severity.STUCK, key="finding_no_consumer", page="", values=queue)
         elif depth.queue.endswith(".replay"):
             yield Finding(severity=Severity.LOOK, key="finding_staged", page="dead", values=queue)
         dead += depth.dead or 0
     if dead:
         yield Finding(severity=Severity.LOOK, key="finding_dead", page="dead", values={"count": dead})
+
+
+def _nobody_consumes(depths: Sequence[Depth]) -> bool:
+    """Tell whether no worker is there at all: one that holds calls back still consumes what needs none."""
+    consumed = [depth for depth in depths if depth.dead is not None]
+    return bool(consumed) and not any(depth.consumers for depth in consumed)
 
 
 def _of_trips(situation: Situation) -> Iterator[Finding]:

@@ -46,6 +46,8 @@ class Overview:
     sums: DaySums | None
     look: Look | None
     breaker: str
+    beside_worker: bool
+    """Whether the breaker is a worker's."""
     findings: list[Finding]
 
     @property
@@ -64,14 +66,14 @@ class Watch:
         ring: DepthRing,
         breaker: Breaker,
         is_linked: Callable[[], bool],
-        is_consuming: Callable[[], bool],
+        beside_worker: bool,
         clock: Callable[[], datetime],
     ) -> None:
         self._browsing = browsing
         self._ring = ring
         self._breaker = breaker
         self._is_linked = is_linked
-        self._is_consuming = is_consuming
+        self._beside_worker = beside_worker
         self._clock = clock
         self._began = clock()
         self._lock = asyncio.Lock()
@@ -104,7 +106,7 @@ class Watch:
             breaker=breaker,
             watching_since=self._began,
             is_linked=self._is_linked(),
-            is_consuming=self._is_consuming(),
+            beside_worker=self._beside_worker,
         )
         return Overview(
             at=now,
@@ -112,6 +114,7 @@ class Watch:
             sums=self._sums,
             look=self._ring.newest,
             breaker=breaker,
+            beside_worker=self._beside_worker,
             findings=findings(situation),
         )
 

@@ -75,8 +75,8 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "failed": ("That did not work", "操作未成功"),
     "went_wrong": (
-        "The console has an error; the settlement goes on. The log of the worker says more.",
-        "控制台出错，结算不受影响。详情见 worker 日志。",
+        "The console has an error; the settlement goes on. Its log says more.",
+        "控制台出错，结算不受影响。详情见其日志。",
     ),
     "database_away": (
         "The database does not answer in time. The settlement comes first; try again in a moment.",
@@ -93,7 +93,8 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     # is money stuck
     "verdict_0": ("Money is moving.", "资金正常流转。"),
     "verdict_1": ("Money is moving. Some of it needs a person.", "资金在流转，部分需要人工处理。"),
-    "verdict_2": ("Money is stuck.", "资金受阻。"),
+    "verdict_2": ("Whether money is moving is not known.", "无法判断资金是否正常流转。"),
+    "verdict_3": ("Money is stuck.", "资金受阻。"),
     "all_is_well": (
         "Nothing waits longer than it should, and nothing waits for a person.",
         "没有超时等待，也没有需要人工处理的事项。",
@@ -102,13 +103,17 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "WeChat Pay is out: {reason}. Calls are held back and messages wait; a probe finds out when it is over.",
         "微信支付不可用：{reason}。调用已暂缓，消息在队列中等待，由探测请求判断何时恢复。",
     ),
+    "finding_no_answer": (
+        "WeChat Pay does not answer this console: {reason}. Whether it answers the workers is not known here.",
+        "微信支付不应答本控制台：{reason}。是否应答 worker，此处无从得知。",
+    ),
     "finding_broker": (
-        "This worker has no link to RabbitMQ. Nothing comes in and nothing goes out.",
-        "本 worker 与 RabbitMQ 断开，消息无法收发。",
+        "There is no link to RabbitMQ from here. What you see of the queues is old.",
+        "此处与 RabbitMQ 断开，所见队列数据已过时。",
     ),
     "finding_deaf": (
-        "This worker does not consume, although RabbitMQ is there.",
-        "RabbitMQ 可用，但本 worker 没有在消费。",
+        "No worker consumes any queue.",
+        "没有任何 worker 在消费队列。",
     ),
     "finding_unseen": (
         "The queues were last seen {age} ago; they may be otherwise now.",
@@ -119,8 +124,8 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "队列 {queue} 不存在。请运行 payscore-worker topology。",
     ),
     "finding_no_consumer": (
-        "Messages wait in {queue}, and nobody consumes it.",
-        "{queue} 中有消息等待，但没有消费者。",
+        "Messages wait in {queue}, and nobody consumes it: no worker runs, or all hold back because WeChat Pay is out.",
+        "{queue} 中有消息等待，但没有消费者：没有 worker 在运行，或因微信支付不可用而全部暂缓。",
     ),
     "finding_staged": (
         "A replay is under way, or was broken off: {queue} is not empty. The next replay or drop puts it right.",
@@ -167,7 +172,12 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "wechatpay": ("WeChat Pay", "微信支付"),
     "breaker_closed": ("answers", "正常"),
     "breaker_open": ("out", "不可用"),
-    "breaker_means": ("as this worker sees it", "以本 worker 所见为准"),
+    "breaker_means": ("as the worker here sees it", "以此处的 worker 所见为准"),
+    "breaker_elsewhere": (
+        "each worker sees for itself: payscore_breaker_open",
+        "由各 worker 自行判断：payscore_breaker_open",
+    ),
+    "breaker_here": ("for this console: {reason}", "对本控制台而言：{reason}"),
     "breaker_reason_unreachable": ("it cannot be reached", "无法连接"),
     "breaker_reason_trouble": ("it says itself that it is in trouble", "对方返回 5xx"),
     "breaker_reason_unverified": ("its answers cannot be verified", "应答验签失败"),
@@ -332,6 +342,11 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Somebody has the dead letters of {queue} in hand. Try again in a moment.",
         "{queue} 的死信正在被处理，请稍后再试。",
     ),
+    "not_judged": ("Not judged.", "未能判断。"),
+    "letter_busy": (
+        "Somebody has the dead letters of this queue in hand. Try again in a moment.",
+        "该队列的死信正在被处理，请稍后再试。",
+    ),
     "broker_away": ("RabbitMQ does not answer.", "RabbitMQ 无响应。"),
     "reason": ("Reason", "原因"),
     "newest": ("Newest", "最新"),
@@ -357,6 +372,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "last_failed": ("Last failed", "最近失败"),
     "times_handled": ("Handled", "处理次数"),
     "message": ("Message", "消息"),
+    "cut": (
+        "The first {shown} of {size} bytes. payscore-worker dead show prints the whole.",
+        "仅显示前 {shown} 字节，共 {size} 字节。payscore-worker dead show 可打印全部。",
+    ),
     "our_word": ("Our trip", "我方行程"),
     "their_word": ("WeChat Pay now", "微信支付现状"),
     "if_replayed": ("If replayed", "若重放"),
@@ -375,8 +394,8 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "looked_at": ("Looked at {done} of {of}", "已查看 {done} / {of}"),
     "left_because": ("Left, and why (the last {count})", "留下及原因（最近 {count} 条）"),
     "job_unknown": (
-        "This worker knows nothing of that replay; it ran in another one, or before a restart. The record below knows.",
-        "本 worker 没有这次重放的信息：可能在另一个 worker 中运行，或早于重启。请看操作记录。",
+        "This console knows nothing of that replay: it ran in another, or before a restart. The record below knows.",
+        "本控制台没有这次重放的信息：可能在另一个控制台中运行，或早于重启。请看操作记录。",
     ),
     "one_at_a_time": (
         "A replay is under way. One at a time: wait for it, or stop it.",

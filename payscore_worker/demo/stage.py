@@ -205,7 +205,7 @@ async def set_stage(*, settings: Mapping[str, str], family: str, directory: Path
         for name, arguments, port in (
             ("simulator", simulator_arguments, simulator_port),
             ("webhook", ["webhook"], webhook_port),
-            ("worker", ["worker"], ops_port),
+            ("worker", ["worker", "--with-console"], ops_port),
         )
     }
     running: list[asyncio.Task[None]] = []

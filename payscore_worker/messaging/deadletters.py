@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -13,12 +13,14 @@ import msgspec
 import structlog
 from aio_pika.abc import AbstractIncomingMessage, HeadersType
 
+from payscore_worker.errors import Rejected, Retryable
 from payscore_worker.messaging.connection import UNREADABLE
 from payscore_worker.messaging.envelope import (
     ATTEMPTS,
     ERROR,
     FIRST_FAILED_AT,
     LAST_FAILED_AT,
+    MAX_REASON,
     REASON,
 )
 from payscore_worker.messaging.moving import (
@@ -40,16 +42,32 @@ MAX_MESSAGES: Final = 1000
 MAX_REPLAYED: Final = 1_000_000
 """More than a dead-letter queue will hold that people look after."""
 
+MAX_LOOKED_BYTES: Final = 64 * 1024 * 1024
+"""Read in one look: a thousand messages of ours are one megabyte; where strangers wrote more, the look ends early."""
+
+MAX_READ_BYTES: Final = 1024 * 1024
+"""A larger body is no message of ours: nothing in it is read, and nobody judges it."""
+
+MAX_NAME: Final = 255
+"""What a message id can have; names of trips and orders are shorter."""
+
+MAX_RAW_NAME: Final = 6 * MAX_NAME
+"""The same, with every character written as an escape of JSON."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A message that a person should look at; texts are empty where nothing is known."""
+class Summary:
+    """What is told of a message that a person should look at; texts are empty where nothing is known.
+
+    Whoever can publish can write anything: each text is cut when it is read, and has no control characters.
+    """
 
     queue: str
     """Where it came from, and goes back to."""
     id: str
+    """Its id, or a digest that stands for it; always something that can be typed."""
     reason: str
     error: str
     attempts: int
@@ -57,14 +75,22 @@ class DeadLetter:
     last_failed_at: str
     trip_id: str
     """The trip it is about, or its out_order_no."""
-    message_id: str
-    content_type: str
-    body: bytes = field(repr=False)
+    size: int = 0
+    """Of its body, in bytes."""
 
     @property
     def group(self) -> str:
         """What it has in common with others that failed for the same reason."""
         return group_of(self.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter(Summary):
+    """The whole of one: to judge it, or to show it. Nobody keeps more than one of them."""
+
+    message_id: str
+    content_type: str
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +113,8 @@ class Look:
     """What one dead-letter queue holds."""
 
     queue: str
-    letters: Sequence[DeadLetter]
-    """The oldest first."""
+    letters: Sequence[Summary]
+    """The oldest first; as many as the limits of a look allow."""
     waiting: int
     """How many there are in all."""
     staged: int
@@ -110,7 +136,7 @@ class Choice:
     limit: int = MAX_REPLAYED
     """How many may go back."""
 
-    def takes(self, letter: DeadLetter) -> bool:
+    def takes(self, letter: Summary) -> bool:
         """Tell whether a letter is meant."""
         if self.id is not None and letter.id != self.id:
             return False
@@ -136,7 +162,7 @@ class Decision:
 class Progress:
     """One letter of a replay, and how far the replay is."""
 
-    letter: DeadLetter
+    letter: Summary
     fate: Fate
     why: str
     looked_at: int
@@ -161,16 +187,24 @@ class DeadLetters:
 
     async def look(self, queue: str, *, limit: int = MAX_MESSAGES) -> Look:
         """Look at the oldest ones; they stay where they are."""
+        letters, size = [], 0
         async with self._turn(queue) as turn:
             waiting = await turn.count()
-            letters = [_read(message, queue) async for message in turn.messages(min(limit, MAX_MESSAGES))]
+            async for message in turn.messages(min(limit, MAX_MESSAGES)):
+                letters.append(_summary(message, queue))
+                size += len(message.body)
+                if size > MAX_LOOKED_BYTES:
+                    break
             staged = await staged_count(turn.connection, self._topology, queue)
             return Look(queue=queue, letters=letters, waiting=max(waiting, len(letters)), staged=staged)
 
     async def find(self, queue: str, id: str) -> DeadLetter | None:
-        """Look at one."""
-        look = await self.look(queue)
-        return next((letter for letter in look.letters if letter.id == id), None)
+        """Look at the whole of one, among the oldest."""
+        async with self._turn(queue) as turn:
+            async for message in turn.messages(MAX_MESSAGES):
+                if _name(message, queue) == id:
+                    return _whole(message, queue)
+        return None
 
     async def replay(
         self, queue: str, choice: Choice, decide: Decide, *, dry_run: bool = False
@@ -193,9 +227,9 @@ class DeadLetters:
         async with self._turn(queue) as turn:
             await put_right(turn)
             async for message in turn.messages(MAX_MESSAGES):
-                if identity(message, queue) == id:
+                if _name(message, queue) == id:
                     await turn.drop(message)
-                    letter = _read(message, queue)
+                    letter = _summary(message, queue)
                     log.warning(
                         "dead_letter_dropped",
                         queue=queue,
@@ -218,12 +252,12 @@ async def _replay(turn: Turn, choice: Choice, decide: Decide, mover: Mover | Non
     async for message in turn.messages(MAX_REPLAYED):
         looked_at += 1
         of = max(of, looked_at)
-        letter, key = _read(message, turn.queue), key_of(message, turn.queue)
+        letter, key = _summary(message, turn.queue), key_of(message, turn.queue)
         if choice.takes(letter) and key not in moved:  # what has come back meanwhile is for another replay
-            decision = await _decided(message, letter, decide)
+            decision = await _decided(message, turn.queue, decide)
             if decision.allowed and mover is not None:
-                await mover.move(message)
-                moved.add(key)
+                decision = await _moved(message, decision, mover)
+                moved.update([key] if decision.allowed else [])
             replayed += decision.allowed
             fate = Fate.REPLAYED if decision.allowed else Fate.REFUSED
             yield Progress(letter=letter, fate=fate, why=decision.why, looked_at=looked_at, of=of)
@@ -237,25 +271,49 @@ async def _replay(turn: Turn, choice: Choice, decide: Decide, mover: Mover | Non
             return
 
 
-async def _decided(message: AbstractIncomingMessage, letter: DeadLetter, decide: Decide) -> Decision:
+async def _decided(message: AbstractIncomingMessage, queue: str, decide: Decide) -> Decision:
+    """Have one letter judged. Whatever is wrong with it is its own affair: it stays, and the others are judged.
+
+    Raises:
+        Retryable: whoever should judge cannot ask anybody now; that is no fault of the letter.
+
+    """
     if UNREADABLE in message.headers:
         return Decision(allowed=False, why="its properties cannot be read, so it could only be put back changed")
-    return await decide(letter)
+    if len(message.body) > MAX_READ_BYTES:
+        return Decision(allowed=False, why=f"it has {len(message.body)} bytes: larger than any message of ours")
+    try:
+        decision = await decide(_whole(message, queue))
+    except Retryable:
+        raise
+    except Exception as error:
+        log.exception("letter_not_judged", queue=queue, id=_name(message, queue))
+        return Decision(allowed=False, why=f"it cannot be judged: {type(error).__name__}")
+    return replace(decision, why=_text(decision.why))
+
+
+async def _moved(message: AbstractIncomingMessage, decision: Decision, mover: Mover) -> Decision:
+    """Put one back; what cannot be put back unchanged stays."""
+    try:
+        await mover.move(message)
+    except Rejected as error:
+        return Decision(allowed=False, why=_text(str(error)))
+    return decision
 
 
 # --- Groups ---
 
 
-def grouped(letters: Iterable[DeadLetter]) -> list[Group]:
+def grouped(letters: Iterable[Summary]) -> list[Group]:
     """Group letters by queue and reason, the largest group first."""
-    found: dict[str, list[DeadLetter]] = {}
+    found: dict[str, list[Summary]] = {}
     for letter in letters:
         found.setdefault(group_id(letter), []).append(letter)
     groups = [_group(id, members) for id, members in found.items()]
     return sorted(groups, key=lambda group: (-group.count, group.queue, group.reason))
 
 
-def _group(id: str, members: Sequence[DeadLetter]) -> Group:
+def _group(id: str, members: Sequence[Summary]) -> Group:
     first = members[0]
     times = sorted(letter.last_failed_at for letter in members if letter.last_failed_at)
     return Group(
@@ -269,7 +327,7 @@ def _group(id: str, members: Sequence[DeadLetter]) -> Group:
     )
 
 
-def group_id(letter: DeadLetter) -> str:
+def group_id(letter: Summary) -> str:
     """Name the group of a letter in eight characters."""
     return sha256(f"{letter.queue}\n{letter.error}\n{letter.group}".encode()).hexdigest()[:8]
 
@@ -280,7 +338,8 @@ def group_of(reason: str) -> str:
 
 
 _QUOTED: Final = re.compile(r"(['\"])[^'\"\s]+\1")
-_NUMBERED: Final = re.compile(r"[\w-]*\d[\w-]*", re.ASCII)
+_NUMBERED: Final = re.compile(r"(?<![\w-])[\w-]*\d[\w-]*", re.ASCII)
+"""From the start of a word on: tried from within each word too, a long one without a number would take its square."""
 _SERIES: Final = re.compile(r"#(?:[.:+/]#)+")
 """A time, a decimal, an address."""
 
@@ -288,21 +347,44 @@ _SERIES: Final = re.compile(r"#(?:[.:+/]#)+")
 # --- Reading ---
 
 
-def _read(message: AbstractIncomingMessage, queue: str) -> DeadLetter:
-    headers = message.headers
+def _whole(message: AbstractIncomingMessage, queue: str) -> DeadLetter:
+    summary = _summary(message, queue)
+    told = {one.name: getattr(summary, one.name) for one in fields(summary)}
     return DeadLetter(
-        queue=queue,
-        id=identity(message, queue),
-        reason=str(headers.get(REASON) or _brokers_reason(headers)),
-        error=str(headers.get(ERROR) or ""),
-        attempts=_number(headers.get(ATTEMPTS)),
-        first_failed_at=str(headers.get(FIRST_FAILED_AT) or _died_at(headers)),
-        last_failed_at=str(headers.get(LAST_FAILED_AT) or _died_at(headers)),
-        trip_id=_subject(message.body),
-        message_id=message.message_id or "",
-        content_type=message.content_type or "",
-        body=message.body,
+        **told, message_id=message.message_id or "", content_type=message.content_type or "", body=message.body
     )
+
+
+def _summary(message: AbstractIncomingMessage, queue: str) -> Summary:
+    headers = message.headers
+    return Summary(
+        queue=queue,
+        id=_name(message, queue),
+        reason=_text(headers.get(REASON) or _brokers_reason(headers)),
+        error=_text(headers.get(ERROR)),
+        attempts=_number(headers.get(ATTEMPTS)),
+        first_failed_at=_text(headers.get(FIRST_FAILED_AT) or _died_at(headers)),
+        last_failed_at=_text(headers.get(LAST_FAILED_AT) or _died_at(headers)),
+        trip_id=_subject(message.body),
+        size=len(message.body),
+    )
+
+
+def _name(message: AbstractIncomingMessage, queue: str) -> str:
+    """Name a letter: by its id, or by a digest where no person could type that, and no database keep it."""
+    id_ = identity(message, queue)
+    return id_ if id_ == _text(id_, MAX_NAME).strip() else sha256(id_.encode()).hexdigest()
+
+
+def _text(value: object, most: int = MAX_REASON) -> str:
+    """Read what somebody else wrote as a line: short, and with control characters written out."""
+    if isinstance(value, bytes | bytearray):  # how text that is not UTF-8 is read
+        value = bytes(value[: 4 * most]).decode(errors="replace")
+    return _UNSHOWN.sub(lambda found: ascii(found[0])[1:-1], str(value or "")[:most])
+
+
+_UNSHOWN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a terminal's cursor, turns a line around, or is no character at all."""
 
 
 def _brokers_reason(headers: HeadersType) -> str:
@@ -329,13 +411,26 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
+class _Names(msgspec.Struct):
+    """Where a message says what it is about; the rest of it is passed over, and nothing is made of it."""
+
+    trip_id: msgspec.Raw = msgspec.Raw()
+    out_order_no: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+
+
 def _subject(body: bytes) -> str:
     """Find which trip it is about, as far as the body can be read."""
+    if len(body) > MAX_READ_BYTES:
+        return ""
     try:
-        event = msgspec.json.decode(body, type=dict[str, Any])
+        names = msgspec.json.decode(body, type=_Names)
+        if bytes(memoryview(names.data)[:1]) == b"{":
+            names = msgspec.json.decode(names.data, type=_Names)
+        return _text(_said(names.trip_id) or _said(names.out_order_no), MAX_NAME)
     except (ValueError, RecursionError):
         return ""
-    data = event.get("data")
-    members = data if isinstance(data, dict) else event
-    found = members.get("trip_id") or members.get("out_order_no") or ""
-    return str(found)
+
+
+def _said(name: msgspec.Raw) -> object:
+    return msgspec.json.decode(name) if 0 < memoryview(name).nbytes <= MAX_RAW_NAME else None

@@ -12,7 +12,7 @@ a crash of RabbitMQ itself within a commit can leave a copy whose dead letter is
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity, PublishError
 from aiormq.exceptions import ChannelLockedResource
+from pamqp.header import ContentHeader
 
 from payscore_worker.errors import BrokerUnavailable, Rejected
 from payscore_worker.messaging.connection import UNREADABLE
@@ -45,6 +46,9 @@ RETURN_SECONDS: Final = 10.0
 
 MAX_STAGED: Final = 1000
 """There is one copy at a time; more were put there by somebody else."""
+
+MAX_STAGED_BYTES: Final = 64 * 1024 * 1024
+"""Held at once of what somebody else put there; the rest comes after it."""
 
 MAX_SCANNED: Final = 1_000_000
 """More dead letters than this are no longer handled by people."""
@@ -119,9 +123,9 @@ class Mover:
         """
         if UNREADABLE in message.headers:
             raise Rejected("its properties cannot be read, so it could only be put back changed")
-        key = key_of(message, self._turn.queue)
+        key, copy = key_of(message, self._turn.queue), self._copy(message)
         async with asyncio.timeout(MOVE_SECONDS):
-            await _publish(self._turn.connection, self._confirming, self._copy(message))
+            await _publish(self._turn.connection, self._confirming, copy)
             staged = await self._staged(key)
             await message.ack()
             await staged.reject(requeue=False)
@@ -130,14 +134,16 @@ class Mover:
 
     def _copy(self, message: AbstractIncomingMessage) -> Outgoing:
         outgoing = original_message(message, queue=self._turn.topology.staging(self._turn.queue))
-        return replace(outgoing, message_id=identity(message, self._turn.queue))
+        copy = replace(outgoing, message_id=identity(message, self._turn.queue))
+        try:
+            ContentHeader(body_size=len(copy.body), properties=_message(copy).properties).marshal()
+        except Exception as error:  # pamqp does not say what it raises on a value that it can read and not write
+            raise Rejected(f"its properties cannot be written unchanged: {type(error).__name__}") from error
+        return copy
 
     async def _staged(self, key: str) -> AbstractIncomingMessage:
         """Take the copy out again; another one is what a dead process had in hand a moment ago."""
-        for _ in range(MAX_STAGED):
-            staged = await self._staging.get(fail=False)
-            if staged is None:
-                break
+        async for staged in _all_of(self._staging):
             if key_of(staged, self._turn.queue) == key:
                 return staged
             self._strays.append(staged)
@@ -212,14 +218,21 @@ async def put_right(turn: Turn) -> None:
         return
     async with scratch_channel(turn.connection) as channel:
         staging = await turn.topology.declare_staging(channel, turn.queue)
-        copies = [copy async for copy in _all_of(staging)]
-        keys = await _standing(turn, {key_of(copy, turn.queue) for copy in copies})
-        for copy in copies:
-            if key_of(copy, turn.queue) not in keys:
-                await _bury_again(turn, copy)
-            await copy.ack()
-            log.warning("replay_undone", queue=turn.queue, id=copy.message_id)
+        for _ in range(MAX_STAGED):
+            copies = [copy async for copy in _all_of(staging)]
+            if not copies:
+                break
+            await _undo(turn, copies)
         await _round_trip(channel)
+
+
+async def _undo(turn: Turn, copies: Sequence[AbstractIncomingMessage]) -> None:
+    keys = await _standing(turn, {key_of(copy, turn.queue) for copy in copies})
+    for copy in copies:
+        if key_of(copy, turn.queue) not in keys:
+            await _bury_again(turn, copy)
+        await copy.ack()
+        log.warning("replay_undone", queue=turn.queue, id=copy.message_id)
 
 
 async def _standing(turn: Turn, wanted: set[str]) -> set[str]:
@@ -269,11 +282,16 @@ def key_of(message: AbstractIncomingMessage, queue: str) -> str:
 
 
 async def _all_of(queue: AbstractQueue) -> AsyncIterator[AbstractIncomingMessage]:
+    """Take what is staged, within both limits."""
+    size = 0
     for _ in range(MAX_STAGED):
         message = await queue.get(fail=False)
         if message is None:
             return
         yield message
+        size += len(message.body)
+        if size > MAX_STAGED_BYTES:
+            return
 
 
 @asynccontextmanager
@@ -286,7 +304,11 @@ async def _publish(connection: AbstractConnection, channel: AbstractChannel, out
     """Publish to a queue, confirmed; while RabbitMQ has an alarm, send nothing that would arrive late."""
     if connection.transport is not None:
         await connection.transport.ready()
-    message = Message(
+    await channel.default_exchange.publish(_message(outgoing), outgoing.routing_key, mandatory=True)
+
+
+def _message(outgoing: Outgoing) -> Message:
+    return Message(
         outgoing.body,
         headers=dict(outgoing.headers),
         content_type=outgoing.content_type,
@@ -294,7 +316,6 @@ async def _publish(connection: AbstractConnection, channel: AbstractChannel, out
         delivery_mode=DeliveryMode.PERSISTENT,
         **outgoing.properties,
     )
-    await channel.default_exchange.publish(message, outgoing.routing_key, mandatory=True)
 
 
 async def _commit(channel: AbstractChannel) -> None:

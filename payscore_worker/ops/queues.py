@@ -36,6 +36,11 @@ class QueueLook:
         self._not_empty_since: dict[str, float] = {}
         self._shown: set[str] = set()
 
+    @property
+    def is_linked(self) -> bool:
+        """Whether there is a connection to look by."""
+        return self._connection is not None and not self._connection.is_closed
+
     async def run(self) -> None:
         """Look until cancelled; while there is no RabbitMQ, there is nothing to see."""
         await keep_linked(self._url, "payscore-worker look", self._work)

@@ -16,8 +16,8 @@ ARGUMENTS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS: Final = 40_000
-"""The overview asks every five seconds, and the queues are looked at every ten."""
+PATIENCE_MS: Final = 90_000
+"""The overview asks every five seconds, and the queues are looked at every ten; a busy machine multiplies that."""
 
 expect.set_options(timeout=PATIENCE_MS)
 

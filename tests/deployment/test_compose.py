@@ -1,7 +1,9 @@
 """The Compose file is valid, fits the code, and keeps no secret."""
 
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -9,10 +11,12 @@ import yaml
 
 from payscore_worker.bootstrap import DRAIN_SECONDS
 from payscore_worker.cli import COMMANDS
+from payscore_worker.console.replays import END_SECONDS
 from payscore_worker.serving import GRACE_SECONDS
+from payscore_worker.settings import Environment, OpsSettings
 from tests.deployment.tools import ROOT, run
 
-ROLES: Final = ("worker", "webhook", "simulator")
+ROLES: Final = ("worker", "webhook", "console", "simulator")
 ONCE: Final = ("prepare", "migrate", "topology", "demo-settings")
 
 
@@ -35,7 +39,9 @@ def test_it_is_valid_without_the_demo_too(tool: Callable[[str], str]) -> None:
 
     assert shown.returncode == 0, shown.stderr
     assert {"simulator", "load", "demo-settings"}.isdisjoint(shown.stdout.split())
-    assert {"rabbitmq", "postgresql", "worker", "webhook", "prometheus", "grafana"} <= set(shown.stdout.split())
+    assert {"rabbitmq", "postgresql", "worker", "webhook", "console", "prometheus", "grafana"} <= set(
+        shown.stdout.split()
+    )
 
 
 def test_every_role_runs_a_command_that_exists(compose: dict[str, Any]) -> None:
@@ -56,6 +62,7 @@ def test_every_role_has_as_few_rights_as_it_needs(compose: dict[str, Any]) -> No
 def test_nobody_is_stopped_before_what_is_in_hand_is_finished(compose: dict[str, Any]) -> None:
     assert seconds(compose["services"]["worker"]["stop_grace_period"]) > DRAIN_SECONDS + 10
     assert seconds(compose["services"]["webhook"]["stop_grace_period"]) > GRACE_SECONDS + 5
+    assert seconds(compose["services"]["console"]["stop_grace_period"]) > GRACE_SECONDS + END_SECONDS + 5
 
 
 def test_everything_has_limits_and_comes_back(compose: dict[str, Any]) -> None:
@@ -65,14 +72,29 @@ def test_everything_has_limits_and_comes_back(compose: dict[str, Any]) -> None:
 
 
 def test_the_roles_wait_for_schema_and_queues(compose: dict[str, Any]) -> None:
-    waits = compose["services"]["worker"]["depends_on"]
+    for role in ("worker", "console"):
+        waits = compose["services"][role]["depends_on"]
 
-    assert {name: wait["condition"] for name, wait in waits.items()} == {
-        "migrate": "service_completed_successfully",
-        "topology": "service_completed_successfully",
-        "demo-settings": "service_completed_successfully",
-    }
-    assert waits["demo-settings"]["required"] is False
+        assert {name: wait["condition"] for name, wait in waits.items()} == {
+            "migrate": "service_completed_successfully",
+            "topology": "service_completed_successfully",
+            "demo-settings": "service_completed_successfully",
+        }
+        assert waits["demo-settings"]["required"] is False
+
+
+def test_the_console_is_a_service_of_its_own_with_a_token_from_a_file(compose: dict[str, Any], tmp_path: Path) -> None:
+    console, worker = compose["services"]["console"], compose["services"]["worker"]
+    prepare = ROOT / "deploy" / "compose" / "prepare.py"
+    made = run(sys.executable, prepare, tmp_path, tmp_path / "settings", ROOT / "deploy/rabbitmq/with_passwords.py")
+    assert made.returncode == 0, made.stderr
+
+    file = console["environment"]["PAYSCORE_OPS_TOKEN_FILE"]
+    assert file == "/var/lib/payscore/settings/ops-token"
+    variables = {"PAYSCORE_OPS_TOKEN_FILE": str(tmp_path / "settings" / "ops-token")}
+    assert Environment(variables, env_file=tmp_path / "none").read(OpsSettings).ops_token is not None
+    assert not any("OPS_TOKEN" in name for name in worker["environment"])
+    assert "console" not in worker["command"]
 
 
 def test_every_file_that_is_mounted_is_there(compose: dict[str, Any]) -> None:

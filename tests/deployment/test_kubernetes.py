@@ -19,7 +19,10 @@ from tests.deployment.tools import ROOT, run
 SCHEMAS: Final = ("1.29", "1.37")
 """The oldest and the newest version that the manifests are checked for."""
 
-OURS: Final = ("payscore-worker", "payscore-webhook", "payscore-migrate", "payscore-topology", "payscore-archive")
+OURS: Final = (
+    *("payscore-worker", "payscore-webhook", "payscore-console"),
+    *("payscore-migrate", "payscore-topology", "payscore-archive"),
+)
 
 TRIGGER: Final = {
     "protocol",
@@ -125,10 +128,21 @@ def test_nobody_is_killed_before_what_is_in_hand_is_finished(documents: list[dic
 
 
 def test_alive_is_not_ready(documents: list[dict[str, Any]]) -> None:
-    for name in ("payscore-worker", "payscore-webhook"):
+    for name in ("payscore-worker", "payscore-webhook", "payscore-console"):
         container = pods(documents)[name]["containers"][0]
         assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_the_console_is_a_deployment_of_its_own_and_its_token_a_secret(documents: list[dict[str, Any]]) -> None:
+    console, worker = (pods(documents)[name]["containers"][0] for name in ("payscore-console", "payscore-worker"))
+
+    assert console["args"] == ["console"]
+    assert {"name": "PAYSCORE_OPS_TOKEN_FILE", "value": "/run/secrets/payscore/ops-token"} in console["env"]
+    assert worker["args"] == ["worker"]
+    assert "env" not in worker
+    [port] = one(documents, "Service", "payscore-console")["spec"]["ports"]
+    assert port["targetPort"] in {port["name"] for port in console["ports"]}
 
 
 def test_every_setting_is_one_that_the_code_reads(documents: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from payscore_worker.bootstrap import DRAIN_SECONDS
 from payscore_worker.cli import COMMANDS
+from payscore_worker.console.replays import END_SECONDS
 from payscore_worker.serving import GRACE_SECONDS
 from tests.deployment.tools import run
 
@@ -33,7 +34,10 @@ def units(deploy: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "unit",
-    ["payscore-worker@1.service", "payscore-webhook.service", "payscore-archive.service", "payscore-archive.timer"],
+    [
+        *("payscore-worker@1.service", "payscore-webhook.service", "payscore-console.service"),
+        *("payscore-archive.service", "payscore-archive.timer"),
+    ],
 )
 def test_systemd_finds_nothing_wrong(systemd_analyze: str, units: Path, unit: str) -> None:
     found = run(systemd_analyze, "verify", "--man=no", f"./{unit}", cwd=units)
@@ -41,7 +45,7 @@ def test_systemd_finds_nothing_wrong(systemd_analyze: str, units: Path, unit: st
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("unit", ["payscore-worker@.service", "payscore-webhook.service"])
+@pytest.mark.parametrize("unit", ["payscore-worker@.service", "payscore-webhook.service", "payscore-console.service"])
 def test_the_roles_are_hardly_exposed(systemd_analyze: str, units: Path, unit: str) -> None:
     found = run(systemd_analyze, "security", "--offline=true", "--no-pager", f"./{unit}", cwd=units)
     mark = re.search(r"Overall exposure level for .*: ([0-9.]+)", found.stdout)
@@ -51,7 +55,12 @@ def test_the_roles_are_hardly_exposed(systemd_analyze: str, units: Path, unit: s
 
 
 @pytest.mark.parametrize(
-    ("unit", "seconds"), [("payscore-worker@.service", DRAIN_SECONDS), ("payscore-webhook.service", GRACE_SECONDS)]
+    ("unit", "seconds"),
+    [
+        ("payscore-worker@.service", DRAIN_SECONDS),
+        ("payscore-webhook.service", GRACE_SECONDS),
+        ("payscore-console.service", GRACE_SECONDS + END_SECONDS),
+    ],
 )
 def test_nobody_is_killed_before_what_is_in_hand_is_finished(deploy: Path, unit: str, seconds: float) -> None:
     text = (deploy / "systemd" / unit).read_text(encoding="utf-8")

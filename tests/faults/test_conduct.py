@@ -108,7 +108,7 @@ async def test_what_was_frozen_flows_in_the_end(proxy: Proxy, server: Server, co
     client = await connect()
     proxy.freeze()
     asking = asyncio.create_task(ask(client))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # that nothing is heard has no event to wait for
     assert server.heard == []
 
     proxy.thaw()

@@ -27,7 +27,6 @@ from tests.unit.wechatpay import vectors
 from tests.unit.wechatpay.wechat import PUBLIC_KEY_ID, a_key
 
 SEED = 20_260_501
-WECHAT_WAITS_SECONDS = 5.0
 HURRY_SECONDS = 0.3
 """Stands for the ten seconds that a request may take, where a test waits for their end."""
 
@@ -87,8 +86,8 @@ class Door:
         return await self.status(a_request(one))
 
     async def is_open(self) -> bool:
-        """Tell whether WeChat Pay gets through, within the time that it takes."""
-        async with asyncio.timeout(WECHAT_WAITS_SECONDS):
+        """Tell whether WeChat Pay gets through."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
             return await self.post(notifications()[0]) == 200
 
     def ids(self) -> list[str | None]:

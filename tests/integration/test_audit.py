@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.audit import Finding, audit_books, audit_queues, audit_wechatpay
+from payscore_worker.decisions import Decision, Verb
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.simulator import FaultKind
 from payscore_worker.storage import Storage
@@ -18,7 +19,7 @@ from payscore_worker.storage.reports import Reports
 from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import Answer, Order, Phase
 from tests.integration.databases import database_url, empty_database_url, storage
-from tests.integration.settlement.town import Town, a_town
+from tests.integration.settlement.town import Town, a_town, no_sleep
 
 __all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
 
@@ -256,6 +257,19 @@ async def test_an_order_that_was_seen_alive_is_named_until_it_is_cancelled(town:
     assert "open: its order runs" in before.detail
     assert (await about_orders(town, engine)).ok
     assert town.order("open").stage == "revoked"
+
+
+async def test_a_person_who_looks_settles_the_doubt_about_an_order(town: Town, engine: AsyncEngine) -> None:
+    await town.passes(600)
+    await tampered(engine, "UPDATE trip SET state = 'DECLINED' WHERE trip_id = 'open'")
+    assert not (await about_orders(town, engine)).ok
+    sight = await town.settlement.look("open")
+    decision = Decision(verb=Verb.CANCEL, by="wang", reason="the audit named it")
+
+    await town.settlement.decide("open", decision, mark=sight.mark, pause=no_sleep)
+
+    assert town.order("open").stage == "revoked"
+    assert (await about_orders(town, engine)).ok
 
 
 # --- Trips that wait for a person ---

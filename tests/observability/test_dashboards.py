@@ -49,7 +49,12 @@ def configuration(stage: Stage, broker: PrivateRabbitMQ) -> str:
     }
     document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     document["rule_files"] = [str(ROOT / "deploy/prometheus/rules.yml")]
-    for job in document["scrape_configs"]:
+    jobs = document["scrape_configs"] = [
+        job
+        for job in document["scrape_configs"]
+        if job["job_name"] != "payscore-console"  # the demo's is in its worker
+    ]
+    for job in jobs:
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": [places.pop(job["job_name"])]}]
     assert places == {}
@@ -96,13 +101,16 @@ class Scene:
         self.began = time.time()
         watch = (self._directory / "prometheus", configuration(stage, self._broker))
         self.prometheus = await asyncio.to_thread(start_prometheus, *watch)
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=DEADLINE_SECONDS) as http:
             forged = await http.post(f"http://{stage.webhook.address}/notify/payscore", content=b"{}")
             assert forged.status_code == 401
             await self._leave_a_dead_letter(stage.worker._environment["PAYSCORE_AMQP_PREFIX"])
             faults = f"{stage.simulator_url}/admin/faults"
             (await http.post(faults, json={"fault": "unavailable", "times": None})).raise_for_status()
             await asyncio.sleep(OUTAGE_SECONDS)  # the outage itself, not a wait for something
+            async with asking(self) as seen:
+                await eventually(lambda: self._shows(seen, 'payscore_queue_paused{queue=~".*payscore.trip-started"}'))
+                await eventually(lambda: self._shows(seen, 'payscore_breaker_open{reason="trouble"}'))
             (await http.delete(faults)).raise_for_status()
 
     async def _is_scraped(self, _stage: Stage) -> None:

@@ -16,6 +16,7 @@ from payscore_worker.console.app import console
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan
 from payscore_worker.messaging.topology import Topology
+from payscore_worker.serving import Entrance
 from payscore_worker.wechatpay import Breaker
 from tests.integration.settlement.town import Town
 
@@ -58,7 +59,13 @@ def text_of(html: str) -> str:
 
 @asynccontextmanager
 async def a_site(
-    town: Town, database_url: str, amqp_url: str, topology: Topology, *, token: str | None = None
+    town: Town,
+    database_url: str,
+    amqp_url: str,
+    topology: Topology,
+    *,
+    token: str | None = None,
+    beside_worker: bool = False,
 ) -> AsyncIterator[Site]:
     plan = Plan(
         host="127.0.0.1",
@@ -73,11 +80,12 @@ async def a_site(
         payscores=town.payscores,
         breaker=Breaker(),
         is_linked=lambda: True,
-        is_consuming=lambda: True,
+        beside_worker=beside_worker,
         ring=DepthRing(),
         clock=town.clock,
     )
     async with console(plan) as pages:
-        transport = httpx.ASGITransport(Starlette(routes=[Mount("/console", pages)]), raise_app_exceptions=False)
+        served = Entrance(Starlette(routes=[Mount("/console", pages)]))
+        transport = httpx.ASGITransport(served, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=HOST) as browser:
             yield Site(browser, plan, town)

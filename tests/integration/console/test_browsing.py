@@ -1,6 +1,5 @@
 """What people leaf through: pages by key, filters, search; bounded, and unable to write."""
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -119,10 +118,8 @@ async def test_the_database_gives_up_on_what_takes_too_long(engine: AsyncEngine,
         numbers = numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < 500_000_000))
         slow = select(func.max(numbers.c.n))
 
-    began = time.monotonic()
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailable):  # left to itself it takes half a minute, and then succeeds
         await hasty._all(slow)
-    assert time.monotonic() - began < 25  # of thirty
     assert len((await hasty.page(Wanted(), town.now)).rows) == 1  # and its place is free again
 
 

@@ -11,9 +11,11 @@ from payscore_worker.errors import StorageUnavailable
 from payscore_worker.messaging.deadletters import Choice, DeadLetter, DeadLetters, Decision
 from payscore_worker.messaging.envelope import ERROR, REASON
 from payscore_worker.replay import Judge
+from payscore_worker.storage.browsing import Browsing
+from payscore_worker.storage.reports import Row
 from tests.integration.console.site import Site, a_site, text_of
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk, a_cancellation
-from tests.integration.messaging.waiting import eventually
+from tests.integration.messaging.waiting import DEADLINE_SECONDS, eventually
 
 DEAD = f"{TRIP_CANCELLED}.dead"
 GAVE_UP = "gave up after 9 attempts: TripBusy()"
@@ -57,8 +59,8 @@ async def test_a_group_goes_back_with_one_click_and_stands_in_the_record(site: S
     page = await over(site, started.headers["location"])
     assert "Replay payscore.trip-cancelled done" in page
     assert "Put back 3 Left where they are 0" in page
-    assert await desk.ready(TRIP_CANCELLED) == 3
-    assert await desk.ready(DEAD) == 1
+    await desk.holds(TRIP_CANCELLED, 3)
+    await desk.holds(DEAD, 1)
     assert f"local replay payscore.trip-cancelled {group} done 3 moved, 0 left" in page
 
 
@@ -70,7 +72,7 @@ async def test_one_goes_back_alone(site: Site, desk: Desk) -> None:
 
     await over(site, started.headers["location"])
     assert (await desk.take(TRIP_CANCELLED)).message_id == "m-t2"
-    assert await desk.ready(DEAD) == 1
+    await desk.holds(DEAD, 1)
 
 
 async def test_what_conflicts_is_left_and_the_page_says_why(site: Site, desk: Desk) -> None:
@@ -83,7 +85,7 @@ async def test_what_conflicts_is_left_and_the_page_says_why(site: Site, desk: De
     page = await over(site, started.headers["location"])
     assert "Put back 1 Left where they are 1" in page
     assert "m-t1 trip.cancelled after the trip ended; its fare is owed" in page
-    assert await desk.ready(DEAD) == 1
+    await desk.holds(DEAD, 1)
 
 
 async def test_a_letter_is_shown_beside_its_trip_and_the_word_of_wechat_pay(site: Site, desk: Desk) -> None:
@@ -125,13 +127,13 @@ async def test_dropping_wants_a_reason_and_stands_in_the_record(site: Site, desk
 
     refused = await site.send("/dead", "/dead/drop", queue=TRIP_CANCELLED, id="m-t1", reason=" ")
     assert refused.status_code == 400
-    assert await desk.ready(DEAD) == 1
+    await desk.holds(DEAD, 1)
 
     dropped = await site.send("/dead", "/dead/drop", queue=TRIP_CANCELLED, id="m-t1", reason="sent twice")
     page = await site.page(dropped.headers["location"].removeprefix("/console"))
     assert "Dropped." in page
     assert "local drop payscore.trip-cancelled m-t1 done 1 moved, 0 left sent twice" in page
-    assert await desk.is_empty(DEAD)
+    await desk.holds(DEAD, 0)
 
 
 async def test_dropping_what_is_gone_says_so(site: Site, desk: Desk) -> None:
@@ -153,6 +155,36 @@ async def test_the_record_has_the_name_of_whoever_signed_in(guarded_site: Site, 
     )
 
 
+async def test_a_page_that_says_done_has_the_end_in_its_record(
+    site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the last that the browser asks for: a record read before the end would stay on the screen."""
+    allowed, read, begun = asyncio.Event(), Browsing.actions, asyncio.all_tasks()
+
+    async def ponders(_judge: Judge, _letter: DeadLetter) -> Decision:
+        await allowed.wait()
+        return Decision(allowed=True, why="")
+
+    async def read_just_before_the_end(browsing: Browsing, count: int) -> list[Row]:
+        rows = await read(browsing, count)
+        replaying = [one for one in asyncio.all_tasks() - begun if "Replays._run" in repr(one)]
+        allowed.set()
+        if replaying:
+            await asyncio.wait(replaying)
+        return rows
+
+    await dies(desk, "t1")
+    monkeypatch.setattr(Judge, "decide", ponders)
+    started = await site.send("/dead", "/dead/replay", queue=TRIP_CANCELLED, all="yes")
+    monkeypatch.setattr(Browsing, "actions", read_just_before_the_end)
+    path = started.headers["location"].removeprefix("/console")
+
+    assert "under way" in await site.page(path)
+    page = await site.page(path)
+    assert "Replay payscore.trip-cancelled done" in page
+    assert "done 1 moved, 0 left" in page
+
+
 async def test_nothing_is_done_that_could_not_be_recorded(
     site: Site, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +197,7 @@ async def test_nothing_is_done_that_could_not_be_recorded(
 
     assert (await site.send("/dead", "/dead/replay", **word)).status_code == 503
     assert (await site.send("/dead", "/dead/drop", reason="sent twice", **word)).status_code == 503
-    assert await desk.ready(DEAD) == 1
+    await desk.holds(DEAD, 1)
 
 
 async def test_one_replay_at_a_time_and_it_can_be_stopped(
@@ -184,7 +216,7 @@ async def test_one_replay_at_a_time_and_it_can_be_stopped(
     monkeypatch.setattr(Judge, "decide", ponders)
     started = await site.send("/dead", "/dead/replay", queue=TRIP_CANCELLED, all="yes")
     path = started.headers["location"].removeprefix("/console")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         await judging.wait()
     under_way = await site.page(path)
     second = await site.send(path, "/dead/replay", queue=TRIP_CANCELLED, all="yes")
@@ -197,12 +229,8 @@ async def test_one_replay_at_a_time_and_it_can_be_stopped(
     page = await site.page(path)
     assert "stopped Looked at 1 of 3" in page
     assert "stopped 1 moved, 0 left" in page
-    assert await desk.ready(TRIP_CANCELLED) == 1
-    assert await eventually(lambda: counted(desk, 2))
-
-
-async def counted(desk: Desk, wanted: int) -> bool:
-    return await desk.ready(DEAD) == wanted
+    await desk.holds(TRIP_CANCELLED, 1)
+    await desk.holds(DEAD, 2)
 
 
 async def test_a_replay_ends_with_its_worker_and_the_record_says_so(
@@ -219,11 +247,11 @@ async def test_a_replay_ends_with_its_worker_and_the_record_says_so(
     monkeypatch.setattr(Judge, "decide", ponders)
     async with a_site(site.town, site.plan.database_url, site.plan.amqp_url, desk.topology) as other:
         await other.send("/dead", "/dead/replay", queue=TRIP_CANCELLED, all="yes")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await judging.wait()
 
     assert "local replay payscore.trip-cancelled * stopped 0 moved, 0 left" in await site.page("/dead")
-    assert await eventually(lambda: counted(desk, 1))
+    await desk.holds(DEAD, 1)
 
 
 async def test_letters_that_somebody_else_has_in_hand_are_not_seen_and_that_is_said(site: Site, desk: Desk) -> None:
@@ -241,7 +269,7 @@ async def test_letters_that_somebody_else_has_in_hand_are_not_seen_and_that_is_s
 
 
 async def test_a_replay_of_another_worker_is_known_by_the_record_alone(site: Site) -> None:
-    assert "This worker knows nothing of that replay" in await site.page("/dead/replay?id=another")
+    assert "This console knows nothing of that replay" in await site.page("/dead/replay?id=another")
 
 
 async def test_a_replay_of_nothing_in_particular_is_not_begun(site: Site, desk: Desk) -> None:
@@ -250,7 +278,7 @@ async def test_a_replay_of_nothing_in_particular_is_not_begun(site: Site, desk: 
 
     for fields in vague:
         assert (await site.send("/dead", "/dead/replay", **fields)).status_code == 400
-    assert await desk.ready(DEAD) == 1
+    await desk.holds(DEAD, 1)
 
 
 async def test_the_record_is_written_newest_first(site: Site, desk: Desk) -> None:

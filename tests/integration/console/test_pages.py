@@ -1,23 +1,46 @@
 """The pages that look: is money stuck, which trips, what happened to one, what is still to be told."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from payscore_worker.errors import StorageUnavailable, WechatPayUnavailable
 from payscore_worker.messaging.inspect import Depth, depths
-from tests.integration.console.site import Site
+from payscore_worker.messaging.topology import Topology
+from tests.integration.console.site import Site, a_site
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk, a_cancellation
+from tests.integration.settlement.town import Town
+
+
+def consumed(found: Sequence[Depth]) -> list[Depth]:
+    """The same queues, as they are where workers run."""
+    return [replace(depth, consumers=2) if depth.dead is not None else depth for depth in found]
 
 
 async def test_where_all_is_well_it_says_so_in_a_word(site: Site, desk: Desk) -> None:
-    site.plan.ring.note(site.town.now, await depths(desk.connection, desk.topology))
+    site.plan.ring.note(site.town.now, consumed(await depths(desk.connection, desk.topology)))
 
     page = await site.page("/")
 
     assert "Money is moving. as of 05-01 20:00:00 Nothing waits longer than it should" in page
     assert "Owed now ¥0.00" in page
+
+
+async def test_what_only_workers_know_is_said_to_be_unknown(site: Site, desk: Desk) -> None:
+    site.plan.ring.note(site.town.now, consumed(await depths(desk.connection, desk.topology)))
+    assert "WeChat Pay unknown each worker sees for itself: payscore_breaker_open" in await site.page("/")
+
+
+async def test_where_no_queue_is_consumed_no_worker_runs(site: Site, desk: Desk) -> None:
+    site.plan.ring.note(site.town.now, await depths(desk.connection, desk.topology))
+
+    page = await site.page("/")
+
+    assert "Money is stuck." in page
+    assert "No worker consumes any queue." in page
 
 
 async def test_the_overview_counts_trips_and_money(site: Site) -> None:
@@ -51,19 +74,33 @@ async def test_the_overview_shows_how_full_the_queues_are(site: Site, desk: Desk
     assert "Retry ladder 50ms 0 120ms 0" in page
     assert html.count("<polyline points=") == 5
     assert "1 dead letters wait for a person. Look" in page
-    assert f"Messages wait in {desk.topology.name(TRIP_CANCELLED)}, and nobody consumes it." in page
+    assert f"Messages wait in {desk.topology.name(TRIP_CANCELLED)}, and nobody consumes it: no worker runs, " in page
     assert page.index("Money is stuck.") < page.index("nobody consumes") < page.index("dead letters wait")
 
 
-async def test_while_wechat_pay_is_out_money_is_stuck(site: Site) -> None:
+async def test_beside_the_demo_s_worker_its_breaker_is_shown(
+    town: Town, database_url: str, amqp_url: str, topology: Topology
+) -> None:
+    async with a_site(town, database_url, amqp_url, topology, beside_worker=True) as site:
+        for _ in range(5):
+            site.plan.breaker.failed(WechatPayUnavailable("no answer"))
+
+        page = await site.page("/")
+
+        assert "Money is stuck." in page
+        assert "WeChat Pay is out: it cannot be reached." in page
+        assert "资金受阻。" in await site.page("/", headers={"Accept-Language": "zh"})
+
+
+async def test_alone_the_console_does_not_take_its_own_breaker_for_the_workers(site: Site) -> None:
     for _ in range(5):
         site.plan.breaker.failed(WechatPayUnavailable("no answer"))
 
     page = await site.page("/")
 
-    assert "Money is stuck." in page
-    assert "WeChat Pay is out: it cannot be reached." in page
-    assert "资金受阻。" in await site.page("/", headers={"Accept-Language": "zh"})
+    assert "Whether money is moving is not known." in page
+    assert "WeChat Pay does not answer this console: it cannot be reached." in page
+    assert "WeChat Pay unknown for this console: it cannot be reached" in page
 
 
 async def test_a_trip_with_a_problem_needs_a_person(site: Site) -> None:
@@ -72,6 +109,7 @@ async def test_a_trip_with_a_problem_needs_a_person(site: Site) -> None:
     site.town.simulator.revoke("t1")
     await site.town.passes(5)
     site.town.clock.now += timedelta(hours=1)
+    site.plan.ring.note(site.town.now, [])
 
     page = await site.page("/")
 

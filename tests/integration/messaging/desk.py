@@ -50,14 +50,36 @@ class Desk:
                 await channel.default_exchange.publish(message, self.topology.name(TRIP_CANCELLED))
 
     async def ready(self, queue: str) -> int:
-        """Count the messages that nobody has in hand."""
+        """Count the messages that nobody has in hand.
+
+        RabbitMQ's count lags behind what was returned or moved a moment ago, and a queue that is too busy to answer
+        within a quarter of a second is counted as empty: to assert a number, wait with `holds` until it shows.
+        """
         return (await self._look(queue))[0]
+
+    async def holds(self, queue: str, count: int) -> None:
+        """Wait until a queue has so many messages that nobody has in hand."""
+
+        async def does() -> bool:
+            return await self.ready(queue) == count
+
+        await eventually(does)
 
     async def consumers(self, queue: str) -> int:
         return (await self._look(queue))[1]
 
     async def is_empty(self, *queues: str) -> bool:
         return not any([await self.ready(queue) for queue in queues])
+
+    async def take_what_is_there(self, queue: str) -> list[AbstractIncomingMessage]:
+        """Take out all that is there now; nothing more is waited for."""
+        taken = []
+        async with self.connection.channel() as channel:
+            place = await channel.get_queue(self.topology.name(queue), ensure=False)
+            while (found := await place.get(fail=False)) is not None:
+                await found.ack()
+                taken.append(found)
+        return taken
 
     async def take(self, queue: str) -> AbstractIncomingMessage:
         """Wait for a message, and take it out."""

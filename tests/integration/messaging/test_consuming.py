@@ -81,7 +81,7 @@ async def test_a_message_is_acked_only_after_its_handler(amqp_url: str, desk: De
         await worker.stop(grace_seconds=0)
 
     assert handler.done == []
-    assert await eventually(lambda: desk.ready(TRIP_CANCELLED)) == 1
+    await desk.holds(TRIP_CANCELLED, 1)
 
 
 async def test_no_more_are_in_hand_than_prefetch_allows(amqp_url: str, desk: Desk) -> None:
@@ -94,7 +94,7 @@ async def test_no_more_are_in_hand_than_prefetch_allows(amqp_url: str, desk: Des
     await desk.cancel(*(f"t{number}" for number in range(7)))
     async with a_worker(amqp_url, desk.topology, handler, prefetch=3):
         await eventually(lambda: len(handler.heard) == 3)
-        assert await desk.ready(TRIP_CANCELLED) == 4
+        await desk.holds(TRIP_CANCELLED, 4)
         assert len(handler.heard) == 3
 
         allowed.set()
@@ -287,7 +287,7 @@ async def test_a_stop_finishes_what_is_in_hand_and_leaves_the_rest(amqp_url: str
         assert worker.consuming.done()
 
     assert sorted(handler.done) == ["t1", "t2"]
-    assert await eventually(lambda: desk.ready(TRIP_CANCELLED)) == 1
+    await desk.holds(TRIP_CANCELLED, 1)
     assert (await desk.take(TRIP_CANCELLED)).message_id == "m-t3"
 
 

@@ -26,6 +26,7 @@ from payscore_worker.messaging.deadletters import (
     Decision,
     Fate,
     Progress,
+    Summary,
     group_of,
 )
 from payscore_worker.messaging.envelope import BROKERS_OWN, HISTORY
@@ -72,7 +73,7 @@ async def drop(letters: DeadLetters, id: str) -> bool:
     return await letters.drop(TRIP_CANCELLED, id, by="tester", reason="a test")
 
 
-async def listed(letters: DeadLetters, *, limit: int = 1000) -> list[DeadLetter]:
+async def listed(letters: DeadLetters, *, limit: int = 1000) -> list[Summary]:
     return list((await letters.look(TRIP_CANCELLED, limit=limit)).letters)
 
 
@@ -85,11 +86,7 @@ async def buried(amqp_url: str, desk: Desk, *trip_ids: str) -> None:
     async with a_worker(amqp_url, desk.topology, Handler(reject)):
         for number, trip_id in enumerate(trip_ids, start=await desk.ready(DEAD) + 1):
             await desk.cancel(trip_id)
-            await eventually(partial(is_ready, desk, number))
-
-
-async def is_ready(desk: Desk, number: int) -> bool:
-    return await desk.ready(DEAD) == number
+            await desk.holds(DEAD, number)
 
 
 async def are_dead(letters: DeadLetters, ids: list[str]) -> bool:
@@ -103,21 +100,21 @@ async def test_a_look_tells_what_happened_and_changes_nothing(amqp_url: str, des
     await buried(amqp_url, desk, "t1", "t2", "t3")
 
     for _ in range(3):
-        await eventually(partial(is_ready, desk, 3))
+        await desk.holds(DEAD, 3)
         first, *others = await listed(letters)
         assert (first.id, first.trip_id, first.attempts) == ("m-t1", "t1", 1)
         assert (first.reason, first.error) == ("another fare", "ConflictingFact")
         assert first.first_failed_at == first.last_failed_at != ""
-        assert first.body == a_cancellation("t1")
+        assert first.size == len(a_cancellation("t1"))
         assert [letter.id for letter in others] == ["m-t2", "m-t3"]
-    await eventually(partial(is_ready, desk, 3))
+    await desk.holds(DEAD, 3)
 
 
 async def test_a_look_can_be_limited_to_the_oldest(amqp_url: str, desk: Desk, letters: DeadLetters) -> None:
     await buried(amqp_url, desk, "t1", "t2", "t3")
 
     assert [letter.id for letter in await listed(letters, limit=2)] == ["m-t1", "m-t2"]
-    await eventually(partial(is_ready, desk, 3))
+    await desk.holds(DEAD, 3)
     await eventually(partial(are_dead, letters, ["m-t1", "m-t2", "m-t3"]))
 
 
@@ -133,15 +130,18 @@ async def test_what_rabbitmq_buried_itself_has_a_reason_and_a_name_too(desk: Des
     assert letter.reason == "RabbitMQ: delivery_limit; suspect it, it may be innocent"
     assert letter.trip_id == "t1"
     assert await drop(letters, letter.id)
-    assert await desk.is_empty(DEAD)
+    await desk.holds(DEAD, 0)
 
 
 @pytest.mark.parametrize("body", [b"", b"<xml/>", b"[]", b'{"trip_id":"\xff"}', b'{"data":' + b"[" * 100_000])
 async def test_a_body_that_cannot_be_read_can_be_looked_at(desk: Desk, letters: DeadLetters, body: bytes) -> None:
     await desk.put(DEAD, body, message_id="m1")
 
-    (letter,) = await listed(letters)
-    assert (letter.id, letter.trip_id, letter.body) == ("m1", "", body)
+    (listed_one,) = await listed(letters)
+    whole = await letters.find(TRIP_CANCELLED, "m1")
+    assert (listed_one.id, listed_one.trip_id, listed_one.size) == ("m1", "", len(body))
+    assert whole is not None
+    assert whole.body == body
 
 
 async def test_only_our_queues_have_dead_letters(letters: DeadLetters) -> None:
@@ -230,7 +230,7 @@ async def test_a_replay_puts_the_original_back_unchanged(amqp_url: str, desk: De
     assert {name: getattr(back, name) for name in properties} == properties
     assert own_headers(back) == headers
     assert not HISTORY & back.headers.keys()
-    assert await desk.is_empty(DEAD, STAGING)
+    await eventually(lambda: desk.is_empty(DEAD, STAGING))
 
 
 def own_headers(message: AbstractIncomingMessage) -> dict[str, object]:
@@ -329,7 +329,7 @@ async def test_a_replay_may_be_stopped_between_two_messages(desk: Desk, letters:
             break
 
     await eventually(partial(are_dead, letters, ["m2", "m3"]))
-    assert await arrived(desk) == ["m1"]
+    assert await arrived(desk, 1) == ["m1"]
 
 
 async def test_what_is_refused_stays_in_its_place_with_its_history(
@@ -350,7 +350,7 @@ async def test_what_is_refused_stays_in_its_place_with_its_history(
     ]
     assert steps[1].why == "settled otherwise"
     assert await listed(letters) == [before[1]]
-    assert await arrived(desk) == ["m-t1", "m-t3"]
+    assert await arrived(desk, 2) == ["m-t1", "m-t3"]
 
 
 async def test_what_is_refused_does_not_count_towards_the_limit(desk: Desk, letters: DeadLetters) -> None:
@@ -361,7 +361,7 @@ async def test_what_is_refused_does_not_count_towards_the_limit(desk: Desk, lett
 
     await replay(letters, Choice(limit=1), refuse_the_first)
 
-    assert await arrived(desk) == ["m2"]
+    assert await arrived(desk, 1) == ["m2"]
 
 
 async def test_a_dry_run_tells_the_same_and_changes_nothing(amqp_url: str, desk: Desk, letters: DeadLetters) -> None:
@@ -384,7 +384,7 @@ async def test_what_cannot_be_read_is_refused_rather_than_changed(desk: Desk, le
         Fate.REFUSED,
         "its properties cannot be read, so it could only be put back changed",
     )
-    assert await arrived(desk) == []
+    assert await arrived(desk, 0) == []
 
 
 async def test_a_replay_goes_to_its_own_queue_alone(desk: Desk, letters: DeadLetters) -> None:
@@ -406,7 +406,7 @@ async def test_what_comes_back_during_a_replay_is_left_for_the_next(
     async with a_worker(amqp_url, desk.topology, Handler(reject)):
         assert await replayed(letters) == ["m1", "m2", "m3"]
 
-        await eventually(partial(is_ready, desk, 3))
+        await desk.holds(DEAD, 3)
 
 
 # --- Never twice ---
@@ -417,18 +417,19 @@ async def bury(desk: Desk, *ids: str) -> None:
         await desk.put(DEAD, a_cancellation(id), message_id=id, headers={"x-reason": "another fare"})
 
 
-async def arrived(desk: Desk) -> list[str]:
-    """Take everything out of the origin queue, once nothing more is on its way there."""
-    ids: list[str] = []
-    await eventually(lambda: desk.is_empty(STAGING) if ids else True)
+async def arrived(desk: Desk, count: int) -> list[str]:
+    """Take so many out of the origin queue, and whatever else has come there a moment later."""
+    awaited = [await desk.take(TRIP_CANCELLED) for _ in range(count)]
     await asyncio.sleep(ON_ITS_WAY_SECONDS)
-    while await desk.ready(TRIP_CANCELLED):
-        ids.append((await desk.take(TRIP_CANCELLED)).message_id or "")
-    return ids
+    more = await desk.take_what_is_there(TRIP_CANCELLED)
+    return [message.message_id or "" for message in [*awaited, *more]]
 
 
 ON_ITS_WAY_SECONDS = 0.3
-"""RabbitMQ moves what the staging queue dead-letters by itself; that nothing more comes has no event to wait for."""
+"""RabbitMQ moves what the staging queue dead-letters by itself; that nothing more comes has no event to wait for.
+
+On a busy machine a second copy may come later than this and be overlooked; a copy that is due is never missed for it.
+"""
 
 MESSAGES = ("m1", "m2", "m3")
 
@@ -458,8 +459,8 @@ async def test_a_replay_killed_at_any_boundary_loses_nothing_and_doubles_nothing
     assert await replay_and_die(amqp_url, desk, f"{point} {number}") == -signal.SIGKILL
     await replay(letters)
 
-    found = sorted(await arrived(desk))
-    assert (found, await desk.ready(DEAD), await desk.ready(STAGING)) == (sorted(MESSAGES), 0, 0)
+    assert sorted(await arrived(desk, len(MESSAGES))) == sorted(MESSAGES)
+    await eventually(lambda: desk.is_empty(DEAD, STAGING))
 
 
 @pytest.mark.parametrize("second", ["get before 1", "ack before 1", "ack after 1", "publish after 1", "commit after 1"])
@@ -472,8 +473,8 @@ async def test_a_replay_killed_while_it_puts_another_right_loses_nothing_and_dou
     assert await replay_and_die(amqp_url, desk, second) == -signal.SIGKILL
     await replay(letters)
 
-    found = sorted(await arrived(desk))
-    assert (found, await desk.ready(DEAD), await desk.ready(STAGING)) == (sorted(MESSAGES), 0, 0)
+    assert sorted(await arrived(desk, len(MESSAGES))) == sorted(MESSAGES)
+    await eventually(lambda: desk.is_empty(DEAD, STAGING))
 
 
 async def test_a_look_after_a_killed_replay_says_so(amqp_url: str, desk: Desk, letters: DeadLetters) -> None:
@@ -496,7 +497,7 @@ async def test_a_letter_dropped_after_a_killed_replay_does_not_come_back(
     assert await drop(letters, "m1")
     await replay(letters)
 
-    assert await arrived(desk) == ["m2", "m3"]
+    assert await arrived(desk, 2) == ["m2", "m3"]
 
 
 async def test_two_replays_at_once_put_everything_back_once(amqp_url: str, desk: Desk, letters: DeadLetters) -> None:
@@ -506,7 +507,7 @@ async def test_two_replays_at_once_put_everything_back_once(amqp_url: str, desk:
     both = await asyncio.gather(replayed(letters), replayed(DeadLetters(amqp_url, desk.topology)))
 
     assert sorted(both[0] + both[1]) == sorted(ids)
-    assert sorted(await arrived(desk)) == sorted(ids)
+    assert sorted(await arrived(desk, len(ids))) == sorted(ids)
 
 
 async def test_looks_and_drops_at_once_with_a_replay_double_and_lose_nothing(desk: Desk, letters: DeadLetters) -> None:
@@ -516,8 +517,8 @@ async def test_looks_and_drops_at_once_with_a_replay_double_and_lose_nothing(des
     _, _, dropped, _ = await asyncio.gather(listed(letters), replay(letters), drop(letters, "m19"), listed(letters))
 
     expected = ids[:-1] if dropped else ids
-    assert sorted(await arrived(desk)) == sorted(expected)
-    assert await desk.is_empty(DEAD, STAGING)
+    assert sorted(await arrived(desk, len(expected))) == sorted(expected)
+    await eventually(lambda: desk.is_empty(DEAD, STAGING))
 
 
 async def test_who_finds_the_letters_in_another_hand_is_told(amqp_url: str, desk: Desk) -> None:
@@ -554,7 +555,7 @@ async def test_a_hand_that_loses_its_turn_moves_nothing_more(
     with pytest.raises(BrokerUnavailable):
         await replay(letters, decide=cut_before_the_second)
 
-    assert await arrived(desk) == list(MESSAGES)
+    assert await arrived(desk, len(MESSAGES)) == list(MESSAGES)
 
 
 async def test_a_copy_whose_letter_is_gone_becomes_a_letter_again_and_says_why(
@@ -569,7 +570,7 @@ async def test_a_copy_whose_letter_is_gone_becomes_a_letter_again_and_says_why(
     refused = [step.letter.reason async for step in letters.replay(TRIP_CANCELLED, ALL, refuse)]
 
     assert refused == [moving.LEFT_BEHIND]
-    assert await arrived(desk) == ["m1"]
+    assert await arrived(desk, 1) == ["m1"]
     assert [letter.id for letter in await listed(letters)] == ["m9"]
 
 
@@ -592,8 +593,8 @@ async def test_a_copy_that_comes_to_light_late_is_not_put_back_beside_ours(
     monkeypatch.setattr(Mover, "move", move_with_a_ghost)
     await replay(letters)
 
-    assert await arrived(desk) == list(MESSAGES)
-    assert await desk.is_empty(DEAD, STAGING)
+    assert await arrived(desk, len(MESSAGES)) == list(MESSAGES)
+    await eventually(lambda: desk.is_empty(DEAD, STAGING))
 
 
 async def test_the_staging_queue_shows_among_the_queues_once_it_holds_something(

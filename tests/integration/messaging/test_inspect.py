@@ -3,17 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from payscore_worker.messaging.inspect import Depth, depths, unacked_by_management
+from payscore_worker.messaging.inspect import (
+    MAX_ANSWER_BYTES,
+    Depth,
+    ManagementUnavailable,
+    depths,
+    unacked_by_management,
+)
 from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.serving import make_server
+from tests.acceptance.commands import payscore_worker
 from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk
 from tests.integration.messaging.waiting import eventually
 from tests.integration.messaging.worker import Handler, a_worker
@@ -29,17 +36,25 @@ async def test_every_queue_is_shown_with_what_is_ready_and_dead(desk: Desk) -> N
     await desk.put(f"{TRIP_CANCELLED}.dead", b"{}")
     await desk.put("payscore.retry.120ms", b"{}")  # its queue is nobody's: it stays
 
-    found = {depth.queue: depth for depth in await depths(desk.connection, desk.topology)}
-
     name = desk.topology.name
+
+    async def shown() -> dict[str, Depth] | None:
+        found = {depth.queue: depth for depth in await depths(desk.connection, desk.topology)}
+        return found if found[name(TRIP_CANCELLED)].ready == 2 and found[name(TRIP_CANCELLED)].dead == 1 else None
+
+    found = await eventually(shown)
     assert list(found) == [*map(name, QUEUES), name("payscore.retry.50ms"), name("payscore.retry.120ms")]
     assert found[name(TRIP_CANCELLED)] == Depth(queue=name(TRIP_CANCELLED), ready=2, unacked=None, consumers=0, dead=1)
     assert found[name(TRIP_ENDED)] == Depth(queue=name(TRIP_ENDED), ready=0, unacked=None, consumers=0, dead=0)
 
 
+async def is_consumed(desk: Desk) -> bool:
+    return (await depth_of(desk, TRIP_CANCELLED)).consumers == 1
+
+
 async def test_consumers_are_counted(amqp_url: str, desk: Desk) -> None:
     async with a_worker(amqp_url, desk.topology, Handler()):
-        assert (await depth_of(desk, TRIP_CANCELLED)).consumers == 1
+        await eventually(lambda: is_consumed(desk))
 
 
 async def test_a_queue_that_does_not_stand_is_shown_as_unknown(desk: Desk) -> None:
@@ -84,7 +99,38 @@ async def test_the_management_api_tells_what_is_in_hand(amqp_url: str, path: str
     assert asked == [path]
 
 
-async def test_a_management_api_that_refuses_is_told() -> None:
-    async with a_management_api(Response(status_code=401), []) as url:
-        with pytest.raises(httpx.HTTPStatusError):
-            await unacked_by_management(url, "amqp://guest:guest@rabbit/")
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (Response(status_code=401), "it answers 401"),
+        (Response("<html>not here</html>"), "its answer is no list of queues"),
+        (JSONResponse({"error": "not_found"}), "its answer is no list of queues"),
+        (Response(b"[" + b" " * MAX_ANSWER_BYTES), f"its answer is longer than {MAX_ANSWER_BYTES} bytes"),
+    ],
+)
+async def test_what_a_management_api_says_instead_is_told_without_the_password(answer: Response, why: str) -> None:
+    async with a_management_api(answer, []) as url:
+        with pytest.raises(ManagementUnavailable) as raised:
+            await unacked_by_management(url.replace("//", "//guest:hunter2@"), "amqp://guest:guest@rabbit/")
+
+    assert str(raised.value) == why
+
+
+async def test_a_management_api_that_is_away_is_told_without_the_password() -> None:
+    with pytest.raises(ManagementUnavailable) as raised:
+        await unacked_by_management("http://guest:hunter2@127.0.0.1:1", "amqp://guest:guest@rabbit/")
+
+    assert str(raised.value) == "ConnectError"
+
+
+@pytest.mark.parametrize("refusal", [401, 404])
+async def test_the_command_tells_no_password(tmp_path: Path, refusal: int, desk: Desk) -> None:
+    async with a_management_api(Response(status_code=refusal), []) as url:
+        settings = {
+            "PAYSCORE_MANAGEMENT_URL": url.replace("//", "//guest:hunter2@"),
+            "PAYSCORE_AMQP_PREFIX": desk.topology.prefix,
+        }
+        done = await payscore_worker("queues", directory=tmp_path, settings=settings)
+
+    assert done.err == f"warning: PAYSCORE_MANAGEMENT_URL does not tell what is unacked: it answers {refusal}\n"
+    assert "hunter2" not in done.out

@@ -132,7 +132,7 @@ async def test_what_is_published_is_not_published_again(
     clock.forward(10 * LEASE)
 
     assert await relay.run_once() == 0
-    assert await desk.ready(listener) == 1
+    await desk.holds(listener, 1)
 
 
 async def test_relays_side_by_side_publish_each_announcement_once(
@@ -146,7 +146,7 @@ async def test_relays_side_by_side_publish_each_announcement_once(
         while sum(await asyncio.gather(*(relay.run_once() for relay in relays))):
             pass
 
-    assert await desk.ready(listener) == len(written)
+    await desk.holds(listener, len(written))
     assert Counter(await ids_heard(desk, len(written))) == Counter(written)
 
 
@@ -160,13 +160,9 @@ async def test_a_wake_is_heard_and_a_full_outbox_emptied(
     await announce(storage, *written)
     relay.wake()
 
-    await eventually(lambda: all_ready(desk, len(written)))
+    await desk.holds(LISTENER, len(written))
     running.cancel()
     await asyncio.wait([running])
-
-
-async def all_ready(desk: Desk, count: int) -> bool:
-    return await desk.ready(LISTENER) == count
 
 
 # --- The order of a trip ---

@@ -344,6 +344,82 @@ async def test_a_trip_cancelled_during_an_outage_opens_no_order(town: Town) -> N
     assert await town.announced_types() == ["settlement.cancelled"]
 
 
+# --- Other settings while trips are under way ---
+
+
+async def test_a_platform_that_changes_its_family_settles_what_it_opened_in_the_one_before(town: Town) -> None:
+    before = town.payscore.family
+    town.fault(FaultKind.DROP_REPLY, "create", times=3, openid="oLost")
+    town.fault(FaultKind.DROP_REPLY, "complete", times=3, openid="oUnsure")
+    await town.starts("riding")
+    await tries(lambda: town.starts("lost", openid="oLost"))
+    await town.starts("unsure", openid="oUnsure")
+    await town.passes(600)
+    await tries(lambda: town.ends("unsure"))
+
+    town.restart(family="serviceorder" if before == "payafter" else "payafter")
+    await town.starts("new", openid="oNew")
+    await town.passes(600)
+    for trip_id in ("riding", "lost", "new"):
+        await tries(lambda trip_id=trip_id: town.ends(trip_id))  # type: ignore[misc]
+    await goes_on(town)
+
+    families = {}
+    for trip_id in ("riding", "lost", "unsure", "new"):
+        trip = await town.trip(trip_id)
+        assert (trip.state, trip.problem) == (TripState.PAID, None)
+        assert trip.opening is not None
+        assert trip.opening.terms is not None
+        families[trip_id] = trip.opening.terms.family
+    assert families == {"riding": before, "lost": before, "unsure": before, "new": town.payscore.family}
+
+
+async def test_a_trip_opened_by_a_release_that_did_not_keep_the_terms_is_spoken_of_under_those_of_its_create(
+    town: Town,
+) -> None:
+    await town.starts()
+    trip = await town.trip()
+    assert trip.opening is not None
+    forgotten = replace(trip, opening=replace(trip.opening, terms=None))
+    assert await town.storage.save(forgotten, due_at=None, now=town.now)
+    town.restart(family="serviceorder" if town.payscore.family == "payafter" else "payafter")
+
+    await town.passes(600)
+    await town.ends()
+    await goes_on(town)
+
+    assert await town.state() is TripState.PAID
+
+
+@pytest.mark.parametrize("wrong", [{"service_id": "999999"}, {"appid": "wx9999999999999999"}])
+async def test_settings_that_were_wrong_for_a_while_leave_nothing_behind(town: Town, wrong: dict[str, str]) -> None:
+    town.restart(**wrong)
+    await tries(town.starts)
+    for _ in range(10):
+        await town.passes(60)
+    assert await town.state() is TripState.NOTED
+
+    town.restart()
+
+    await ends_well(town)
+
+
+async def test_a_trip_opened_under_another_merchant_waits_for_its_keys(town: Town) -> None:
+    await town.starts()
+    mchid = town.payscore.terms.mchid
+    town.restart(mchid="1999999999")
+    await town.passes(600)
+    await tries(town.ends)
+    await goes_on(town)
+    trip = await town.trip()
+    assert (trip.state, trip.problem) == (TripState.OPEN, None)
+
+    town.restart(mchid=mchid)
+    await goes_on(town)
+
+    assert await town.state() is TripState.PAID
+
+
 # --- Adopted, or shown to a person ---
 
 

@@ -79,6 +79,7 @@ class Town:
     reconciler: Reconciler
     storage: Storage
     simulator: Simulator
+    client: WechatPayClient
     payscores: MerchantPayScores
     notifications: Notifications
     clock: Clock
@@ -174,6 +175,14 @@ class Town:
             storage=self.storage, payscores=self.payscores, rules=self.rules, terms=TERMS, clock=self.clock
         )
 
+    def restart(self, *, family: str | None = None, **merchant: str) -> None:
+        """Start the worker anew, under other settings."""
+        client = a_client(self.simulator, self.client.keys, self.clock, **merchant)
+        self.payscores = MerchantPayScores(family or self.payscores.current.family, client)
+        self.rules = replace(self.rules, family=self.payscores.current.family)
+        self.settlement = self.another_settlement()
+        self.reconciler = Reconciler(storage=self.storage, settlement=self.settlement, clock=self.clock)
+
     def fault(self, fault: FaultKind, call: str, **options: Any) -> None:
         self.simulator.add_fault(Fault(fault, call=call, **options))
 
@@ -204,6 +213,29 @@ class Town:
         return httpx.Response(200)
 
 
+def a_client(simulator: Simulator, keys: VerificationKeys, clock: Clock, **changes: Any) -> WechatPayClient:
+    """Make a client of the simulator; `changes` are to the merchant's ids."""
+    ours = simulator.config.keys
+    merchant = Merchant(
+        mchid=ours.mchid,
+        appid=ours.appid,
+        service_id=ours.service_id,
+        serial_no=ours.merchant.serial_no,
+        private_key=merchant_private_key(),
+        apiv3_keys=(ours.apiv3_key.encode(),),
+        apiv2_key=ours.apiv2_key,
+        notify_url=NOTIFY_URL,
+    )
+    return WechatPayClient(
+        merchant=replace(merchant, **changes),
+        keys=keys,
+        base_urls=["http://wechatpay.test"],
+        transport=httpx.ASGITransport(create_app(simulator)),
+        clock=clock,
+        sleep=no_sleep,
+    )
+
+
 @asynccontextmanager
 async def a_town(
     storage: Storage, family: str, *, terms: Terms = TERMS, rules: dict[str, Any] | None = None, **config: Any
@@ -223,23 +255,7 @@ async def a_town(
     )
     apiv3_keys = (keys.apiv3_key.encode(),)
     verification = VerificationKeys(apiv3_keys=apiv3_keys, clock=clock)
-    client = WechatPayClient(
-        merchant=Merchant(
-            mchid=keys.mchid,
-            appid=keys.appid,
-            service_id=keys.service_id,
-            serial_no=keys.merchant.serial_no,
-            private_key=merchant_private_key(),
-            apiv3_keys=apiv3_keys,
-            apiv2_key=keys.apiv2_key,
-            notify_url=NOTIFY_URL,
-        ),
-        keys=verification,
-        base_urls=["http://wechatpay.test"],
-        transport=httpx.ASGITransport(create_app(simulator)),
-        clock=clock,
-        sleep=no_sleep,
-    )
+    client = a_client(simulator, verification, clock)
     payscores = MerchantPayScores(family, client)
     own_rules = replace(PAYAFTER, family=family, **(rules or {}))
     settlement = Settlement(storage=storage, payscores=payscores, rules=own_rules, terms=terms, clock=clock)
@@ -248,6 +264,7 @@ async def a_town(
         reconciler=Reconciler(storage=storage, settlement=settlement, clock=clock),
         storage=storage,
         simulator=simulator,
+        client=client,
         payscores=payscores,
         notifications=Notifications(keys=verification, apiv3_keys=apiv3_keys, clock=clock),
         clock=clock,

@@ -9,7 +9,7 @@ from payscore_worker.bootstrap import WechatPay, make_wechatpay
 from payscore_worker.cli import doctor
 from payscore_worker.cli.doctor import Check, Heard
 from payscore_worker.settings import MerchantSettings
-from payscore_worker.wechatpay import Notifications, VerificationKeys, payscore
+from payscore_worker.wechatpay import MerchantPayScores, Notifications, VerificationKeys
 from tests.unit.wechatpay.vectors import APIV3_KEY, MERCHANT_KEY
 from tests.unit.wechatpay.wechat import Clock, Reply, Wechat, a_client, an_error, certificate_mode, public_key_mode
 
@@ -24,7 +24,7 @@ def at_eight(monkeypatch: pytest.MonkeyPatch) -> None:
 def wechatpay(wechat: Wechat, keys: VerificationKeys, heard: Heard | None = None) -> WechatPay:
     client = a_client(wechat, clock=Clock(), keys=keys, transport=heard or httpx.MockTransport(wechat))
     notifications = Notifications(keys=keys, apiv3_keys=[APIV3_KEY], clock=Clock())
-    return WechatPay(client, keys, payscore("serviceorder", client), notifications)
+    return WechatPay(client, keys, MerchantPayScores("serviceorder", client), notifications)
 
 
 async def check_of_keys(*certificates: Reply) -> Check:

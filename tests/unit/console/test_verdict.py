@@ -40,7 +40,7 @@ def a_situation(*depths: Depth, standing: Standing | None = CALM, **changes: Any
         breaker="",
         watching_since=NOW,
         is_linked=True,
-        is_consuming=True,
+        beside_worker=False,
     )
     return replace(situation, **changes)
 
@@ -60,12 +60,11 @@ def test_where_nothing_is_wrong_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("situation", "key"),
     [
-        (a_situation(breaker="unreachable"), "finding_breaker"),
-        (a_situation(is_linked=False, is_consuming=False), "finding_broker"),
-        (a_situation(is_consuming=False), "finding_deaf"),
+        (a_situation(breaker="unreachable", beside_worker=True), "finding_breaker"),
+        (a_situation(a_depth(consumers=0), a_depth(queue="q2", consumers=0)), "finding_deaf"),
         (a_situation(standing=None), "finding_database"),
         (a_situation(a_depth(ready=None, dead=None)), "finding_queue_missing"),
-        (a_situation(a_depth(ready=1, consumers=0)), "finding_no_consumer"),
+        (a_situation(a_depth(ready=1, consumers=0), a_depth(queue="q2")), "finding_no_consumer"),
         (a_situation(standing=replace(CALM, due_lag=6 * MINUTE)), "finding_due"),
     ],
 )
@@ -78,8 +77,6 @@ def test_what_stands_in_everybody_s_way_means_that_money_is_stuck(situation: Sit
     [
         (a_situation(a_depth(dead=2)), "finding_dead"),
         (a_situation(a_depth(queue="q.replay", ready=1, dead=None)), "finding_staged"),
-        (a_situation(now=NOW + 2 * MINUTE), "finding_unseen"),
-        (a_situation(now=NOW + 2 * MINUTE, look=None), "finding_unseen"),
         (a_situation(standing=replace(CALM, with_problem=Some(count=1, oldest=MINUTE))), "finding_problems"),
         (a_situation(standing=replace(CALM, outbox=Some(count=1, oldest=6 * MINUTE))), "finding_outbox"),
         (a_situation(standing=replace(CALM, overdue=1)), "finding_overdue"),
@@ -95,13 +92,26 @@ def test_what_is_about_some_trips_needs_a_person(situation: Situation, key: str)
 
 
 @pytest.mark.parametrize(
+    ("situation", "key"),
+    [
+        (a_situation(breaker="unreachable"), "finding_no_answer"),
+        (a_situation(is_linked=False), "finding_broker"),
+        (a_situation(now=NOW + 2 * MINUTE), "finding_unseen"),
+        (a_situation(now=NOW + 2 * MINUTE, look=None), "finding_unseen"),
+    ],
+)
+def test_what_cannot_be_seen_from_here_is_not_guessed(situation: Situation, key: str) -> None:
+    assert said(situation) == [(key, Severity.BLIND)]
+
+
+@pytest.mark.parametrize(
     "situation",
     [
         a_situation(standing=replace(CALM, due_lag=4 * MINUTE)),
         a_situation(standing=replace(CALM, outbox=Some(count=9, oldest=4 * MINUTE))),
         a_situation(standing=replace(CALM, calls_out={"create": Some(count=9, oldest=9 * MINUTE)})),
         a_situation(a_depth(ready=900)),
-        a_situation(a_depth(ready=0, consumers=0)),
+        a_situation(a_depth(ready=0, consumers=0), a_depth(queue="q2")),
         a_situation(a_depth(queue="payscore.retry.5s", ready=9, consumers=0, dead=None)),
         a_situation(now=NOW + MINUTE),
         a_situation(look=None),
@@ -112,17 +122,22 @@ def test_what_passes_by_itself_is_not_worth_a_word(situation: Situation) -> None
 
 
 def test_queues_that_are_left_alone_while_wechat_pay_is_out_are_no_news() -> None:
-    assert said(a_situation(a_depth(ready=9, consumers=0), breaker="trouble")) == [("finding_breaker", Severity.STUCK)]
+    depths = a_depth(ready=9, consumers=0), a_depth(queue="q2")
+
+    beside = a_situation(*depths, breaker="trouble", beside_worker=True)
+    alone = a_situation(*depths, breaker="trouble")
+    assert said(beside) == [("finding_breaker", Severity.STUCK)]
+    assert said(alone) == [("finding_no_consumer", Severity.STUCK), ("finding_no_answer", Severity.BLIND)]
 
 
 def test_an_old_look_accuses_nobody() -> None:
     old = a_situation(a_depth(ready=9, consumers=0), now=NOW + 2 * MINUTE)
 
-    assert said(old) == [("finding_unseen", Severity.LOOK)]
+    assert said(old) == [("finding_unseen", Severity.BLIND)]
 
 
 def test_the_worst_stands_first() -> None:
-    both = a_situation(a_depth(dead=1), is_consuming=False, standing=replace(CALM, stale=1))
+    both = a_situation(a_depth(dead=1, consumers=0), standing=replace(CALM, stale=1))
 
     assert [key for key, _ in said(both)] == ["finding_deaf", "finding_dead", "finding_stale"]
     assert worst(findings(both)) is Severity.STUCK

@@ -40,7 +40,7 @@ def make_venv(machine: Path, *arguments: str) -> str:
         text=True,
         env={"PATH": f"{machine}:{os.defpath}"},
         cwd=machine.parent,
-        timeout=30,
+        timeout=100,
     )
     assert done.returncode == 1
     assert done.stdout == ""

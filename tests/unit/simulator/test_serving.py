@@ -109,7 +109,7 @@ async def test_once_entered_debits_and_callbacks_happen_by_themselves(
         async with (
             Simulator(hurried) as simulator,
             calling(uvicorn_config(create_app(simulator)), keys) as merchant,
-            asyncio.timeout(10),
+            asyncio.timeout(60),
         ):
             await merchant.create("payafter", a_create("payafter", service_start_time=today))
             response = await merchant.complete("payafter", "trip-1", a_complete("payafter", today))
@@ -121,7 +121,7 @@ async def test_once_entered_debits_and_callbacks_happen_by_themselves(
 
 async def test_a_receiver_that_hangs_does_not_hold_up_the_others(config: SimulatorConfig, receiver: Receiver) -> None:
     receiver.answers = [asyncio.Event()]
-    async with receiver.client() as http, Simulator(config, http=http) as simulator, asyncio.timeout(10):
+    async with receiver.client() as http, Simulator(config, http=http) as simulator, asyncio.timeout(60):
         simulator.open_service("passenger-1")
         simulator.open_service("passenger-2")
         arrived = [await receiver.next_arrival() for _ in range(2)]
@@ -136,7 +136,7 @@ async def test_a_simulator_that_broke_says_so_when_it_is_left(
         monkeypatch.setattr(simulator._world.agenda, "run_due", no_such_thing)
         await simulator.__aenter__()
         assert simulator._running
-        await asyncio.wait([simulator._running], timeout=10)
+        await asyncio.wait([simulator._running], timeout=60)
         with pytest.raises(ExceptionGroup) as broken:
             await simulator.__aexit__(None, None, None)
     assert broken.group_contains(LookupError)

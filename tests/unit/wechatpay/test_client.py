@@ -58,7 +58,7 @@ ASK = Call(CallKind.USER_SERVICE_STATE, "GET", "/v3/payscore/user-service-state?
 
 
 def beginning(content: bytes) -> str:
-    return repr(content[:12])
+    return repr(content[:12]).replace("\\", "")  # no test is found by a name with a backslash
 
 
 def refused_connection() -> httpx.ConnectError:
@@ -708,7 +708,7 @@ async def test_later_lines_about_the_same_message_name_the_request_too(clock: Cl
 async def test_its_line_says_how_a_call_ended(
     clock: Clock, wechat: Wechat, replies: list[Reply], outcome: str, attempts: int, status: int | None
 ) -> None:
-    wechat.replies = replies
+    wechat.replies = list(replies)  # its own: the parameter is there for whoever runs this twice
 
     line = await logged(wechat, COMPLETE, clock)
 

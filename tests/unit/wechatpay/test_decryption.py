@@ -1,4 +1,7 @@
+from base64 import b64encode
+
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,8 +56,24 @@ def test_the_previous_key_opens_what_the_current_one_does_not() -> None:
     assert opened == b"message"
 
 
+def test_what_comes_without_associated_data_was_sealed_without() -> None:
+    key, nonce = b"k" * 32, b"nonce1234567"
+    sealed = b64encode(AESGCM(key).encrypt(nonce, b"message", b"")).decode()
+
+    assert Decryptor([key]).decrypt(ciphertext=sealed, nonce=nonce.decode()) == b"message"
+
+
+@pytest.mark.parametrize("spelling", ["{}!", "!{}", "{} ", "{}汉"])
+def test_a_ciphertext_has_one_spelling(spelling: str) -> None:
+    key, nonce = b"k" * 32, b"nonce1234567"
+    sealed = b64encode(AESGCM(key).encrypt(nonce, b"message", b"")).decode()
+
+    with pytest.raises(Undecryptable, match=r"^the ciphertext is not base64$"):
+        Decryptor([key]).decrypt(ciphertext=spelling.format(sealed), nonce=nonce.decode())
+
+
 def test_a_wrong_key_is_told_without_the_key() -> None:
-    with pytest.raises(Undecryptable) as refused:
+    with pytest.raises(Undecryptable, match=r"^no APIv3 key opens it$") as refused:
         Decryptor([b"k" * 32]).decrypt(ciphertext="ulwSiIajGClcvcOYvOQ7+l+0PAbzzwI=", nonce="uluk4a9R25RW")
 
     assert "kkkk" not in repr(refused.value)

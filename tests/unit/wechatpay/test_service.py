@@ -21,9 +21,17 @@ def test_the_service_state_says_whether_it_is_enabled() -> None:
     assert not read_enabled({"use_service_state": "UNAVAILABLE"})
 
 
-@pytest.mark.parametrize("state", [None, "", "MAYBE", 1])
-def test_another_service_state_is_not_guessed(state: object) -> None:
-    with pytest.raises(MalformedMessage, match="use_service_state"):
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (None, "use_service_state: neither AVAILABLE nor UNAVAILABLE"),
+        ("", "use_service_state: neither AVAILABLE nor UNAVAILABLE"),
+        ("MAYBE", "use_service_state: neither AVAILABLE nor UNAVAILABLE"),
+        (1, "use_service_state: expected a string, not int"),
+    ],
+)
+def test_another_service_state_is_not_guessed(state: object, said: str) -> None:
+    with pytest.raises(MalformedMessage, match=f"^{said}$"):
         read_enabled({"use_service_state": state})
 
 
@@ -55,9 +63,15 @@ def test_a_closed_service_is_read() -> None:
     assert not read_change(CHANGE | {"user_service_status": "USER_CLOSE_SERVICE"}).enabled
 
 
-@pytest.mark.parametrize("member", ["user_service_status", "openid"])
-def test_a_change_without_what_matters_is_refused(member: str) -> None:
-    with pytest.raises(MalformedMessage, match=member):
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        ("user_service_status", "user_service_status: neither USER_OPEN_SERVICE nor USER_CLOSE_SERVICE"),
+        ("openid", "openid: missing"),
+    ],
+)
+def test_a_change_without_what_matters_is_refused(member: str, said: str) -> None:
+    with pytest.raises(MalformedMessage, match=f"^{said}$"):
         read_change({name: value for name, value in CHANGE.items() if name != member})
 
 

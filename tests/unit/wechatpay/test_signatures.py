@@ -1,4 +1,4 @@
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -135,11 +135,24 @@ def test_only_an_rsa_key_without_a_password_is_taken() -> None:
     elliptic = generate_private_key(SECP256R1())
     encrypted = merchant_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
 
-    with pytest.raises(ValueError, match="not an RSA key"):
+    with pytest.raises(ValueError, match=r"^the private key is not an RSA key$"):
         load_private_key(elliptic.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    with pytest.raises(ValueError, match="not an RSA key"):
+    with pytest.raises(ValueError, match=r"^the public key is not an RSA key$"):
         load_public_key(elliptic.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    with pytest.raises(ValueError, match="encrypted"):
+    with pytest.raises(ValueError, match=r"^the private key is encrypted, or of an unknown kind$"):
         load_private_key(encrypted)
     with pytest.raises(ValueError, match="PEM"):
         load_private_key("not a key")
+
+
+def test_a_public_key_of_a_kind_that_nobody_knows_is_said_to_be_so() -> None:
+    algorithm = bytes.fromhex("300906072a864886f70d63")  # a sequence around 1.2.840.113549.99: no kind of key
+    with pytest.raises(ValueError, match=r"^the public key is of an unknown kind$"):
+        load_public_key(public_key_pem(algorithm))
+
+
+def public_key_pem(algorithm: bytes) -> str:
+    """Put an algorithm and an empty key into the form of a public key (RFC 5280, SubjectPublicKeyInfo)."""
+    body = algorithm + bytes.fromhex("030100")
+    encoded = b64encode(bytes([0x30, len(body)]) + body).decode()
+    return f"-----BEGIN PUBLIC KEY-----\n{encoded}\n-----END PUBLIC KEY-----\n"

@@ -89,6 +89,49 @@ def names_of(*fees: str, discounts: Sequence[str] = ()) -> list[str]:
     return [fee.name for fee in fitting_fees] + [discount.name for discount in fitting_discounts]
 
 
+def test_what_fits_is_left_as_it_is() -> None:
+    fees = [FeeItem(name=f"费{n}", amount_fen=n, description="里程" * 15, count=100) for n in range(1, 101)]
+    discounts = [DiscountItem(name=f"券{n}", amount_fen=n, description="活动" * 15) for n in range(1, 6)]
+
+    assert fit_items(fees, discounts, max_discounts=5) == (fees, discounts)
+
+
+def test_a_description_is_cut_at_thirty_characters() -> None:
+    fees, discounts = fit_items(
+        [FeeItem(name="里程费", amount_fen=1, description="里" * 31)],
+        [DiscountItem(name="优惠券", amount_fen=1, description="新" * 31)],
+        max_discounts=5,
+    )
+
+    assert (fees[0].description, discounts[0].description) == ("里" * 30, "新" * 30)
+
+
+@pytest.mark.parametrize(("count", "sent"), [(-1, 1), (0, 1), (1, 1), (2, 2), (100, 100), (101, 100)])
+def test_a_count_is_brought_within_its_limits(count: int, sent: int) -> None:
+    (fee,), _ = fit_items([FeeItem(name="里程费", amount_fen=1, count=count)], [], max_discounts=5)
+
+    assert fee.count == sent
+
+
+def test_surplus_fees_are_one_item_under_a_name_of_their_own() -> None:
+    fees, _ = fit_items([FeeItem(name=f"费{n}", amount_fen=1) for n in range(101)], [], max_discounts=5)
+
+    assert len(fees) == 100
+    assert fees[-1] == FeeItem(name="其他费用", amount_fen=2)
+
+
+def test_a_text_that_is_cut_ends_in_no_blank() -> None:
+    assert cap("浦东 机场", 3) == "浦东"
+
+
+def test_what_has_a_meaning_in_an_address_is_escaped() -> None:
+    assert url_encoded("a/b&c=d X", 100) == "a%2Fb%26c%3Dd%20X"
+
+
+def test_an_encoded_text_may_be_as_long_as_its_limit() -> None:
+    assert url_encoded("车车", 18) == "%E8%BD%A6%E8%BD%A6"
+
+
 def test_equal_names_are_told_apart_within_their_limit() -> None:
     long = "高速公路通行费用及桥梁隧道通行费用合计"
 
