@@ -71,7 +71,9 @@ class Known:
         """Say it in a line."""
         if self.order is None:
             return "no such order"
-        return f"{self.order.phase}, paid {self.order.paid_fen} of {self.order.total_fen} fen"
+        if self.order.total_fen is None and self.order.paid_fen is None:
+            return self.order.phase.value
+        return f"{self.order.phase}, paid {self.order.paid_fen or 0} of {self.order.total_fen} fen"
 
 
 GONE: Final = frozenset({OrderPhase.REVOKED, OrderPhase.EXPIRED})
