@@ -1,5 +1,6 @@
 """What a person may decide, for every situation of a trip and every word of WeChat Pay: the laws of money hold."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -14,6 +15,7 @@ from payscore_worker.trip import (
     TERMINAL,
     CancelOrder,
     CompleteOrder,
+    Look,
     OrderPhase,
     OrderSeen,
     Problem,
@@ -192,6 +194,74 @@ def test_a_code_that_is_not_ours_may_be_ended_in_every_way() -> None:
     assert verbs_for("ORDER_NOT_EXIST") == verbs_for("risk_refused") == AFTER_REFUSALS
 
 
+# --- What is refused, and what to do instead ---
+
+REFUSED: Final = [
+    ("open, stuck", Verb.ACCEPT, "running", "the order runs, and shows no amount yet"),
+    ("open, stuck", Verb.ACCEPT, "no such order", "write-off, decline or rebuild"),
+    ("completed", Verb.ACCEPT, "collecting", "there is nothing to accept: clear-problem"),
+    ("completed, stuck", Verb.ACCEPT, "unknown", "decide when it does"),
+    ("paid", Verb.ACCEPT, "done", "A refund gives money back"),
+    ("open, stuck", Verb.WRITE_OFF, "revoked", "no fare is owed: cancel or decline"),
+    ("completed, stuck", Verb.WRITE_OFF, "running", "cancel ends it without a charge"),
+    ("completed, stuck", Verb.WRITE_OFF, "collecting", "waiving that is not built yet"),
+    ("completed, stuck", Verb.WRITE_OFF, "done", "accept takes it"),
+    ("completed, stuck", Verb.WRITE_OFF, "done, less paid", "accept takes it"),
+    ("completing", Verb.REBUILD, "running", "the trip has no problem; its bytes stay binding"),
+    ("completed, stuck", Verb.REBUILD, "collecting", "where a body could be sent: COLLECTING"),
+    ("completed, stuck", Verb.REBUILD, "no such order", "write-off or decline"),
+    ("started, stuck", Verb.REBUILD, "running", "an order that we did not ask for: decline or cancel"),
+    ("started, stuck", Verb.REBUILD, "no such order", "no create is prepared: clear-problem"),
+    ("completing, stuck", Verb.REBUILD, "no such order", "decline, cancel or write-off"),
+    ("open, ended, stuck", Verb.REBUILD, "running", "no complete is prepared: clear-problem"),
+    ("declined, stuck", Verb.REBUILD, "running", "the trip is DECLINED; no body"),
+    ("cancelling", Verb.DECLINE, "running", "the trip was cancelled, and nothing is owed: cancel"),
+    ("completed, stuck", Verb.DECLINE, "collecting", "waiving that is not built yet"),
+    ("completed, stuck", Verb.DECLINE, "done with less", "accept takes that"),
+    ("declined", Verb.DECLINE, "revoked", "the trip is DECLINED; there is nothing to decide"),
+    ("cancelled, stuck", Verb.DECLINE, "revoked", "accept, or cancel once nothing is charged"),
+    ("cancelled, stuck", Verb.WRITE_OFF, "revoked", "accept, or cancel once nothing is charged"),
+    ("completed, stuck", Verb.CANCEL, "revoked", "write-off, or decline"),
+    ("completed, stuck", Verb.CANCEL, "no such order", "write-off, or decline"),
+    ("open", Verb.CANCEL, "collecting", "waiving that is not built yet"),
+    ("open", Verb.CANCEL, "done", "accept takes that"),
+    ("cancelled", Verb.CANCEL, "revoked", "the trip is CANCELLED; there is nothing to decide"),
+    ("cancelled, stuck", Verb.CANCEL, "done", "accept takes that"),
+    ("completed", Verb.CLEAR, "running", "the trip has no problem"),
+]
+
+
+@pytest.mark.parametrize(("situation", "verb", "word", "why"), REFUSED)
+def test_what_is_refused_says_why_and_what_to_do_instead(situation: str, verb: Verb, word: str, why: str) -> None:
+    trip = SITUATIONS[situation.removesuffix(", stuck")]()
+    trip = stuck(trip) if situation.endswith(", stuck") else trip
+
+    with pytest.raises(IllegalTransition, match=re.escape(why)):
+        decided(trip, verb, WORDS[word])
+
+
+def test_a_fare_that_nobody_told_cannot_be_asked_for_anew() -> None:
+    accepted = decided(stuck(a_trip()), Verb.ACCEPT, an_order(OrderPhase.COLLECTING))
+    assert accepted.state is TripState.COMPLETED
+
+    with pytest.raises(IllegalTransition, match="no fare to complete it with"):
+        decided(stuck(accepted, "completion_lost"), Verb.REBUILD, an_order())
+
+
+@pytest.mark.parametrize("verb", [Verb.REBUILD, Verb.ACCEPT])
+def test_wechats_word_that_leads_on_by_itself_makes_a_decision_needless(verb: Verb) -> None:
+    after = decided(stuck(SITUATIONS["completing"]()), verb, an_order(OrderPhase.DONE))
+
+    assert (after.state, after.problem, after.accepted_fen) == (TripState.PAID, None, None)
+
+
+def test_an_order_that_runs_after_all_is_taken_up_and_its_create_is_not_built_anew() -> None:
+    after = decided(stuck(SITUATIONS["creating"]()), Verb.REBUILD, an_order())
+
+    assert (after.state, after.problem) == (TripState.OPEN, None)
+    assert after.opening is not None
+
+
 # --- One by one ---
 
 
@@ -209,9 +279,13 @@ def test_a_code_that_is_not_ours_may_be_ended_in_every_way() -> None:
     ],
 )
 def test_what_is_accepted_is_what_wechat_signed(situation: str, word: str, state: TripState, accepted_fen: int) -> None:
-    after = decided(stuck(SITUATIONS[situation]()), Verb.ACCEPT, WORDS[word])
+    trip = replace(SITUATIONS[situation](), look=Look(at=NOW) if situation in ("declined", "cancelled") else None)
+
+    after = decided(stuck(trip), Verb.ACCEPT, WORDS[word])
 
     assert (after.state, after.accepted_fen, after.declined) == (state, accepted_fen, None)
+    assert (after.problem_told, after.look) == ("", None), "another problem is another announcement"
+    assert after.order_id
 
 
 def test_our_own_amount_is_adopted_and_not_accepted() -> None:
@@ -233,11 +307,13 @@ def test_accepting_a_waived_fare_writes_it_off() -> None:
 
 
 def test_of_a_lost_completion_the_fare_is_what_it_was_and_its_body_is_built_anew() -> None:
-    before = stuck(SITUATIONS["completed"](), "completion_lost")
+    accepted = replace(SITUATIONS["completed"](), overdue_since=NOW, accepted_fen=3_000)
+    before = stuck(accepted, "completion_lost")
 
     after = decided(before, Verb.REBUILD, an_order(), certain=frozenset())
 
     assert (after.state, after.end_time, after.completed_at, after.ended) == (TripState.OPEN, None, None, before.ended)
+    assert (after.overdue_since, after.accepted_fen) == (None, None)
 
 
 @pytest.mark.parametrize("verb", [Verb.DECLINE, Verb.CANCEL])
