@@ -57,7 +57,7 @@ def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterato
             since=after.completed_at,
             age_seconds=_age_seconds(after.completed_at, after.overdue_since),
         )
-    if before.problem is None and after.problem is not None and before.problem_told != after.problem_told:
+    if after.problem is not None and before.problem_told != after.problem_told:
         yield SettlementProblem(
             trip_id=trip_id,
             out_order_no=out_order_no,

@@ -15,6 +15,7 @@ from payscore_worker.trip import (
     LATE_LOOK,
     TERMINAL,
     AskOrder,
+    AskServiceState,
     CompleteOrder,
     Declined,
     DeclineReason,
@@ -80,6 +81,9 @@ runs."""
 
 PARAMETERS: Final = frozenset({Refusal.BAD_TIME, Refusal.INVALID_PARAMETER})
 """The refusals that name a parameter: the body may be rebuilt (reference payscore-api B.10)."""
+
+SAYING_NEVER: Final = frozenset({Refusal.NOT_ENABLED, Refusal.ORDER_NOT_FOUND})
+"""Refusals of the question for the service state that say: this passenger has never enabled it (payscore-api F.1)."""
 
 OVER_LIMIT: Final = "the fare is above the risk amount"
 NOT_ENABLED: Final = "the passenger has not enabled PayScore"
@@ -147,11 +151,11 @@ def service_answered(trip: Trip, *, enabled: bool, certain: bool, now: datetime)
     return replace(calm, doubt=replace(_doubt_of(trip, Refusal.NOT_PERMITTED), service_off=True, ask_after=None))
 
 
-def declined(trip: Trip, reason: DeclineReason, message: str) -> Trip:
+def declined(trip: Trip, reason: DeclineReason, message: str, *, now: datetime) -> Trip:
     """PayScore will not serve; an order that stands is to be cancelled first."""
     if trip.state is TripState.OPEN:
         return _settled_down(replace(trip, declined=Declined(reason=reason, message=message)))
-    return _gone(trip, reason, message)
+    return _gone(trip, reason, message, look_at=now + LATE_LOOK)
 
 
 def outdated(trip: Trip) -> Trip:
@@ -165,12 +169,13 @@ def outdated(trip: Trip) -> Trip:
 def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True) -> Trip:
     """WeChat refused a call: ask where the order stands, after a pause that grows; after hours, a person must look.
 
-    `others_pass`: the same call was accepted for other trips meanwhile. Where it was not, "not permitted" is about the
-    merchant, and nobody could do anything about this trip (reference payscore-api F.5 g).
+    `others_pass`: creates of other trips were accepted meanwhile. Where none was, a create that is "not permitted" is
+    about the merchant, and nobody could do anything about this trip (reference payscore-api F.5 g).
     """
     if doubt.refusal is Refusal.NOT_ENABLED:
         doubt = replace(doubt, refusal=Refusal.NOT_PERMITTED)
-    if trip.refusals >= len(PAUSES) and (others_pass or doubt.refusal is not Refusal.NOT_PERMITTED):
+    about_us = doubt.step == OpenOrder.__name__ and doubt.refusal is Refusal.NOT_PERMITTED and not others_pass
+    if trip.refusals >= len(PAUSES) and not about_us:
         return _troubled_by(trip, doubt, now)
     pause = PAUSES[min(trip.refusals, len(PAUSES) - 1)]
     if doubt.refusal is Refusal.DEBIT_IN_FLIGHT:
@@ -180,8 +185,9 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
     if doubt.refusal is Refusal.AMOUNT_OVER_LIMIT:
         pause = min(pause, APART)
     ask_after = now + pause if pause else None
+    doubt = replace(doubt, ask_after=ask_after, again=trip.refused_as == doubt.refusal)
     refusals = min(trip.refusals + 1, len(PAUSES))
-    return replace(trip, doubt=replace(doubt, ask_after=ask_after), refusals=refusals, missed_at=None)
+    return replace(trip, doubt=doubt, refusals=refusals, refused_as=doubt.refusal.value, missed_at=None)
 
 
 def question_refused(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool = False) -> Trip:
@@ -189,7 +195,8 @@ def question_refused(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool =
 
     That a passenger has never enabled the service is told by a refusal too; only two of them, some time apart, count.
     """
-    if doubt.refusal is Refusal.NOT_ENABLED:
+    about_the_service = doubt.step == AskServiceState.__name__ and trip.state is TripState.NOTED
+    if about_the_service and doubt.refusal in SAYING_NEVER:
         return _never_enabled(trip, doubt, now, certain=certain)
     count = 0 if trip.unanswered is None else trip.unanswered.count
     if count >= len(QUESTION_PAUSES):
@@ -236,12 +243,18 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
             return _puzzled(trip, "completion_lost", "WeChat Pay accepted the fare, and shows a running order", now)
         case TripState.COMPLETED:
             return replace(seen, doubt=None, polls=trip.polls + 1, asked_at=now)
-        case TripState.OPEN:
-            if order.phase is OrderPhase.RUNNING:
-                seen = replace(seen, finish_ticket=order.finish_ticket, opened_at=order.started_at or seen.opened_at)
-            return seen if trip.doubt is None else _unmoved(seen, trip.doubt, now, certain=certain)
-        case _:
-            return replace(seen, doubt=None)
+        case TripState.OPEN if order.phase is OrderPhase.CREATED and not _is_given_up(seen):
+            return _puzzled(trip, "unknown_state", "WeChat Pay waits for a confirmation of an order that ran", now)
+        case TripState.OPEN if order.phase is OrderPhase.RUNNING:
+            seen = replace(seen, finish_ticket=order.finish_ticket, opened_at=order.started_at or seen.opened_at)
+    if trip.doubt is None or order.phase not in (OrderPhase.RUNNING, OrderPhase.CREATED):
+        return replace(seen, doubt=None)
+    return _unmoved(seen, trip.doubt, now, certain=certain)
+
+
+def _is_given_up(trip: Trip) -> bool:
+    """Tell whether the order is to be cancelled, which it can be before it was confirmed, too (payscore-api B.7)."""
+    return trip.cancelled is not None or trip.declined is not None
 
 
 def not_found(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
@@ -249,7 +262,7 @@ def not_found(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip
 
     After an accepted create it is lag. Before, two such answers, some time apart, stand for WeChat's word.
     """
-    if trip.state in TERMINAL:
+    if trip.state in TERMINAL and not (trip.look is not None and trip.look.alive):
         return _settled_down(replace(trip, look=None))
     if trip.state is not TripState.NOTED:
         return question_refused(trip, doubt, now)
@@ -282,8 +295,8 @@ def _never_there(trip: Trip, cause: Doubt, now: datetime) -> Trip:
 def _unmoved(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
     """Resolve the doubt about a complete or a cancel: it had no effect, as the signed order shows."""
     calm = replace(trip, doubt=None)
-    if doubt.step == CompleteOrder.__name__ and doubt.refusal is Refusal.AMOUNT_OVER_LIMIT and trip.refusals > 1:
-        return declined(calm, DeclineReason.AMOUNT_OVER_LIMIT, doubt.message)  # it was refused twice
+    if doubt.step == CompleteOrder.__name__ and doubt.refusal is Refusal.AMOUNT_OVER_LIMIT and doubt.again:
+        return declined(calm, DeclineReason.AMOUNT_OVER_LIMIT, doubt.message, now=now)
     if doubt.refusal in PARAMETERS and certain:
         return _rebuilding(calm, doubt, now)
     return calm  # the same bytes again; PAUSES bounds it
@@ -317,7 +330,8 @@ def _doubt_of(trip: Trip, refusal: Refusal) -> Doubt:
 def see(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     """Take WeChat's signed word on where the order stands, asked for or not.
 
-    A trip that stands still for a person goes on where the word leads it on (reference payscore-api F.5 f).
+    A trip that stands still for a person goes on where the word leads it on (reference payscore-api F.5 f), and has the
+    problem that the word shows where that is another one.
 
     Raises:
         ConflictingFact: it contradicts a payment that is noted.
@@ -327,7 +341,8 @@ def see(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         return trip
     if trip.problem is not None:
         freed = see(replace(trip, problem=None), order, now)
-        return trip if freed.problem is not None or freed.state is trip.state else freed
+        stays = freed.problem_told == trip.problem_told if freed.problem is not None else freed.state is trip.state
+        return trip if stays else freed
     match trip.state:
         case TripState.NOTED:
             return _see_when_noted(trip, order, now)
@@ -352,7 +367,7 @@ def _see_when_noted(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         case OrderPhase.ACCEPTED:
             return _accepted(trip, order)
         case OrderPhase.CREATED:
-            return _must_be_confirmed(_accepted(trip, order))
+            return _must_be_confirmed(_accepted(trip, order), now)
         case OrderPhase.COLLECTING | OrderPhase.DONE:
             return _completed_elsewhere(trip, order, now)
         case _:
@@ -364,7 +379,7 @@ def _see_when_open(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         case OrderPhase.RUNNING if trip.opened_at is None and trip.declined is None:
             return opened(trip, order, now)
         case OrderPhase.CREATED if trip.opened_at is None and trip.declined is None:
-            return _must_be_confirmed(trip)
+            return _must_be_confirmed(trip, now)
         case OrderPhase.ACCEPTED | OrderPhase.RUNNING | OrderPhase.CREATED:
             return trip
         case OrderPhase.COLLECTING | OrderPhase.DONE if trip.end_time is None:
@@ -379,10 +394,10 @@ def _accepted(trip: Trip, order: OrderSeen) -> Trip:
     return _settled_down(replace(trip, state=TripState.OPEN, order_id=order.order_id or trip.order_id))
 
 
-def _must_be_confirmed(trip: Trip) -> Trip:
+def _must_be_confirmed(trip: Trip, now: datetime) -> Trip:
     """Give up an order that waits for a confirmation which nobody is asked for (reference payscore-api 0.3)."""
     message = "WeChat Pay waits for the passenger to confirm an order that needs no confirmation"
-    return declined(trip, DeclineReason.REVOKED, message)
+    return declined(trip, DeclineReason.REVOKED, message, now=now)
 
 
 def _completed_elsewhere(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
@@ -466,7 +481,8 @@ def with_problem(trip: Trip, problem: Problem) -> Trip:
 
 def without_problem(trip: Trip) -> Trip:
     """Take the trip up again, and ask at once: a person has looked."""
-    return replace(trip, problem=None, doubt=None, refusals=0, rebuilds=0, unanswered=None, polls=0, asked_at=None)
+    calm = replace(trip, doubt=None, refusals=0, refused_as="", rebuilds=0, unanswered=None)
+    return replace(calm, problem=None, polls=0, asked_at=None)
 
 
 def _gone(trip: Trip, reason: DeclineReason, message: str, *, look_at: datetime | None = None) -> Trip:
@@ -475,7 +491,7 @@ def _gone(trip: Trip, reason: DeclineReason, message: str, *, look_at: datetime 
     `look_at`: when to look once more, where an order may have been asked for and no signed word of it stands behind
     this end.
     """
-    look = None if look_at is None or trip.opening is None else Look(at=look_at)
+    look = Look(at=look_at) if look_at is not None and trip.bodies else None
     over = _settled_down(replace(trip, look=look))
     if trip.cancelled is not None:
         return replace(over, state=TripState.CANCELLED)
@@ -499,4 +515,5 @@ def _troubled_by(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
 
 
 def _settled_down(trip: Trip) -> Trip:
-    return replace(trip, doubt=None, refusals=0, rebuilds=0, unanswered=None, missed_at=None, problem_told="")
+    calm = replace(trip, doubt=None, refusals=0, refused_as="", rebuilds=0)
+    return replace(calm, unanswered=None, missed_at=None, problem_told="")

@@ -141,7 +141,7 @@ class Steps:
         now = self._clock()
         match step:
             case Decline():
-                await self._move(run, lambda trip: outcomes.declined(trip, step.reason, step.message))
+                await self._move(run, lambda trip: outcomes.declined(trip, step.reason, step.message, now=now))
             case Stop():
                 await self.stop(run, step.code, step.message, step=CompleteOrder.__name__)
             case SayStale():
@@ -265,6 +265,8 @@ class Steps:
 
     async def _question_refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
         journal.remember(run.asked, journal.failed(record, error, self._clock()))
+        if error.refusal is Refusal.NOT_PERMITTED:  # a question needs no permission of the passenger's
+            self._payscores.not_permitted(error.code)
         await self._question_odd(run, doubt(step, error, uncertain=False))
 
     async def _question_odd(self, run: Run, odd: Doubt) -> None:

@@ -28,6 +28,6 @@ def count(before: Trip, after: Trip, events: Iterable[EventRecord]) -> None:
     if after.payment is not None and before.payment is None:
         metrics.PAID_FEN.inc(after.payment.paid_fen)
         metrics.of(metrics.PAID_BY, "callback" if CALLBACK in noted else "query").inc()
-    if after.problem is not None and before.problem is None:
+    if after.problem is not None and after.problem_told != before.problem_told:
         code = after.problem.code
         metrics.of(metrics.PROBLEMS, code if code in OWN_CODES else code_label(code)).inc()

@@ -205,6 +205,8 @@ class Doubt:
     uncertain: bool
     """When it was refused, a send of the same bytes had an unknown outcome; the journal knows how it is now."""
     ask_after: datetime | None = None
+    again: bool = False
+    """The call was refused so the last time, too."""
     service_off: bool = False
     """WeChat has said meanwhile, signed, that the passenger has not enabled the service."""
 
@@ -276,6 +278,8 @@ class Trip:
 
     doubt: Doubt | None = None
     refusals: int = 0
+    refused_as: str = ""
+    """The last refusal of the present call."""
     missed_at: datetime | None = None
     """When WeChat first knew no such order, on our question; one such answer alone proves nothing (F.5 c)."""
     unanswered: Unanswered | None = None
@@ -362,7 +366,7 @@ def note_cancelled(trip: Trip, fact: Cancelled) -> Trip:
     if trip.ended is not None:
         raise IllegalTransition("trip.cancelled after the trip ended; its fare is owed")
     noted = replace(trip, cancelled=fact)
-    if noted.state is TripState.NOTED and noted.opening is None:
+    if noted.state is TripState.NOTED and not noted.bodies:
         return replace(noted, state=TripState.CANCELLED)
     return noted
 
@@ -525,9 +529,10 @@ def _look_again(look: Look | None, now: datetime) -> Step:
 def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.started is None:
         return _wait_for_the_other_half(trip, trip.noted_at, now, rules)
+    if trip.cancelled is not None:
+        return AskOrder()  # its order may stand at WeChat, and none is opened only to be cancelled
     if trip.opening is not None:
-        # It may stand at WeChat already: the same bytes tell. For a trip that was cancelled meanwhile, a question does.
-        return OpenOrder() if trip.cancelled is None else AskOrder()
+        return OpenOrder()  # it may stand at WeChat already; the same bytes tell
     if over_limit(trip, rules):
         return Decline(DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount")
     if not trip.service_enabled:

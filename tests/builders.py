@@ -101,9 +101,43 @@ def _completed() -> Trip:
     return outcomes.completed(_completing(), NOW)
 
 
-def _problem() -> Trip:
+def _stopped(trip: Trip) -> Trip:
     problem = Problem(code="PARAM_ERROR", message="参数错误", request_id="r1", step="AskOrder", since=NOW)
-    return outcomes.with_problem(_completed(), problem)
+    return outcomes.with_problem(trip, problem)
+
+
+def _refused(trip: Trip, step: str, refusal: Refusal = Refusal.UNCLEAR) -> Trip:
+    return outcomes.refused(trip, a_doubt(refusal, step=step), NOW)
+
+
+def _absent(trip: Trip) -> Trip:
+    return outcomes.not_found(trip, a_doubt(Refusal.ORDER_NOT_FOUND, step="AskOrder"), NOW, certain=True)
+
+
+def _creating_anew() -> Trip:
+    """Have a trip whose first body was dropped: every send of it was refused, and no order was there, twice."""
+    once = _absent(_refused(_creating(), "OpenOrder", Refusal.INVALID_PARAMETER))
+    return outcomes.not_found(
+        once, a_doubt(Refusal.ORDER_NOT_FOUND, step="AskOrder"), NOW + outcomes.APART, certain=True
+    )
+
+
+def _over(trip: Trip) -> Trip:
+    """Have a trip that is over because no order was there, twice; its create was sent."""
+    absent = a_doubt(Refusal.ORDER_NOT_FOUND, step="AskOrder")
+    return outcomes.not_found(_absent(trip), absent, NOW + outcomes.APART, certain=True)
+
+
+def _declined_unsure() -> Trip:
+    return _over(_refused(_creating(), "OpenOrder", Refusal.RISK_REFUSED))
+
+
+def _cancelled_unsure() -> Trip:
+    return _over(note_cancelled(_creating(), a_cancellation()))
+
+
+def _runs(over: Trip) -> Trip:
+    return outcomes.see(over, an_order(), NOW)
 
 
 SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
@@ -116,18 +150,43 @@ SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     "creating": _creating,
     "creating, ended": lambda: note_ended(_creating(), an_end()),
     "creating, cancelled": lambda: note_cancelled(_creating(), a_cancellation()),
+    "accepted": lambda: outcomes.see(_creating(), an_order(OrderPhase.ACCEPTED), NOW),
     "open": _open,
     "open, ended": lambda: note_ended(_open(), an_end()),
     "open, ended above the limit": lambda: note_ended(_open(), an_end(total_fen=20_001)),
     "completing": _completing,
     "cancelling": lambda: note_cancelled(_open(), a_cancellation()),
-    "declining": lambda: outcomes.declined(_completing(), DeclineReason.AMOUNT_OVER_LIMIT, "总金额超过"),
+    "declining": lambda: outcomes.declined(_completing(), DeclineReason.AMOUNT_OVER_LIMIT, "总金额超过", now=NOW),
     "completed": _completed,
     "paid": lambda: outcomes.see(_completed(), an_order(OrderPhase.DONE), NOW),
     "declined": lambda: outcomes.declined(
-        note_started(a_trip(), a_start()), DeclineReason.RISK_REFUSED, "综合评估未通过"
+        note_started(a_trip(), a_start()), DeclineReason.RISK_REFUSED, "综合评估未通过", now=NOW
     ),
     "cancelled": lambda: outcomes.order_cancelled(note_cancelled(_open(), a_cancellation()), NOW),
-    "with a problem": _problem,
+    # A body was dropped; the next one is not built yet.
+    "creating anew": _creating_anew,
+    "creating anew, ended above the limit": lambda: note_ended(_creating_anew(), an_end(total_fen=20_001)),
+    # A call was refused, or a question; what follows is asked for.
+    "in doubt: create refused": lambda: _refused(_creating(), "OpenOrder", Refusal.RISK_REFUSED),
+    "in doubt: create refused, absent once": lambda: _absent(_refused(_creating(), "OpenOrder", Refusal.RISK_REFUSED)),
+    "in doubt: cancelled, absent once": lambda: _absent(note_cancelled(_creating(), a_cancellation())),
+    "in doubt: complete refused": lambda: _refused(_completing(), "CompleteOrder"),
+    "in doubt: cancel refused": lambda: _refused(note_cancelled(_open(), a_cancellation()), "CancelOrder"),
+    "in doubt: question refused": lambda: outcomes.question_refused(_completed(), a_doubt(step="AskOrder"), NOW),
+    # Over, and no signed word of the order stands behind it.
+    "declined, order may run": _declined_unsure,
+    "declined, order runs": lambda: _runs(_declined_unsure()),
+    "declined, order runs, cancel refused": lambda: _refused(_runs(_declined_unsure()), "CancelOrder"),
+    "cancelled, order may run": _cancelled_unsure,
+    "cancelled, order runs": lambda: _runs(_cancelled_unsure()),
+    # A person must look.
+    "with a problem, creating": lambda: _stopped(_creating()),
+    "with a problem, creating and ended": lambda: _stopped(note_ended(_creating(), an_end())),
+    "with a problem, open": lambda: _stopped(_open()),
+    "with a problem, completed elsewhere": lambda: outcomes.see(_open(), an_order(OrderPhase.COLLECTING), NOW),
+    "with a problem, ended and completing": lambda: _stopped(_completing()),
+    "with a problem": lambda: _stopped(_completed()),
+    "with a problem, declined": lambda: _stopped(_declined_unsure()),
+    "with a problem, charged though over": lambda: outcomes.see(_declined_unsure(), an_order(OrderPhase.DONE), NOW),
 }
 """Every situation that the state table decides about."""

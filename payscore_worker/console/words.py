@@ -181,6 +181,14 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "breaker_reason_unreachable": ("it cannot be reached", "无法连接"),
     "breaker_reason_trouble": ("it says itself that it is in trouble", "对方返回 5xx"),
     "breaker_reason_unverified": ("its answers cannot be verified", "应答验签失败"),
+    "breaker_reason_foreign": (
+        "something between us and it answers in its place",
+        "应答来自中间的代理或防火墙，不是对方",
+    ),
+    "breaker_reason_misconfigured": (
+        "it refuses this merchant, whatever we ask: keys, clock, ids or permissions",
+        "一概拒绝本商户：密钥、时钟、各 id 或权限有误",
+    ),
     "breaker_reason_throttled": ("it throttles us, and slowing down has not helped", "持续限流，降速无效"),
     "trips_by_state": ("Trips by state", "各状态行程"),
     "state": ("State", "状态"),

@@ -87,6 +87,7 @@ trip: Final = Table(
     Column("bodies", Integer, nullable=False),
     Column("problem", Json),
     Column("problem_told", Text),
+    Column("refused_as", Text),
     Column("finish_ticket", Text),
     Column("terms", Json),
     Column("missed_at", Moment),

@@ -117,11 +117,11 @@ def classify(*, status: int, code: str, message: str, request_id: str) -> Verdic
     """Decide what follows from an answer that is not a success."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return WechatPayUnavailable
-    if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR or not code:
+    if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return OutcomeUnknown
+    if is_foreign(status=status, code=code):
         return OutcomeUnknown
     spelling = _spelling(code)
-    if status in NOT_WECHATPAYS and spelling not in _BY_SPELLING:
-        return OutcomeUnknown
     return (
         BY_SUB_CODE.get(request_id.rpartition("-")[2])
         or _by_code_and_text(spelling, message)
@@ -138,7 +138,7 @@ def is_foreign(*, status: int, code: str) -> bool:
         return False
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return False
-    return not code or (status in NOT_WECHATPAYS and _spelling(code) not in _BY_SPELLING)
+    return not code or (status in NOT_WECHATPAYS and _spelling(code) != _SIGN_ERROR)
 
 
 def code_label(code: str) -> str:
@@ -166,6 +166,7 @@ def _spelling(code: str) -> str:
     return re.sub(r"[\s_]", "", code).upper()
 
 
+_SIGN_ERROR: Final = _spelling("SIGN_ERROR")
 _BY_SPELLING: Final = {_spelling(code): verdict for code, verdict in BY_CODE.items()}
 _SPELLINGS: Final = {_spelling(code): code for code in (*BY_CODE, *BY_VAGUE_CODE)}
 _BY_VAGUE_SPELLING: Final = {_spelling(code): verdict for code, verdict in BY_VAGUE_CODE.items()}

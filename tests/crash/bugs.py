@@ -143,7 +143,9 @@ def _timeout_is_failure() -> None:
         except OutcomeUnknown as error:
             given_up = replace(record, outcome=CallOutcome.REFUSED, attempts=error.attempts)
             reason, message = DeclineReason.RISK_REFUSED, "no answer"
-            await self._move(run, lambda trip: outcomes.declined(trip, reason, message), answered=given_up)
+            await self._move(
+                run, lambda trip: outcomes.declined(trip, reason, message, now=self._clock()), answered=given_up
+            )
             return None
 
     _replace(Steps, "_send", send_once)

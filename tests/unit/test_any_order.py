@@ -225,7 +225,7 @@ class AnyOrder(RuleBasedStateMachine):
     def concludes(self, step: object) -> None:
         match step:
             case Decline():
-                self.trip = outcomes.declined(self.trip, step.reason, step.message)
+                self.trip = outcomes.declined(self.trip, step.reason, step.message, now=self.now)
             case SayStale():
                 self.trip = outcomes.stale(self.trip, self.now)
             case SayOverdue():
@@ -315,6 +315,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def a_send_arrives_that_was_given_up(self) -> None:
         self.delayed.pop(0).call()
+
+    @rule()
+    def the_passenger_changes_their_mind(self) -> None:
+        self.enabled = not self.enabled
 
     @rule()
     def wechat_revokes(self) -> None:

@@ -218,13 +218,14 @@ def names(page: Path) -> set[str]:
     return set(re.findall(r"`([^`\n]+)`", text))
 
 
-def test_every_row_column_and_problem_of_the_state_table_is_explained_in_chinese() -> None:
+def test_every_rule_row_column_and_problem_of_the_state_table_is_explained_in_chinese() -> None:
     english = (ROOT / "docs" / "state-table.md").read_text(encoding="utf-8")
     chinese = (ROOT / "docs" / "zh-CN" / "state-table.md").read_text(encoding="utf-8")
     first_cells = [line.split("|")[1] for line in chinese.splitlines() if line.startswith("|")]
     explained = {word.strip(" `") for cell in first_cells for word in re.split("[、，]", cell)}
 
-    _, *tables = re.findall(r"(?:^\|.*\n?)+", english, re.MULTILINE)
+    _, rules, *tables = re.findall(r"(?:^\|.*\n?)+", english, re.MULTILINE)
+    assert set(re.findall(r"^\| `([^`]+)` ", rules, re.MULTILINE)) <= explained
     for table in tables:
         header, _, *rows = ([cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines())
         problems = set(re.findall(r"problem (\w+)", table)) - {"CODE"}

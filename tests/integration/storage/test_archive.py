@@ -19,8 +19,8 @@ from payscore_worker.errors import UnreadableRow
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.storage.archive import PASSENGERS_KEPT, Archive, ArchiveInUse, ArchiveUnwritable, Moved, Plan
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.trip import TERMINAL, Trip
-from tests.builders import NOW, SITUATIONS
+from payscore_worker.trip import TERMINAL, Trip, due_at
+from tests.builders import NOW, PAYAFTER, SITUATIONS
 
 DAY: Final = timedelta(days=1)
 LATER: Final = NOW + DAY
@@ -100,15 +100,18 @@ async def standing(database_url: str) -> set[str]:
     return set(await column(database_url, "SELECT trip_id FROM trip"))
 
 
-async def test_trips_that_are_over_go_and_the_others_stay(storage: Storage, database_url: str, tmp_path: Path) -> None:
+async def test_trips_that_are_over_go_and_the_others_stay_also_those_to_be_looked_at_once_more(
+    storage: Storage, database_url: str, tmp_path: Path
+) -> None:
     over = set()
-    for situation in SITUATIONS:
-        trip = await note(storage, situation)
-        if trip.state in TERMINAL:
+    for situation, build in SITUATIONS.items():
+        trip = await note(storage, situation, due_at=due_at(build(), NOW, PAYAFTER))
+        if trip.state in TERMINAL and trip.problem is None and trip.look is None:
             over.add(situation)
 
     moved = await move(database_url, tmp_path)
 
+    assert over == {"cancelled, not started", "paid", "declined", "cancelled"}
     assert (moved.trips, moved.calls, moved.events) == (len(over), len(over), len(over))
     assert filed(tmp_path) == sorted(over)
     assert await standing(database_url) == set(SITUATIONS) - over

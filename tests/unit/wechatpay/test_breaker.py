@@ -4,35 +4,35 @@ import asyncio
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
 from payscore_worker.errors import (
+    FailureClass,
     HeldBack,
+    MalformedMessage,
+    MerchantRefused,
     OutcomeUnknown,
     Refusal,
     WechatPayError,
     WechatPayRejected,
     WechatPayUnavailable,
 )
+from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay import breaker as breaker_module
-from payscore_worker.wechatpay.breaker import OPENS_AFTER, Breaker, FailureClass, failure_class
-from payscore_worker.wechatpay.guarded import GuardedPayScore
+from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker
+from payscore_worker.wechatpay.guarded import GuardedPayScores
 from payscore_worker.wechatpay.pace import FIRST_GAP_SECONDS, LONGEST_GAP_SECONDS, MAX_WAITING, Pace
+
+MISCONFIGURED = OPENS_AFTER[FailureClass.MISCONFIGURED]
 
 
 def a_failure(kind: FailureClass) -> WechatPayError:
-    status = {
-        FailureClass.UNREACHABLE: None,
-        FailureClass.TROUBLE: 503,
-        FailureClass.UNVERIFIED: 200,
-        FailureClass.THROTTLED: 429,
-    }[kind]
-    cls = WechatPayUnavailable if kind is FailureClass.THROTTLED else OutcomeUnknown
-    return cls("out", status=status, attempts=3)
-
-
-@pytest.mark.parametrize("kind", FailureClass)
-def test_failures_are_told_apart_by_what_came_back(kind: FailureClass) -> None:
-    assert failure_class(a_failure(kind)) is kind
+    """Fail as the client does: only what throttles, or refuses us, is known not to have been processed."""
+    known: dict[FailureClass, type[WechatPayError]] = {
+        FailureClass.THROTTLED: WechatPayUnavailable,
+        FailureClass.MISCONFIGURED: MerchantRefused,
+    }
+    return known.get(kind, OutcomeUnknown)("out", code="SIGN_ERROR", attempts=3, failure=kind)
 
 
 @pytest.mark.parametrize("kind", FailureClass)
@@ -113,12 +113,81 @@ async def test_it_can_open_again_after_it_was_closed(open_breaker: Breaker) -> N
     running.cancel()
 
 
-class OneCall:
-    """A PayScore of which only the query is used."""
+async def test_refusals_of_the_merchant_open_it_sooner_for_each_is_about_every_call() -> None:
+    assert min(OPENS_AFTER, key=lambda kind: OPENS_AFTER[kind]) is FailureClass.MISCONFIGURED
 
-    def __init__(self, error: WechatPayError | None) -> None:
+
+@pytest.mark.parametrize("kind", [FailureClass.MISCONFIGURED, FailureClass.FOREIGN, FailureClass.UNVERIFIED])
+async def test_what_does_not_pass_by_itself_is_told_once_with_its_cause_and_its_remedy(kind: FailureClass) -> None:
+    breaker = Breaker()
+
+    with capture_logs() as logs:
+        for _ in range(2 * OPENS_AFTER[kind]):
+            breaker.failed(a_failure(kind))
+
+    (line,) = logs
+    assert (line["event"], line["reason"], line["why"]) == ("breaker_opened", kind.value, "SIGN_ERROR")
+    assert line["remedy"] == REMEDIES[kind] != ""
+
+
+# --- Not permitted, though the passenger has enabled the service ---
+
+
+async def test_trips_in_a_row_that_are_not_permitted_open_it_as_misconfigured() -> None:
+    breaker = Breaker()
+    for _ in range(MISCONFIGURED - 1):
+        breaker.not_permitted("NO_AUTH")
+    assert not breaker.is_open
+
+    breaker.not_permitted("NO_AUTH")
+
+    assert breaker.reason is FailureClass.MISCONFIGURED
+
+
+async def test_an_accepted_order_between_shows_that_only_some_trips_are_not_permitted() -> None:
+    breaker = Breaker()
+    for _ in range(100):
+        breaker.not_permitted("NO_AUTH")
+        breaker.permitted()
+
+    assert not breaker.is_open
+
+
+async def test_answers_to_other_calls_say_nothing_of_the_permission_to_open_orders() -> None:
+    breaker = Breaker()
+    for _ in range(MISCONFIGURED):
+        breaker.succeeded()
+        breaker.not_permitted("NO_AUTH")
+
+    assert breaker.is_open
+
+
+async def test_closing_starts_the_count_of_what_is_not_permitted_anew() -> None:
+    breaker = Breaker()
+    for _ in range(MISCONFIGURED):
+        breaker.not_permitted("NO_AUTH")
+    breaker.close()
+
+    breaker.not_permitted("NO_AUTH")
+
+    assert not breaker.is_open
+
+
+# --- Guarded ---
+
+TERMS = OrderTerms(family="payafter", mchid="m", appid="a", service_id="s", notify_url="n")
+
+
+class OneCall:
+    """PayScore under every set of terms, of which only the query is used."""
+
+    def __init__(self, error: Exception | None) -> None:
         self.error = error
         self.calls = 0
+        self.current = self
+
+    def of(self, terms: OrderTerms | None) -> object:
+        return self if terms is None else OneCall(self.error)
 
     async def query(self, _out_order_no: str) -> str:
         self.calls += 1
@@ -127,57 +196,108 @@ class OneCall:
         return "order"
 
 
-def guarded(error: WechatPayError | None) -> tuple[GuardedPayScore, OneCall, Breaker]:
+def guarded(error: Exception | None) -> tuple[GuardedPayScores, OneCall, Breaker]:
     one, breaker = OneCall(error), Breaker()
-    return GuardedPayScore(one, breaker), one, breaker  # type: ignore[arg-type]
+    return GuardedPayScores(one, breaker), one, breaker  # type: ignore[arg-type]
 
 
 async def test_while_it_is_open_no_call_reaches_wechat() -> None:
-    payscore, one, breaker = guarded(a_failure(FailureClass.TROUBLE))
+    payscores, one, breaker = guarded(a_failure(FailureClass.TROUBLE))
     for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
         with pytest.raises(OutcomeUnknown):
-            await payscore.query("t1")
+            await payscores.current.query("t1")
 
     with pytest.raises(HeldBack) as held:
-        await payscore.query("t1")
+        await payscores.current.query("t1")
 
     assert one.calls == OPENS_AFTER[FailureClass.TROUBLE]
     assert held.value.attempts == 0
     assert breaker.is_open
 
 
-async def test_a_refusal_is_an_answer_wechat_is_there() -> None:
-    refusal = WechatPayRejected("no", refusal=Refusal.UNCLEAR, status=400, code="X")
-    payscore, _, breaker = guarded(refusal)
+async def test_orders_under_other_terms_stand_behind_the_same_breaker() -> None:
+    payscores, _, breaker = guarded(None)
+    for _ in range(MISCONFIGURED):
+        breaker.failed(a_failure(FailureClass.MISCONFIGURED))
+
+    with pytest.raises(HeldBack):
+        await payscores.of(TERMS).query("t1")
+
+
+def test_what_is_current_stays_one() -> None:
+    payscores, _, _ = guarded(None)
+
+    assert payscores.of(None) is payscores.current
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        WechatPayRejected("no", refusal=Refusal.UNCLEAR, status=400, code="X"),
+        MalformedMessage("total_amount: expected an amount in whole fen, not str"),
+    ],
+    ids=["a refusal", "signed, and not to be read"],
+)
+async def test_an_answer_that_is_no_success_shows_all_the_same_that_wechat_is_there(answer: Exception) -> None:
+    payscores, _, breaker = guarded(answer)
     for _ in range(OPENS_AFTER[FailureClass.TROUBLE] - 1):
         breaker.failed(a_failure(FailureClass.TROUBLE))
 
-    with pytest.raises(WechatPayRejected):
-        await payscore.query("t1")
+    with pytest.raises(type(answer)):
+        await payscores.current.query("t1")
     breaker.failed(a_failure(FailureClass.TROUBLE))
 
     assert not breaker.is_open
+
+
+async def test_a_call_that_was_held_back_tells_nothing_of_wechat() -> None:
+    payscores, _, breaker = guarded(HeldBack("enough calls wait for their turn"))
+    for _ in range(100):
+        with pytest.raises(HeldBack):
+            await payscores.current.query("t1")
+
+    assert not breaker.is_open
+
+
+async def test_the_counts_of_what_is_permitted_are_the_breakers() -> None:
+    payscores, _, breaker = guarded(None)
+    for _ in range(MISCONFIGURED - 1):
+        payscores.not_permitted("NO_AUTH")
+    payscores.permitted()
+    payscores.not_permitted("NO_AUTH")
+    assert not breaker.is_open
+
+    for _ in range(MISCONFIGURED - 1):
+        payscores.not_permitted("NO_AUTH")
+
+    assert breaker.is_open
+
+
+def a_refusal(refusal: Refusal, code: str) -> WechatPayRejected:
+    return WechatPayRejected("no", refusal=refusal, status=400, code=code)
 
 
 @pytest.mark.parametrize(
     ("error", "answered"),
     [
         (None, True),
-        (WechatPayRejected("no", refusal=Refusal.ORDER_NOT_FOUND, status=404, code="ORDER_NOT_EXIST"), True),
-        (a_failure(FailureClass.TROUBLE), False),
-        (a_failure(FailureClass.UNREACHABLE), False),
-        (a_failure(FailureClass.THROTTLED), False),
+        (a_refusal(Refusal.ORDER_NOT_FOUND, "ORDER_NOT_EXIST"), True),
+        (a_refusal(Refusal.UNCLEAR, "SOMETHING_NEW"), True),
+        (MalformedMessage("state: expected a string, not int"), True),
+        (a_refusal(Refusal.NOT_PERMITTED, "NO_AUTH"), False),
+        *((a_failure(kind), False) for kind in FailureClass),
     ],
+    ids=lambda value: getattr(value, "failure", None) or type(value).__name__,
 )
-async def test_a_probe_is_answered_by_anything_that_wechat_itself_says(
-    error: WechatPayError | None,
+async def test_a_probe_is_answered_by_anything_that_wechat_itself_says_and_that_does_not_refuse_us(
+    error: Exception | None,
     answered: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    payscore, one, breaker = guarded(error)
+    payscores, one, breaker = guarded(error)
     for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
         breaker.failed(a_failure(FailureClass.TROUBLE))
 
-    assert await payscore.probe() is answered
+    assert await payscores.probe() is answered
     assert one.calls == 1
 
 

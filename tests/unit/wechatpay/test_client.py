@@ -20,6 +20,8 @@ from structlog.contextvars import get_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
 from payscore_worker.errors import (
+    FailureClass,
+    MerchantRefused,
     OutcomeUnknown,
     Refusal,
     WechatPayError,
@@ -432,16 +434,13 @@ async def test_a_success_needs_no_pause(clock: Clock, wechat: Wechat, pauses: Pa
     ("reply", "refusal"),
     [
         (an_error(400, "PARAM_ERROR"), Refusal.INVALID_PARAMETER),
-        (an_error(401, "SIGN_ERROR"), Refusal.MISCONFIGURED),
         (an_error(403, "NO_AUTH"), Refusal.NOT_PERMITTED),
         (an_error(404, "ORDER_NOT_ EXIST"), Refusal.ORDER_NOT_FOUND),
         (an_error(400, "PARAM_ERROR", request_id="08F1-271300099"), Refusal.RISK_REFUSED),
-        (httpx.Response(404, content=b"<html>"), Refusal.UNCLEAR),
-        (httpx.Response(400, content=b'{"a":' * 60_000), Refusal.UNCLEAR),
-        (httpx.Response(400, json={"code": 5, "message": None, "detail": []}), Refusal.UNCLEAR),
+        (an_error(400, "SOMETHING_NEW"), Refusal.UNCLEAR),
     ],
 )
-async def test_a_refusal_is_final_and_needs_no_signature(
+async def test_a_refusal_is_not_tried_again_and_carries_no_signature(
     clock: Clock, wechat: Wechat, pauses: Pauses, reply: httpx.Response, refusal: Refusal
 ) -> None:
     wechat.replies = [reply]
@@ -452,6 +451,92 @@ async def test_a_refusal_is_final_and_needs_no_signature(
     assert refused.value.refusal is refusal
     assert refused.value.status == reply.status_code
     assert refused.value.attempts == len(wechat.requests) == 1
+
+
+FOREIGN: list[httpx.Response] = [
+    httpx.Response(404, content=b"<html>nginx</html>"),
+    httpx.Response(403, content=b""),
+    httpx.Response(400, content=b'{"a":' * 60_000),
+    httpx.Response(400, json={"code": 5, "message": None, "detail": []}),
+    httpx.Response(400, json=["code"]),
+    httpx.Response(401, json={"message": "log in"}),
+    httpx.Response(407, json={"code": "ProxyAuthenticationRequired"}),
+    httpx.Response(408, content=b"<html>"),
+    httpx.Response(413, json={"code": "TooLarge"}),
+]
+
+
+@pytest.mark.parametrize("reply", FOREIGN, ids=lambda reply: f"{reply.status_code} {beginning(reply.content)}")
+async def test_an_answer_that_is_not_wechats_says_nothing_of_what_became_of_the_call(
+    clock: Clock, wechat: Wechat, pauses: Pauses, reply: httpx.Response
+) -> None:
+    wechat.replies = [reply]
+
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await a_client(wechat, clock=clock, sleep=pauses).send(COMPLETE)
+
+    error = unknown.value
+    assert (error.failure, error.status, error.attempts) == (FailureClass.FOREIGN, reply.status_code, 1)
+    assert error.unsure
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        an_error(401, "SIGN_ERROR"),
+        an_error(400, "MCH_NOT_EXISTS"),
+        an_error(400, "PARAM_ERROR", request_id="08F1-270924332"),
+        an_error(403, "NO_AUTH", "请检查服务授权状态"),
+    ],
+    ids=lambda reply: str(reply.content),
+)
+async def test_a_refusal_of_the_merchant_is_no_refusal_of_the_call(
+    clock: Clock, wechat: Wechat, pauses: Pauses, reply: httpx.Response
+) -> None:
+    wechat.replies = [reply]
+
+    with pytest.raises(MerchantRefused) as refused:
+        await a_client(wechat, clock=clock, sleep=pauses).send(COMPLETE)
+
+    error = refused.value
+    assert (error.failure, error.attempts, len(wechat.requests)) == (FailureClass.MISCONFIGURED, 1, 1)
+    assert not error.unsure
+
+
+async def test_a_refusal_of_the_merchant_leaves_an_earlier_attempt_unknown(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [httpx.Response(500), an_error(401, "SIGN_ERROR")]
+
+    with pytest.raises(MerchantRefused) as refused:
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert refused.value.unsure
+
+
+@pytest.mark.parametrize(
+    ("replies", "failure"),
+    [
+        ([httpx.ReadTimeout("")] * 3, FailureClass.UNREACHABLE),
+        ([httpx.ConnectError("refused")] * 6, FailureClass.UNREACHABLE),
+        ([httpx.Response(500)] * 3, FailureClass.TROUBLE),
+        ([an_error(502, "SERVICE_UNAVAILABLE")] * 3, FailureClass.TROUBLE),
+        ([an_error(400, "INVALID_REQUEST", "请求异常,请稍后重试")], FailureClass.TROUBLE),
+        ([a_success(status=202)] * 3, FailureClass.TROUBLE),
+        ([probing] * 3, FailureClass.UNVERIFIED),
+        ([a_success(content=b"[]")] * 3, FailureClass.UNVERIFIED),
+        ([an_error(429, "FREQUENCY_LIMITED")] * 3, FailureClass.THROTTLED),
+        ([an_error(400, "PARAM_ERROR", request_id="08F1-268435472")], FailureClass.THROTTLED),
+        ([httpx.ReadTimeout(""), *[an_error(429, "FREQUENCY_LIMITED")] * 2], FailureClass.THROTTLED),
+    ],
+)
+async def test_a_failure_says_how_wechat_is_out(
+    clock: Clock, wechat: Wechat, replies: list[Reply], failure: FailureClass
+) -> None:
+    wechat.replies = list(replies)
+
+    with pytest.raises((OutcomeUnknown, WechatPayUnavailable)) as failed:
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert failed.value.failure is failure
 
 
 async def test_a_refusal_says_what_wechat_pay_said(clock: Clock, wechat: Wechat) -> None:
@@ -508,7 +593,16 @@ async def test_a_refusal_after_an_unknown_attempt_counts_both(clock: Clock, wech
     with pytest.raises(WechatPayRejected) as refused:
         await a_client(wechat, clock=clock).send(COMPLETE)
 
-    assert refused.value.attempts == 2
+    assert (refused.value.attempts, refused.value.unsure) == (2, True)
+
+
+async def test_a_refusal_after_an_attempt_that_never_arrived_is_sure(clock: Clock, wechat: Wechat) -> None:
+    wechat.replies = [refused_connection(), an_error(400, "INVALID_REQUEST", "综合评估未通过")]
+
+    with pytest.raises(WechatPayRejected) as refused:
+        await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert (refused.value.attempts, refused.value.unsure) == (2, False)
 
 
 async def test_throttled_after_an_unknown_attempt_is_still_unknown(clock: Clock, wechat: Wechat) -> None:
@@ -701,6 +795,8 @@ async def test_later_lines_about_the_same_message_name_the_request_too(clock: Cl
         ([httpx.Response(500), a_success()], "accepted", 2, 200),
         ([an_error(400, "PARAM_ERROR", request_id="1-271300099")], "risk_refused", 1, 400),
         ([an_error(429)] * 3, "unavailable", 3, 429),
+        ([an_error(401, "SIGN_ERROR")], "misconfigured", 1, 401),
+        ([httpx.Response(404, content=b"<html>")], "unknown", 1, 404),
         ([httpx.ReadTimeout("")] * 3, "unknown", 3, None),
         ([probing] * 3, "unknown", 3, 200),
     ],

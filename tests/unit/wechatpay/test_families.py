@@ -1,6 +1,7 @@
 """What both families do alike, and the bodies that they lay out differently."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payscore_worker.errors import MalformedMessage, NotOurs, Refusal, Rejected, WechatPayRejected
+from payscore_worker.errors import (
+    FailureClass,
+    MalformedMessage,
+    MerchantRefused,
+    NotOurs,
+    Refusal,
+    Rejected,
+    WechatPayRejected,
+)
+from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay import (
     Call,
     CallKind,
@@ -19,8 +29,8 @@ from payscore_worker.wechatpay import (
     NewOrder,
     PayScore,
     Phase,
-    payscore,
 )
+from payscore_worker.wechatpay.families import CAPPED, FAMILIES, MAX_TERMS, TICKETED, MerchantPayScores
 from payscore_worker.wechatpay.signatures import jump_sign
 from tests.unit.wechatpay.wechat import Clock, Wechat, a_client, a_merchant, a_success, an_error
 
@@ -36,7 +46,7 @@ families = pytest.mark.parametrize("family", ["payafter", "serviceorder"])
 @pytest.fixture
 def speak(clock: Clock, wechat: Wechat) -> Speaker:
     """Speak one of the families to the WeChat Pay of the test."""
-    return lambda family: payscore(family, a_client(wechat, clock=clock))
+    return lambda family: MerchantPayScores(family, a_client(wechat, clock=clock)).current
 
 
 def an_order(**changes: Any) -> NewOrder:
@@ -399,9 +409,12 @@ async def test_a_call_is_sent_as_it_was_kept(speak: Speaker, wechat: Wechat, fam
 # --- Reading ---
 
 
-def test_a_created_legacy_order_is_running_although_its_answer_says_no_state(speak: Speaker) -> None:
-    assert speak("payafter").read_created(ENTITY | {"order_id": "42"}).phase is Phase.RUNNING
+def test_a_created_legacy_order_is_accepted_and_not_yet_known_to_run_where_its_answer_says_no_state(
+    speak: Speaker,
+) -> None:
+    assert speak("payafter").read_created(ENTITY | {"order_id": "42"}).phase is Phase.ACCEPTED
     assert speak("payafter").read_created(ENTITY | {"state": "CREATED"}).phase is Phase.CREATED
+    assert speak("payafter").read_created(ENTITY | {"state": "USER_ACCEPTED"}).phase is Phase.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -442,11 +455,12 @@ def test_a_service_change_of_ours_is_read_and_any_other_refused(speak: Speaker, 
 
 def test_only_the_legacy_family_needs_a_ticket_and_caps_the_total(speak: Speaker) -> None:
     assert [speak(family).needs_finish_ticket for family in ("payafter", "serviceorder")] == [True, False]
-    assert [speak(family).total_cap_fen(20000) for family in ("payafter", "serviceorder")] == [20000, None]
+    assert TICKETED == CAPPED == {"payafter"}
     assert [speak(family).family for family in ("payafter", "serviceorder")] == ["payafter", "serviceorder"]
 
 
 def test_there_are_two_families(speak: Speaker) -> None:
+    assert list(FAMILIES) == ["payafter", "serviceorder"]
     with pytest.raises(ValueError, match="payafter, serviceorder"):
         speak("smartretail")
 
@@ -464,10 +478,172 @@ def test_without_an_apiv2_key_the_jump_names_the_service(speak: Speaker, family:
 def test_with_an_apiv2_key_the_jump_is_signed(clock: Clock, wechat: Wechat, family: str) -> None:
     client = a_client(wechat, clock=clock, merchant=a_merchant(apiv2_key="k" * 32))
 
-    jump = payscore(family, client).enable_jump("trip-1")
+    jump = MerchantPayScores(family, client).current.enable_jump("trip-1")
 
     assert jump.pop("business_type") == "wxpayScoreEnable"
     assert jump["sign"] == jump_sign(jump, "k" * 32)
     assert jump["timestamp"] == str(int(clock().timestamp()))
     assert len(jump["nonce_str"]) == 32
     assert set(jump) == {"mch_id", "service_id", "out_request_no", "timestamp", "nonce_str", "sign_type", "sign"}
+
+
+# --- Orders live under the terms that they were opened under ---
+
+OTHER = {"payafter": "serviceorder", "serviceorder": "payafter"}
+NOTIFY_URL = "https://pay.example.com/notify/payscore"
+
+
+def terms(family: str = "payafter", **changes: str) -> OrderTerms:
+    ours = OrderTerms(
+        family=family, mchid=ENTITY["mchid"], appid=IDS["appid"], service_id=IDS["service_id"], notify_url=NOTIFY_URL
+    )
+    return replace(ours, **changes)
+
+
+@pytest.fixture
+def registry(clock: Clock, wechat: Wechat) -> Callable[[str], MerchantPayScores]:
+    return lambda family: MerchantPayScores(family, a_client(wechat, clock=clock))
+
+
+Registry = Callable[[str], MerchantPayScores]
+
+
+@families
+def test_new_orders_are_opened_under_the_terms_of_the_settings(registry: Registry, family: str) -> None:
+    assert registry(family).current.terms == terms(family)
+
+
+@families
+def test_an_order_without_terms_and_one_under_the_present_ones_are_spoken_of_alike(
+    registry: Registry, family: str
+) -> None:
+    payscores = registry(family)
+
+    assert payscores.of(None) is payscores.of(terms(family)) is payscores.current
+
+
+@families
+async def test_an_order_of_the_other_family_is_spoken_of_in_its_own(
+    registry: Registry, wechat: Wechat, family: str
+) -> None:
+    wechat.replies = [a_success(ENTITY | {"state": "REVOKED"})]
+    payscores = registry(family)
+
+    await payscores.of(terms(OTHER[family])).query("trip-1")
+
+    orders_path = {"payafter": "/v3/payscore/payafter-orders", "serviceorder": "/v3/payscore/serviceorder"}
+    assert wechat.requests[0].url.path == orders_path[OTHER[family]]
+    assert payscores.current.family == family
+
+
+@families
+def test_an_order_keeps_its_appid_its_service_and_where_its_notifications_go(registry: Registry, family: str) -> None:
+    kept = terms(family, appid="wx0", service_id="400000", notify_url="https://old.example.com/notify")
+    speaking = registry(family).of(kept)
+    created = body_of(speaking.create(an_order()))
+
+    assert speaking.terms == kept
+    for call in (
+        speaking.create(an_order()),
+        speaking.complete(a_completion()),
+        speaking.cancel(out_order_no="t", reason="x"),
+    ):
+        assert body_of(call) | {"appid": "wx0", "service_id": "400000"} == body_of(call)
+    assert created.get("notify_url", kept.notify_url) == kept.notify_url
+
+
+@families
+async def test_questions_about_an_order_name_its_own_ids(registry: Registry, wechat: Wechat, family: str) -> None:
+    wechat.replies = [a_success(ENTITY | {"state": "REVOKED"})]
+
+    await registry(family).of(terms(family, appid="wx0", service_id="400000")).query("trip-1")
+
+    assert wechat.requests[0].url.query.decode() == "service_id=400000&appid=wx0&out_order_no=trip-1"
+
+
+@families
+@pytest.mark.parametrize("member", ["appid", "service_id"])
+def test_an_order_under_other_terms_is_ours_by_those(registry: Registry, family: str, member: str) -> None:
+    payscores = registry(family)
+    kept = terms(family, **{member: "another"})
+    order = payscores.current.read_order(ENTITY | {member: "another", "state": "REVOKED"})
+
+    assert payscores.of(kept).is_ours(order)
+    assert not payscores.current.is_ours(order)
+
+
+@pytest.mark.parametrize("changes", [{"mchid": "1900000109"}, {"family": "smartretail"}])
+def test_an_order_of_another_merchant_waits_for_its_keys(registry: Registry, changes: dict[str, str]) -> None:
+    with pytest.raises(MerchantRefused, match="its keys are not set") as refused:
+        registry("payafter").of(replace(terms(), **changes))
+
+    assert (refused.value.failure, refused.value.attempts) == (FailureClass.MISCONFIGURED, 0)
+    assert not refused.value.unsure
+
+
+def test_only_so_many_sets_of_terms_are_kept_at_hand(registry: Registry) -> None:
+    payscores = registry("payafter")
+
+    for number in range(2 * MAX_TERMS):
+        assert payscores.of(terms(service_id=str(number))).terms.service_id == str(number)
+
+    assert len(payscores._others) == MAX_TERMS
+
+
+# --- The terms of an order whose row does not keep them: read from the create that was sent ---
+
+
+@families
+def test_terms_are_read_from_the_create_that_was_sent(registry: Registry, family: str) -> None:
+    kept = terms(family, appid="wx0", service_id="400000")
+    sent = registry(family).of(kept).create(an_order())
+
+    assert registry(OTHER[family]).terms_in(sent) == kept
+
+
+def test_terms_of_a_create_that_names_no_notify_url_take_the_settings(registry: Registry) -> None:
+    sent = registry("payafter").current.create(an_order())
+    assert "notify_url" not in body_of(sent)
+
+    assert registry("serviceorder").terms_in(sent) == terms("payafter")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v3/payscore/smartretail-orders", b'{"appid":"wx0","service_id":"400000"}'),
+        ("/v3/payscore/payafter-orders", b'{"appid":"wx0"}'),
+        ("/v3/payscore/payafter-orders", b'{"appid":1,"service_id":"400000"}'),
+        ("/v3/payscore/payafter-orders", b"{"),
+        ("/v3/payscore/payafter-orders", b"[]"),
+        ("/v3/payscore/payafter-orders", b""),
+    ],
+)
+def test_a_create_that_cannot_be_read_tells_no_terms(registry: Registry, path: str, body: bytes) -> None:
+    assert registry("payafter").terms_in(Call(CallKind.CREATE, "POST", path, body)) is None
+
+
+# --- Signed answers about something else ---
+
+
+@families
+@pytest.mark.parametrize("member", ["mchid", "appid", "service_id", "out_order_no"])
+def test_an_answer_about_another_order_is_named_by_the_member_that_differs(
+    speak: Speaker, family: str, member: str
+) -> None:
+    assert speak(family).contradiction(ENTITY | {member: "another"}, "trip-1") == member
+
+
+@families
+@pytest.mark.parametrize("left_out", [{}, {"mchid": None}, {"appid": ""}])
+def test_what_an_answer_leaves_out_contradicts_nothing(speak: Speaker, family: str, left_out: dict[str, Any]) -> None:
+    assert speak(family).contradiction(ENTITY | left_out, "trip-1") == ""
+    assert speak(family).contradiction({}, "trip-1") == ""
+
+
+@families
+def test_an_answer_is_compared_with_the_terms_of_its_order(registry: Registry, family: str) -> None:
+    speaking = registry(family).of(terms(family, service_id="400000"))
+
+    assert speaking.contradiction(ENTITY | {"service_id": "400000"}, "trip-1") == ""
+    assert speaking.contradiction(ENTITY, "trip-1") == "service_id"

@@ -229,7 +229,7 @@ async def test_a_refusal_says_why(changed: dict[str, str], error: type[Notificat
         (b"[]", "the body: is not a JSON object"),
         (an_envelope(id=None), "id: missing"),
         (an_envelope(event_type=""), "event_type: missing"),
-        (an_envelope(create_time="yesterday"), "create_time: is not a time"),
+        (an_envelope(create_time="yesterday"), "create_time: is not a time between 2000 and 2099"),
         (an_envelope(resource=[]), "resource: expected an object, not list"),
         (an_envelope(b"[1]"), "resource: is not a JSON object"),
     ],

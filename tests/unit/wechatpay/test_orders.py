@@ -1,5 +1,6 @@
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import permutations
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ def test_v6_a_paid_order_of_the_current_family() -> None:
         phase=Phase.DONE,
         total_fen=4000,
         paid_fen=4000,
-        transaction_id="4200000000202106241234567890",
+        transaction_ids=("4200000000202106241234567890",),
         paid_at=PAID_AT,
         started_at=None,
         finish_ticket=None,
@@ -42,7 +43,7 @@ def test_v7_a_paid_order_of_the_legacy_family() -> None:
     paid = read_order(msgspec.json.decode(vectors.LEGACY_PAID_RESOURCE))
 
     assert (paid.phase, paid.total_fen, paid.paid_fen) == (Phase.DONE, 4000, 4000)
-    assert (paid.transaction_id, paid.paid_at) == ("4200000000202106241234567890", PAID_AT)
+    assert (paid.transaction_ids, paid.paid_at) == (("4200000000202106241234567890",), PAID_AT)
 
 
 @pytest.mark.parametrize(
@@ -106,25 +107,46 @@ def test_unknown_values_and_members_are_kept_or_passed_over() -> None:
         collection={"state": "USER_PAID", "paid_amount": 1, "details": [{"paid_type": "TELEPATHY", "amount": 1}]},
     )
 
-    assert (seen.paid_through, seen.paid_fen, seen.transaction_id) == ("TELEPATHY", 1, None)
+    assert (seen.paid_through, seen.paid_fen, seen.transaction_ids) == ("TELEPATHY", 1, ())
 
 
-def test_the_last_debit_that_became_a_transaction_is_the_one_named() -> None:
-    details = [
-        {"transaction_id": "42-1", "paid_time": "20210624163720"},
-        {"transaction_id": "42-2", "paid_time": "2021-06-24T16:37:20+08:00"},
-        {"paid_type": "MCH"},
-    ]
+FIRST = {"seq": 1, "transaction_id": "42-1", "paid_time": "2021-06-24T16:37:19+08:00", "paid_type": "NEWTON"}
+SECOND = {"seq": 2, "transaction_id": "42-2", "paid_time": "2021-06-24T16:37:20+08:00", "paid_type": "NEWTON"}
+ELSEWHERE = {"seq": 3, "paid_time": "2021-06-24T16:37:30+08:00", "paid_type": "MCH"}
 
-    seen = order(state="DONE", collection={"state": "USER_PAID", "paid_amount": 1, "details": details})
 
-    assert (seen.transaction_id, seen.paid_at) == ("42-2", PAID_AT)
+def debited(details: object, **members: object) -> Order:
+    return order(state="DONE", collection={"state": "USER_PAID", "paid_amount": 1, "details": details}, **members)
+
+
+@pytest.mark.parametrize("details", [list(details) for details in permutations([FIRST, SECOND, ELSEWHERE])])
+def test_one_transaction_is_told_for_each_debit_in_whatever_order_they_come(details: list[dict[str, Any]]) -> None:
+    seen = debited(details)
+
+    assert set(seen.transaction_ids) == {"42-1", "42-2"}
+    assert (seen.paid_at, seen.paid_through) == (PAID_AT, "NEWTON")
+
+
+@pytest.mark.parametrize("missing", ["seq", "paid_type", "paid_time"])
+def test_debits_without_a_member_are_debits(missing: str) -> None:
+    details = [{name: value for name, value in one.items() if name != missing} for one in (SECOND, FIRST)]
+
+    assert set(debited(details).transaction_ids) == {"42-1", "42-2"}
+
+
+@pytest.mark.parametrize("details", [None, [], [ELSEWHERE]])
+def test_no_debit_is_no_transaction_and_no_fault(details: object) -> None:
+    seen = debited(details)
+
+    assert (seen.phase, seen.paid_fen, seen.transaction_ids) == (Phase.DONE, 1, ())
+
+
+def test_a_transaction_that_is_told_twice_is_one() -> None:
+    assert debited([FIRST, FIRST]).transaction_ids == ("42-1",)
 
 
 def test_one_object_where_a_list_is_documented_is_read() -> None:
-    seen = order(state="DONE", collection={"state": "USER_PAID", "paid_amount": 1, "details": {"transaction_id": "42"}})
-
-    assert seen.transaction_id == "42"
+    assert debited({"transaction_id": "42"}).transaction_ids == ("42",)
 
 
 @pytest.mark.parametrize(
