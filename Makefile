@@ -19,7 +19,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --no-emit-
 	--python-version 3.11
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED) ## settle some trips before your eyes
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && \
@@ -36,6 +36,10 @@ test: $(INSTALLED) ## run all tests
 crash-certificate: $(INSTALLED) ## kill every role at every point, and see that nothing is lost; writes the page
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \
 	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m tests.crash $(ARGS)
+
+answer-certificate: $(INSTALLED) ## answer every call in every way, and see that no trip is harmed; writes the page
+	@database=$$($(LOCAL) url postgresql $(SERVICES)) && \
+	PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m tests.answers $(ARGS)
 
 faults: $(INSTALLED) ## break every link, restart every server, and see that nothing is lost; writes the page
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \
@@ -88,4 +92,4 @@ $(INSTALLED): requirements-dev.lock pyproject.toml deploy/local/make-venv
 	@deploy/local/make-venv $(VENV) $(PYTHON)
 	@touch $@
 
-.PHONY: help demo demo-ops test crash-certificate faults fuzz mutants check format bench docs lock stop clean
+.PHONY: help demo demo-ops test crash-certificate answer-certificate faults fuzz mutants check format bench docs lock stop clean

@@ -1,0 +1,409 @@
+"""A city of one trip: workers, broker, audience and WeChat Pay, under one clock that leaps."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+import httpx
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from consumers import subscriptions
+from payscore_worker.errors import Retryable
+from payscore_worker.events import (
+    DiscountItem,
+    FeeItem,
+    OrderPaid,
+    ServiceChanged,
+    TripCancelled,
+    TripEnded,
+    TripStarted,
+)
+from payscore_worker.reconciler import Reconciler
+from payscore_worker.settings import OrderSettings, duration, durations
+from payscore_worker.settlement import Settlement
+from payscore_worker.simulator import Passenger, Simulator, SimulatorConfig, SimulatorKeys, create_app
+from payscore_worker.simulator.happenings import WrongStage
+from payscore_worker.steps import Terms
+from payscore_worker.storage import Storage
+from payscore_worker.trip import Rules
+from payscore_worker.wechatpay import (
+    CAPPED,
+    TICKETED,
+    Breaker,
+    GuardedPayScores,
+    Merchant,
+    MerchantPayScores,
+    Notifications,
+    PayScores,
+    VerificationKeys,
+    WechatPayClient,
+    load_private_key,
+)
+from tests.answers.broker import Broker, Consumer
+from tests.answers.ground import Ground
+from tests.answers.leaping import leaping
+from tests.answers.wire import Exchange, Wire
+
+NOTIFY_URL: Final = "http://webhook.test/notify/payscore"
+OPENID: Final = "oPassenger"
+FARE_FEN: Final = 3_200
+TRIP_ID: Final = "t1"
+
+WORKERS: Final = {"alpha": 0.02, "beta": 0.03}
+"""The workers there may be, and how far each is from WeChat Pay, in seconds one way."""
+
+LOOK_SECONDS: Final = 30.0
+"""How often it is asked whether all is at rest."""
+
+SHORTEST_SECONDS: Final = 1.0
+"""Between two looks of a reconciler (`reconciler.EVERY_SECONDS`)."""
+
+LONGEST_SECONDS: Final = 600.0
+"""A reconciler that was told of nothing looks this often."""
+
+MOST_CALLS: Final = 2_000
+"""An hour of probes by two workers is some hundreds of calls; what makes more than this will not come to rest."""
+
+LEASE: Final = timedelta(seconds=30)
+BATCH: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An announcement, as the audience has it."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+    at: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One worker of ours."""
+
+    name: str
+    client: WechatPayClient
+    breaker: Breaker
+    guarded: GuardedPayScores
+    settlement: Settlement
+    reconciler: Reconciler
+
+    async def reconcile(self, city: "City") -> None:
+        """Take up what is due, while WeChat Pay is there."""
+        while True:
+            await self.breaker.closed()
+            with suppress(Retryable):
+                await self.reconciler.run_once()
+            await city.until_due()
+
+    async def probe(self) -> None:
+        """See whether WeChat Pay is back, whenever it is out."""
+        await self.breaker.run(self.guarded.probe)
+
+
+@dataclass(slots=True, kw_only=True)
+class City:
+    """Everything a case is played in."""
+
+    ground: Ground
+    simulator: Simulator
+    notifications: Notifications
+    clock: "Clock"
+    broker: Broker = field(default_factory=Broker)
+    workers: list[Worker] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    called_back: list[str] = field(default_factory=list)
+    """The types of the callbacks that reached us."""
+    on_call: Callable[[Exchange], None] = lambda _exchange: None
+    cancelled_at: float | None = None
+    """When the ride service took the trip back."""
+    _written: asyncio.Event = field(default_factory=asyncio.Event)
+    _agenda: asyncio.Event = field(default_factory=asyncio.Event)
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    # --- What the ride service says ---
+
+    def starts(self, *, risk_amount_fen: int | None = None) -> None:
+        event = TripStarted(
+            trip_id=TRIP_ID,
+            openid=OPENID,
+            started_at=self.clock(),
+            start_location="静安寺",
+            risk_amount_fen=risk_amount_fen,
+        )
+        self.broker.publish(event, to_all=True)
+
+    def ends(self) -> None:
+        event = TripEnded(
+            trip_id=TRIP_ID,
+            ended_at=self.clock(),
+            end_location="虹桥火车站",
+            fees=(FeeItem(name="里程费", amount_fen=FARE_FEN + 300),),
+            discounts=(DiscountItem(name="优惠券", amount_fen=300),),
+            total_fen=FARE_FEN,
+        )
+        self.broker.publish(event, to_all=True)
+
+    def is_cancelled(self) -> None:
+        self.cancelled_at = leaping().time()
+        event = TripCancelled(trip_id=TRIP_ID, cancelled_at=self.clock(), reason="乘客取消")
+        self.broker.publish(event, to_all=True)
+
+    def passenger(self, passenger: Passenger) -> None:
+        self.simulator.set_passenger(OPENID, passenger)
+
+    def completes_by_hand(self) -> None:
+        """A person completes the order in WeChat Pay's console, with exactly the fare."""
+        if self.simulator.entity(TRIP_ID) is not None:
+            with suppress(WrongStage):
+                self.simulator.complete_by_hand(TRIP_ID, FARE_FEN)
+        self.wake()
+
+    # --- Time ---
+
+    async def passes(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def rests(self, horizon: timedelta) -> bool:
+        """Let time pass until nothing is left to do; false: the horizon came first."""
+        until = self.clock() + horizon
+        while self.clock() < until and len(self.exchanges) < MOST_CALLS:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._is_quiet and await self.ground.next_due() is None and self._is_quiet:
+                return True
+        return False
+
+    async def until_due(self) -> None:
+        """Wait until a reconciler has something to do, or may have."""
+        while True:
+            self._written.clear()
+            due_at = await self.ground.next_due()
+            wait = LONGEST_SECONDS if due_at is None else (due_at - self.clock()).total_seconds()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(max(wait, SHORTEST_SECONDS), LONGEST_SECONDS)):
+                    await self._written.wait()
+                await asyncio.sleep(SHORTEST_SECONDS)
+                continue
+            return
+
+    @property
+    def _is_quiet(self) -> bool:
+        return (
+            not self.broker.in_hand
+            and not any(worker.breaker.is_open for worker in self.workers)
+            and self._next_on_agenda is None
+            and not self._told.is_set()
+        )
+
+    @property
+    def _next_on_agenda(self) -> float | None:
+        entries = self.simulator._world.agenda._entries
+        return entries[0][0] if entries else None
+
+    # --- What goes on by itself ---
+
+    async def run_simulator(self) -> None:
+        """Have debits and callbacks happen when their time comes."""
+        while True:
+            self._agenda.clear()
+            await self.simulator.run_once()
+            at = self._next_on_agenda
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if at is None else max(at - self.clock().timestamp(), 0.001)):
+                    await self._agenda.wait()
+
+    async def relay(self) -> None:
+        """Take what waits in the outbox to the audience."""
+        while True:
+            await self._told.wait()
+            await asyncio.sleep(0)
+            rows = await self.ground.storage.claim_outbox(now=self.clock(), lease=LEASE, limit=BATCH)
+            for row in rows:
+                data = msgspec.json.decode(row.body)["data"]
+                self.heard.append(Heard(row.event_id, row.type, data, leaping().time()))
+            if rows:
+                await self.ground.storage.mark_published([row.id for row in rows], now=self.clock())
+            else:
+                self._told.clear()
+
+    async def receive(self, request: httpx.Request) -> httpx.Response:
+        """Be the webhook: what WeChat Pay proves to have sent comes into our queues."""
+        notification = await self.notifications.open(request.headers, await request.aread())
+        resource = msgspec.json.decode(notification.resource, type=dict[str, Any])
+        self.called_back.append(notification.event_type)
+        paid = notification.event_type == "PAYSCORE.USER_PAID"
+        self.broker.publish(OrderPaid(resource=resource) if paid else ServiceChanged(resource=resource))
+        return httpx.Response(200)
+
+    def wake(self) -> None:
+        """Have the simulator look at its agenda: something may have come to it."""
+        self._agenda.set()
+
+    def called(self, exchange: Exchange) -> None:
+        """Tell the case of a call that has just arrived at WeChat Pay."""
+        self.on_call(exchange)
+
+    def written(self) -> None:
+        self._written.set()
+
+    def told(self) -> None:
+        self._told.set()
+
+
+@dataclass(slots=True)
+class Clock:
+    """The one clock of a city: the loop's."""
+
+    began: datetime
+    _since: float = field(default_factory=lambda: leaping().time())
+
+    def __call__(self) -> datetime:
+        return self.began + timedelta(seconds=leaping().time() - self._since)
+
+
+@cache
+def simulator_keys() -> SimulatorKeys:
+    """Make them once: RSA keys take a while."""
+    return SimulatorKeys.generate()
+
+
+@cache
+def merchant_private_key() -> RSAPrivateKey:
+    return load_private_key(simulator_keys().merchant_private_key_pem)
+
+
+@asynccontextmanager
+async def a_city(ground: Ground, family: str, *, workers: int) -> AsyncIterator[City]:
+    """Build a city on wiped ground, and have everything go on that goes on by itself."""
+    await ground.wipe()
+    keys = simulator_keys()
+    clock = Clock(keys.platform.certificate.not_valid_before_utc + timedelta(days=30))
+    city: City
+
+    async def receive(request: httpx.Request) -> httpx.Response:
+        return await city.receive(request)
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(receive))
+    config = SimulatorConfig(keys=keys, notify_url=NOTIFY_URL, sign_with="public_key")
+    simulator = Simulator(config, clock=clock, http=http)
+    notifications = Notifications(keys=_keys(clock), apiv3_keys=(keys.apiv3_key.encode(),), clock=clock)
+    city = City(ground=ground, simulator=simulator, notifications=notifications, clock=clock)
+    app = httpx.ASGITransport(create_app(simulator))
+    for name in list(WORKERS)[:workers]:
+        _employ(city, name, family, app)
+    ground.on_written = city.written
+    going_on = [asyncio.create_task(work) for work in _work_of(city)]
+    try:
+        yield city
+    finally:
+        ground.on_written = lambda: None
+        await city.broker.aclose()
+        for task in going_on:
+            task.cancel()
+        await asyncio.gather(*going_on, return_exceptions=True)
+        for worker in city.workers:
+            await worker.client.aclose()
+        await http.aclose()
+
+
+def _work_of(city: City) -> list[Coroutine[Any, Any, None]]:
+    work = [city.run_simulator(), city.relay()]
+    for worker in city.workers:
+        work += [worker.reconcile(city), worker.probe()]
+    return work
+
+
+def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -> None:
+    """Set a worker up, with a host of its own for WeChat Pay to tell it by."""
+    client = _client(city, name, app)
+    breaker = Breaker()
+    guarded = GuardedPayScores(MerchantPayScores(family, client), breaker)
+    settlement = _settlement(city.ground.storage, guarded, city.clock, city.told)
+    city.workers.append(
+        Worker(
+            name=name,
+            client=client,
+            breaker=breaker,
+            guarded=guarded,
+            settlement=settlement,
+            reconciler=Reconciler(
+                storage=city.ground.storage,
+                settlement=settlement,
+                clock=city.clock,
+                is_out=lambda: breaker.is_open,
+            ),
+        )
+    )
+    city.broker.consumers.append(Consumer(name, breaker, subscriptions(settlement)))
+
+
+def host_of(worker: str) -> str:
+    """Name the host by which this worker reaches WeChat Pay."""
+    return f"{worker}.wechatpay.test"
+
+
+def _client(city: City, name: str, app: httpx.AsyncBaseTransport) -> WechatPayClient:
+    keys = simulator_keys()
+    return WechatPayClient(
+        merchant=Merchant(
+            mchid=keys.mchid,
+            appid=keys.appid,
+            service_id=keys.service_id,
+            serial_no=keys.merchant.serial_no,
+            private_key=merchant_private_key(),
+            apiv3_keys=(keys.apiv3_key.encode(),),
+            apiv2_key=keys.apiv2_key,
+            notify_url=NOTIFY_URL,
+        ),
+        keys=_keys(city.clock),
+        base_urls=[f"http://{host_of(name)}"],
+        transport=Wire(
+            app,
+            worker=name,
+            one_way_seconds=WORKERS[name],
+            simulator=city.simulator,
+            log=city.exchanges,
+            on_call=city.called,
+            on_answered=city.wake,
+        ),
+        clock=city.clock,
+    )
+
+
+def _keys(clock: Clock) -> VerificationKeys:
+    keys = simulator_keys()
+    return VerificationKeys(
+        apiv3_keys=(keys.apiv3_key.encode(),),
+        clock=clock,
+        public_keys={keys.public_key_id: keys.public_key_pair.public_key()},
+    )
+
+
+def _settlement(storage: Storage, payscores: PayScores, clock: Clock, on_announced: Callable[[], None]) -> Settlement:
+    """Make the settlement under the settings that a newcomer has (`bootstrap.make_settlement`)."""
+    orders = OrderSettings()
+    rules = Rules(
+        family=payscores.current.family,
+        ticketed=TICKETED,
+        capped=CAPPED,
+        risk_amount_fen=orders.risk_amount_fen,
+        poll_delays=durations(orders.poll_delays),
+        stale_after=duration(orders.stale_after),
+        overdue_after=duration(orders.overdue_after),
+    )
+    terms = Terms(
+        introduction=orders.service_introduction,
+        start_at_event=orders.start_time == "event",
+        service_state_ttl=duration(orders.service_state_ttl),
+        out_order_no_prefix=orders.out_order_no_prefix,
+    )
+    return Settlement(
+        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=clock, on_announced=on_announced
+    )

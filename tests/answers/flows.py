@@ -1,0 +1,133 @@
+"""The flows: what befalls a trip in each, and how it may end when every answer is right."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from payscore_worker.simulator import Behaviour, CallKind, Fault, FaultKind, Passenger
+from payscore_worker.trip import TripState
+from tests.answers.answers import ALL_CALLS
+from tests.answers.city import City
+
+RIDE_SECONDS: Final = 600.0
+LATE_SECONDS: Final = 4 * 3600.0
+"""How long the passenger takes to pay who pays late."""
+
+BY_HAND_SECONDS: Final = 3.0
+"""Before the broker gives the trip to a worker again."""
+
+RISK_ABOVE_CAP_FEN: Final = 60_000
+"""Above what the simulated service allows (`SimulatorConfig.service_cap_fen`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A story, and its end."""
+
+    play: Callable[[City], Awaitable[None]]
+    state: TripState = TripState.PAID
+    runs: bool = True
+    """WeChat Pay opens an order that runs."""
+    struck: frozenset[CallKind] = ALL_CALLS
+    """The calls that are answered otherwise; what the others meet is played elsewhere."""
+
+
+async def _settle(city: City) -> None:
+    city.starts()
+    await city.passes(RIDE_SECONDS)
+    city.ends()
+
+
+async def _in_one_breath(city: City) -> None:
+    city.starts()
+    city.ends()
+
+
+async def _end_first(city: City) -> None:
+    city.ends()
+    await city.passes(30)
+    city.starts()
+
+
+async def _cancel(city: City) -> None:
+    city.starts()
+    await city.passes(RIDE_SECONDS)
+    city.is_cancelled()
+
+
+async def _cancel_at_once(city: City) -> None:
+    city.starts()
+    await city.passes(20)
+    city.is_cancelled()
+
+
+async def _not_enabled(city: City) -> None:
+    city.passenger(Passenger(Behaviour.NOT_ENABLED))
+    await _settle(city)
+
+
+async def _risk_refused(city: City) -> None:
+    city.passenger(Passenger(Behaviour.RISK_REFUSED))
+    await _settle(city)
+
+
+async def _late_payment(city: City) -> None:
+    """The money comes hours later, and nobody is told of it."""
+    city.passenger(Passenger(Behaviour.PAYS_LATE, seconds=LATE_SECONDS))
+    city.simulator.add_fault(Fault(FaultKind.CALLBACK_LOST))
+    await _settle(city)
+
+
+async def _told_late(city: City) -> None:
+    """The money comes hours later, and WeChat Pay says so."""
+    city.passenger(Passenger(Behaviour.PAYS_LATE, seconds=LATE_SECONDS))
+    await _settle(city)
+
+
+async def _failed_create(city: City) -> None:
+    """WeChat Pay takes the order, and waits for a confirmation that nobody will give (reference section 0, rule 3)."""
+    city.passenger(Passenger(Behaviour.MUST_CONFIRM))
+    await _settle(city)
+
+
+async def _over_the_cap(city: City) -> None:
+    """The ride service asks for a risk amount that WeChat Pay never takes; another body is needed."""
+    city.starts(risk_amount_fen=RISK_ABOVE_CAP_FEN)
+    await city.passes(RIDE_SECONDS)
+    city.ends()
+
+
+async def _by_hand(city: City) -> None:
+    """A person completes the order in WeChat Pay's console, with the fare, before we know that it runs."""
+    lost = Fault(FaultKind.DROP_REPLY, call=CallKind.CREATE, times=None, for_seconds=BY_HAND_SECONDS)
+    city.simulator.add_fault(lost)
+    city.starts()
+    city.ends()
+    await city.passes(BY_HAND_SECONDS)
+    city.completes_by_hand()
+
+
+FLOWS: Final[Mapping[str, Flow]] = {
+    "settle": Flow(play=_settle),
+    "in one breath": Flow(play=_in_one_breath, struck=frozenset({CallKind.CREATE, CallKind.COMPLETE})),
+    "end first": Flow(play=_end_first, struck=frozenset({CallKind.CREATE})),
+    "cancel": Flow(play=_cancel, state=TripState.CANCELLED, struck=frozenset({CallKind.CREATE, CallKind.CANCEL})),
+    "cancel at once": Flow(play=_cancel_at_once, state=TripState.CANCELLED),
+    "not enabled": Flow(play=_not_enabled, state=TripState.DECLINED, runs=False),
+    "risk refused": Flow(
+        play=_risk_refused,
+        state=TripState.DECLINED,
+        runs=False,
+        struck=frozenset({CallKind.CREATE, CallKind.QUERY}),
+    ),
+    "late payment": Flow(play=_late_payment, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
+    "told late": Flow(play=_told_late, struck=frozenset({CallKind.QUERY})),
+    "failed create": Flow(
+        play=_failed_create,
+        state=TripState.DECLINED,
+        runs=False,
+        struck=frozenset({CallKind.CREATE, CallKind.QUERY}),
+    ),
+    "over the cap": Flow(play=_over_the_cap, struck=frozenset({CallKind.CREATE})),
+    "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
+}
