@@ -18,8 +18,10 @@ from payscore_worker.events import (
     SettlementPaid,
     SettlementProblem,
     SettlementStale,
+    SettlementWrittenOff,
 )
 from payscore_worker.trip import (
+    Declined,
     DeclineReason,
     Opening,
     OrderPhase,
@@ -27,6 +29,7 @@ from payscore_worker.trip import (
     Problem,
     Trip,
     TripState,
+    WrittenOff,
     note_cancelled,
     note_ended,
     note_started,
@@ -81,6 +84,15 @@ def test_an_accepted_fare_is_announced() -> None:
     assert told(before, outcomes.completed(before, NOW)) == [
         SettlementCompleted(**NAMED, state="COMPLETED", total_fen=3_200, completed_at=NOW)
     ]
+
+
+def test_a_fare_that_a_person_took_for_what_was_owed_is_the_one_that_is_announced() -> None:
+    before = replace(SITUATIONS["completing"](), accepted_fen=3_000)
+
+    for trip in (before, replace(before, ended=None)):
+        (completed,) = told(trip, outcomes.completed(trip, NOW))
+        assert isinstance(completed, SettlementCompleted)
+        assert completed.total_fen == 3_000
 
 
 def test_a_completion_of_a_trip_that_has_not_ended_is_announced_with_no_fare() -> None:
@@ -160,6 +172,16 @@ def test_a_cancelled_trip_says_why() -> None:
     ]
 
 
+def test_a_fare_that_was_written_off_says_how_much_by_whom_and_why_and_not_that_the_ride_was_cancelled() -> None:
+    before = replace(SITUATIONS["open"](), cancelled=a_cancellation())
+    written_off = WrittenOff(total_fen=3_100, by="wang", reason="客诉")
+
+    assert told(before, replace(before, state=TripState.CANCELLED, written_off=written_off)) == [
+        SettlementWrittenOff(**NAMED, state="CANCELLED", total_fen=3_100, by="wang", reason="客诉")
+    ]
+    assert told(before, replace(before, written_off=written_off)) == []
+
+
 def test_a_trip_without_an_end_is_said_to_be_stale_since_its_order_was_opened() -> None:
     before = replace(SITUATIONS["open"](), opened_at=NOW - 2 * HOUR)
 
@@ -204,3 +226,35 @@ def test_a_problem_is_told_in_full_and_the_same_one_again_is_not() -> None:
     assert told(stopped, cleared) == []
     assert told(cleared, outcomes.with_problem(cleared, problem)) == []
     assert told(cleared, outcomes.with_problem(cleared, replace(problem, code="SIGN_ERROR"))) != []
+
+
+@pytest.mark.parametrize(
+    ("state", "written_off", "kind"),
+    [
+        (TripState.PAID, True, SettlementPaid),
+        (TripState.DECLINED, True, SettlementDeclined),
+        (TripState.CANCELLED, True, SettlementWrittenOff),
+        (TripState.CANCELLED, False, SettlementCancelled),
+    ],
+)
+def test_an_end_is_announced_as_what_it_is_whatever_else_was_noted_on_the_way(
+    state: TripState, kind: type[Announcement], *, written_off: bool
+) -> None:
+    before = SITUATIONS["completed"]()
+    after = replace(
+        before,
+        state=state,
+        payment=Payment(paid_fen=3_200, paid_at=NOW),
+        declined=Declined(reason=DeclineReason.ARREARS, message="欠费"),
+        cancelled=a_cancellation(),
+        written_off=WrittenOff(total_fen=3_100, by="wang", reason="客诉") if written_off else None,
+    )
+
+    assert [type(one) for one in told(before, after)] == [kind]
+
+
+@pytest.mark.parametrize("state", [TripState.PAID, TripState.DECLINED, TripState.CANCELLED])
+def test_of_an_end_of_which_the_row_says_no_more_nothing_is_announced(state: TripState) -> None:
+    before = SITUATIONS["open"]()
+
+    assert told(before, replace(before, state=state)) == []

@@ -1003,6 +1003,19 @@ def test_a_total_that_differs_is_told_before_the_money_is_in() -> None:
     assert seen.problem == Problem(code="amount_differs", message=message, request_id="", step="", since=NOW)
 
 
+@pytest.mark.parametrize("phase", [OrderPhase.COLLECTING, OrderPhase.DONE])
+def test_a_completion_about_another_amount_is_not_taken_for_ours_though_ours_was_on_its_way(phase: OrderPhase) -> None:
+    trip = SITUATIONS["completing"]()
+
+    seen = outcomes.see(trip, an_order(phase, total_fen=3_199, paid_fen=None), NOW)
+
+    message = "owed 3200 fen; WeChat Pay shows total 3199, paid None"
+    problem = Problem(code="amount_differs", message=message, request_id="", step="", since=NOW)
+    assert seen == outcomes.with_problem(trip, problem)
+    unsaid = outcomes.see(trip, an_order(phase, total_fen=None), NOW)
+    assert unsaid.state is (TripState.COMPLETED if phase is OrderPhase.COLLECTING else TripState.PAID)
+
+
 @pytest.mark.parametrize("phase", [OrderPhase.REVOKED, OrderPhase.EXPIRED])
 def test_an_order_that_is_gone_after_its_completion_is_for_a_person(phase: OrderPhase) -> None:
     problem = Problem(
@@ -1143,7 +1156,14 @@ def test_a_trip_that_stands_still_has_the_problem_that_the_word_shows() -> None:
     seen = outcomes.see(stopped, an_order(OrderPhase.REVOKED), NOW)
 
     assert seen.problem is not None
-    assert (seen.problem.code, seen.problem_told) == ("revoked_after_completion", "revoked_after_completion ")
+    assert (seen.problem.code, seen.problem.since) == ("revoked_after_completion", NOW)
+    assert seen.problem_told == "revoked_after_completion "
+
+
+def test_a_trip_that_is_over_and_stands_still_stays_so_when_its_order_is_gone() -> None:
+    stopped = SITUATIONS["with a problem, declined"]()
+
+    assert outcomes.see(stopped, an_order(OrderPhase.REVOKED), NOW) is stopped
 
 
 @pytest.mark.parametrize("situation", ["creating", "open"])
@@ -1174,3 +1194,46 @@ def test_a_person_who_takes_a_trip_up_again_begins_every_count_anew_and_leaves_w
         polls=0,
         asked_at=None,
     )
+
+
+# --- An answer to our question ---
+
+
+def test_an_answer_that_moves_the_trip_moves_it_as_a_word_does() -> None:
+    for situation, phase in (("creating", OrderPhase.RUNNING), ("completed", OrderPhase.DONE)):
+        trip, order = SITUATIONS[situation](), an_order(phase)
+        assert outcomes.asked(trip, order, NOW) == outcomes.see(trip, order, NOW) != trip
+    assert outcomes.asked(SITUATIONS["creating"](), an_order(), NOW).opened_at == NOW
+
+
+def test_bytes_stay_binding_where_nobody_says_that_no_send_of_them_can_have_been_accepted() -> None:
+    trip = outcomes.refused(SITUATIONS["completing"](), a_doubt(Refusal.BAD_TIME), NOW)
+
+    assert outcomes.asked(trip, an_order(), NOW) == replace(trip, doubt=None)
+
+
+def test_that_an_order_is_gone_ends_the_doubt_of_a_trip_that_is_over() -> None:
+    over = replace(SITUATIONS["declined"](), doubt=a_doubt(step="CancelOrder"))
+
+    assert outcomes.asked(over, an_order(OrderPhase.REVOKED), NOW) == SITUATIONS["declined"]()
+
+
+def test_a_create_whose_bytes_were_dropped_twice_is_for_a_person() -> None:
+    doubt = a_doubt(Refusal.INVALID_PARAMETER, step="OpenOrder", code="PARAM_ERROR", message="参数错误")
+    trip = replace(SITUATIONS["creating"](), doubt=doubt, missed_at=NOW, rebuilds=MAX_REBUILDS)
+
+    stopped = outcomes.not_found(trip, ABSENT, NOW + APART, certain=True)
+
+    assert (stopped.opening, stopped.rebuilds) == (trip.opening, MAX_REBUILDS)
+    assert stopped.problem == Problem(
+        code="PARAM_ERROR", message="参数错误", request_id=doubt.request_id, step="OpenOrder", since=NOW + APART
+    )
+
+
+def test_no_such_order_once_does_not_end_a_cancelled_trip_whose_create_was_sent() -> None:
+    trip = SITUATIONS["creating, cancelled"]()
+
+    once = outcomes.not_found(trip, ABSENT, NOW, certain=True)
+
+    assert (once.state, once.missed_at) == (TripState.NOTED, NOW)
+    assert outcomes.not_found(once, ABSENT, NOW + APART, certain=True).state is TripState.CANCELLED
