@@ -1235,5 +1235,14 @@ def test_no_such_order_once_does_not_end_a_cancelled_trip_whose_create_was_sent(
 
     once = outcomes.not_found(trip, ABSENT, NOW, certain=True)
 
+    assert once.doubt == Doubt(
+        step="OpenOrder",
+        refusal=Refusal.ORDER_NOT_FOUND,
+        code="",
+        message="",
+        request_id="",
+        uncertain=True,
+        ask_after=NOW + APART,
+    )
     assert (once.state, once.missed_at) == (TripState.NOTED, NOW)
     assert outcomes.not_found(once, ABSENT, NOW + APART, certain=True).state is TripState.CANCELLED
