@@ -1,8 +1,10 @@
 """Trips are settled: in order, out of order, told twice, cancelled, declined."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,9 @@ from payscore_worker import metrics
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected
 from payscore_worker.events import OrderPaid, ServiceChanged
 from payscore_worker.simulator import Behaviour, Passenger
-from payscore_worker.storage import CallOutcome, Storage
-from payscore_worker.trip import TripState
+from payscore_worker.storage import CallOutcome, Direction, EventRecord, Storage
+from payscore_worker.trip import Trip, TripState
+from payscore_worker.wechatpay import Answer, Call
 from tests.integration.settlement.town import TERMS, Town, a_town
 
 
@@ -112,6 +115,56 @@ async def test_facts_told_twice_change_nothing(town: Town) -> None:
 
     assert await town.trip() == before
     assert town.order().creates == town.order().completes == 1
+
+
+async def test_each_fact_is_noted_as_an_event_once_however_often_it_is_told(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+    save = town.storage.save
+
+    async def saving(trip: Trip, *, events: Sequence[EventRecord] = (), **options: Any) -> bool:
+        noted.extend(event.type for event in events if event.direction is Direction.IN)
+        return await save(trip, events=events, **options)
+
+    monkeypatch.setattr(town.storage, "save", saving)
+    started_at = town.now
+    for _ in range(3):
+        await town.starts(started_at=started_at)
+    await town.passes(600)
+    ended_at = town.now
+    for _ in range(3):
+        await town.ends(ended_at=ended_at)
+
+    assert noted == ["trip.started", "trip.ended"]
+
+
+async def test_an_order_is_opened_with_the_trips_own_risk_amount(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[dict[str, Any]] = []
+    send = town.payscore.send
+
+    async def sending(call: Call) -> Answer:
+        if call.kind == "create":
+            bodies.append(json.loads(call.body))
+        return await send(call)
+
+    monkeypatch.setattr(town.payscore, "send", sending)
+    await town.starts("own", risk_amount_fen=12_300)
+    await town.starts("the setting's")
+
+    amounts = [body.get("risk_fund", {}).get("amount", body.get("risk_amount")) for body in bodies]
+    assert amounts == [12_300, 20_000]
+    opened = [data["risk_amount_fen"] for type_, data in await town.announced() if type_ == "settlement.opened"]
+    assert opened == [12_300, 20_000]
+
+
+async def test_a_fare_of_exactly_what_the_order_may_take_is_settled(town: Town) -> None:
+    await town.starts(risk_amount_fen=3_200)
+    await town.passes(600)
+    await town.ends(total_fen=3_200)
+    await town.passes(3)
+
+    assert await town.state() is TripState.PAID
 
 
 async def test_another_fare_for_a_trip_that_has_ended_is_refused_and_the_first_one_stands(town: Town) -> None:
@@ -324,6 +377,31 @@ async def test_a_notification_repeated_changes_nothing(town: Town) -> None:
         await town.settlement.note_paid(OrderPaid(resource=town.received[-1][1]))
 
     assert await town.trip() == before
+
+
+async def test_a_notification_in_a_state_that_no_table_knows_is_noted_and_moves_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[tuple[str, str]] = []
+    note = town.storage.note_event
+
+    async def noting(trip_id: str, event: EventRecord) -> None:
+        noted.append((trip_id, event.type))
+        await note(trip_id, event)
+
+    monkeypatch.setattr(town.storage, "note_event", noting)
+    await town.rides()
+    await town.passes(3)
+    resource = dict(town.received[-1][1])
+    await town.starts("t2")
+    before = [await town.trip("t1"), await town.trip("t2")]
+
+    for out_order_no in ("t1", "t2"):
+        strange = resource | {"out_order_no": out_order_no, "state": "REGRETTED"}
+        await town.settlement.note_paid(OrderPaid(resource=strange))
+
+    assert [await town.trip("t1"), await town.trip("t2")] == before
+    assert noted == [("t1", "payscore.user_paid"), ("t2", "payscore.user_paid")]
 
 
 async def test_a_second_payment_for_a_paid_trip_is_refused(town: Town) -> None:

@@ -1,6 +1,7 @@
 """Calls go wrong in every way they can, and the money stays right: nothing lost, nothing charged twice."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -362,3 +363,71 @@ async def test_a_forged_notification_in_the_queue_cannot_pay_a_trip_less_than_it
     await town.settlement.note_paid(OrderPaid(resource=resource | {"out_order_no": "t2", "total_amount": 1}))
 
     assert await town.state("t2") is TripState.COMPLETED
+
+
+# --- Whether bytes that were refused can have been accepted before ---
+
+
+async def test_a_refusal_of_the_only_try_is_sure_and_the_bytes_are_made_anew(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.refuse("complete", "PARAM_ERROR", "实际结束时间不能晚于使用完结接口的时间")
+
+    await town.ends()
+    await settled(town)
+
+    assert len(town.order().bodies[CallKind.COMPLETE]) == 2
+    assert await town.state() is TripState.PAID
+
+
+async def test_a_refusal_after_a_try_of_the_same_send_that_was_lost_is_not_sure_and_keeps_the_bytes(
+    town: Town,
+) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.fault(FaultKind.FAIL_BEFORE, "complete")
+    town.refuse("complete", "PARAM_ERROR", "实际结束时间不能晚于使用完结接口的时间")
+
+    await town.ends()
+    await settled(town)
+
+    assert len(town.order().bodies[CallKind.COMPLETE]) == 1
+    assert await town.state() is TripState.PAID
+
+
+async def test_a_refusal_says_whether_an_earlier_send_of_the_same_bytes_may_have_been_accepted(town: Town) -> None:
+    """Seen while the order cannot be asked about, as `trip explain` shows it."""
+    send, seen = town.payscore.send, []
+
+    def refuse() -> None:
+        town.refuse("create", "INVALID_REQUEST", "综合评估未通过", sub_code=271300099)
+
+    town.fault(FaultKind.UNAVAILABLE, "query", for_seconds=30, since="added", times=None)
+    refuse()
+    with suppress(Retryable):
+        await town.starts("sure")
+    seen.append(await town.trip("sure"))
+
+    town.fault(FaultKind.FAIL_BEFORE, "create")
+    refuse()
+    with suppress(Retryable):
+        await town.starts("tried before")
+    seen.append(await town.trip("tried before"))
+
+    async def dying(call: Call) -> Answer:
+        if call.kind == "create":
+            raise asyncio.CancelledError
+        return await send(call)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(town.payscore, "send", dying)
+        with pytest.raises(asyncio.CancelledError):
+            await town.starts("sent by another")
+    refuse()
+    with suppress(Retryable):
+        await town.another_settlement().advance("sent by another")
+    seen.append(await town.trip("sent by another"))
+
+    assert [trip.doubt is not None and trip.doubt.uncertain for trip in seen] == [False, True, True]
+    certain = [(await town.call("create", trip.trip_id)).is_surely_without_effect for trip in seen]
+    assert certain == [True, False, False]

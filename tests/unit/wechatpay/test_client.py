@@ -488,7 +488,7 @@ async def test_an_answer_that_is_not_wechats_says_nothing_of_what_became_of_the_
         an_error(400, "PARAM_ERROR", request_id="08F1-270924332"),
         an_error(403, "NO_AUTH", "请检查服务授权状态"),
     ],
-    ids=lambda reply: str(reply.content),
+    ids=lambda reply: str(reply.json()["code"]),
 )
 async def test_a_refusal_of_the_merchant_is_no_refusal_of_the_call(
     clock: Clock, wechat: Wechat, pauses: Pauses, reply: httpx.Response
