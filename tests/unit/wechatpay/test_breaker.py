@@ -1,7 +1,10 @@
 """While WeChat Pay is out nobody calls but the probe; a 429 slows everybody down, and success speeds up again."""
 
 import asyncio
+import inspect
+import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,7 +23,7 @@ from payscore_worker.errors import (
 from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay import breaker as breaker_module
 from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker
-from payscore_worker.wechatpay.guarded import GuardedPayScores
+from payscore_worker.wechatpay.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.pace import FIRST_GAP_SECONDS, LONGEST_GAP_SECONDS, MAX_WAITING, Pace
 
 MISCONFIGURED = OPENS_AFTER[FailureClass.MISCONFIGURED]
@@ -46,7 +49,7 @@ async def test_it_opens_after_as_many_like_failures_in_a_row_as_the_class_allows
 
     assert breaker.is_open
     assert breaker.reason is kind
-    with pytest.raises(HeldBack):
+    with pytest.raises(HeldBack, match=rf"^WeChat Pay is out \({kind}\); the call was not made$"):
         breaker.admit()
 
 
@@ -142,6 +145,27 @@ async def test_trips_in_a_row_that_are_not_permitted_open_it_as_misconfigured() 
     breaker.not_permitted("NO_AUTH")
 
     assert breaker.reason is FailureClass.MISCONFIGURED
+
+
+async def test_that_we_are_not_permitted_is_told_with_the_code_that_said_so() -> None:
+    breaker = Breaker()
+
+    with capture_logs() as logs:
+        for _ in range(MISCONFIGURED):
+            breaker.not_permitted("NO_AUTH")
+
+    (line,) = logs
+    assert (line["reason"], line["why"]) == ("misconfigured", "NO_AUTH")
+
+
+async def test_an_accepted_order_starts_the_count_of_what_is_not_permitted_from_nothing() -> None:
+    breaker = Breaker()
+    for _ in range(2):
+        for _ in range(MISCONFIGURED - 1):
+            breaker.not_permitted("NO_AUTH")
+        breaker.permitted()
+
+    assert not breaker.is_open
 
 
 async def test_an_accepted_order_between_shows_that_only_some_trips_are_not_permitted() -> None:
@@ -271,6 +295,99 @@ async def test_the_counts_of_what_is_permitted_are_the_breakers() -> None:
         payscores.not_permitted("NO_AUTH")
 
     assert breaker.is_open
+
+
+class Listening:
+    """PayScore that answers every call with its name and what it was given."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"send", "query", "service_enabled"}:
+
+            async def answer(*given: object, **named: object) -> object:
+                return name, given, named
+
+            return answer
+        return lambda *given, **named: (name, given, named)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "named"),
+    [
+        ("create", ("order",), {}),
+        ("complete", ("completion",), {}),
+        ("cancel", (), {"out_order_no": "t1", "reason": "乘客取消"}),
+        ("send", ("call",), {}),
+        ("query", ("t1",), {}),
+        ("service_enabled", ("oPassenger",), {}),
+        ("read_order", ({"state": "DONE"},), {}),
+        ("read_created", ({"state": "DOING"},), {}),
+        ("is_ours", ("order",), {}),
+        ("contradiction", ({"mchid": "1"}, "t1"), {}),
+        ("read_service_change", ({"openid": "o"},), {}),
+        ("enable_jump", ("t1",), {}),
+    ],
+)
+async def test_what_is_said_through_the_breaker_arrives_as_it_was_said(
+    name: str, given: tuple[object, ...], named: dict[str, object]
+) -> None:
+    payscore = GuardedPayScore(Listening(), Breaker())
+
+    said = getattr(payscore, name)(*given, **named)
+
+    assert (await said if inspect.isawaitable(said) else said) == (name, given, named)
+
+
+class ManyTerms:
+    """PayScore under the current terms and others; tells under which it was asked."""
+
+    def __init__(self) -> None:
+        self.current = Named("current")
+
+    def of(self, terms: OrderTerms | None) -> object:
+        return self.current if terms is None else Named(terms.mchid)
+
+    def terms_in(self, create: object) -> object:
+        return "terms of", create
+
+
+class Named:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[str] = []
+
+    async def query(self, out_order_no: str) -> str:
+        self.asked.append(out_order_no)
+        return self.name
+
+
+async def test_an_order_is_asked_about_under_its_own_terms() -> None:
+    payscores = GuardedPayScores(ManyTerms(), Breaker())  # type: ignore[arg-type]
+
+    assert await payscores.of(TERMS).query("t1") == "m"  # type: ignore[comparison-overlap]
+    assert await payscores.of(None).query("t1") == "current"  # type: ignore[comparison-overlap]
+    assert payscores.terms_in("create") == ("terms of", "create")  # type: ignore[arg-type, comparison-overlap]
+
+
+async def test_a_probe_asks_for_an_order_that_nobody_made_and_never_twice_for_the_same() -> None:
+    terms = ManyTerms()
+    payscores = GuardedPayScores(terms, Breaker())  # type: ignore[arg-type]
+
+    for _ in range(2):
+        assert await payscores.probe()
+
+    one, other = terms.current.asked
+    assert one != other
+    assert all(re.fullmatch(r"probe-[0-9a-f]{16}", asked) for asked in (one, other))
+
+
+async def test_the_code_that_did_not_permit_us_reaches_the_log() -> None:
+    payscores, _, _ = guarded(None)
+
+    with capture_logs() as logs:
+        for _ in range(MISCONFIGURED):
+            payscores.not_permitted("NO_AUTH")
+
+    assert [line["why"] for line in logs] == ["NO_AUTH"]
 
 
 def a_refusal(refusal: Refusal, code: str) -> WechatPayRejected:
