@@ -58,6 +58,8 @@ class Breach(StrEnum):
     """A genuine message lies among the dead letters."""
     BOUND = "bound"
     """More calls than any trip may need."""
+    SURPRISE = "surprise"
+    """An error that nobody has foreseen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class Evidence:
     exchanges: Sequence[Exchange]
     """In the order in which they were sent; probes are none of them."""
     dead: Sequence[str]
+    surprises: Sequence[str]
+    """Errors that were none of ours, of handlers and of the reconciler."""
     called_back: Sequence[str]
     cancelled_at: float | None
     rested: bool
@@ -142,6 +146,7 @@ def judge(promise: Promise, evidence: Evidence) -> list[Violation]:
         *_truth(promise, evidence),
         *_dead_letters(evidence),
         *_bound(evidence),
+        *(Violation(Breach.SURPRISE, surprise) for surprise in evidence.surprises),
     ]
 
 
