@@ -13,6 +13,7 @@ from payscore_worker.events import (
     SettlementPaid,
     SettlementProblem,
     SettlementStale,
+    SettlementWrittenOff,
 )
 from payscore_worker.trip import DeclineReason, Trip, TripState, owed_fen
 
@@ -92,12 +93,21 @@ def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
             message=trip.declined.message,
             **({"enable": enable_jump(trip)} if trip.declined.reason is DeclineReason.SERVICE_NOT_ENABLED else {}),
         )
-    if trip.state is TripState.CANCELLED and trip.cancelled is not None:
+    if trip.state is TripState.CANCELLED and trip.written_off is not None:
+        yield SettlementWrittenOff(
+            trip_id=trip_id,
+            out_order_no=out_order_no,
+            state=state,
+            total_fen=trip.written_off.total_fen,
+            by=trip.written_off.by,
+            reason=trip.written_off.reason,
+        )
+    elif trip.state is TripState.CANCELLED and trip.cancelled is not None:
         yield SettlementCancelled(trip_id=trip_id, out_order_no=out_order_no, state=state, reason=trip.cancelled.reason)
 
 
 def _total_fen(trip: Trip) -> int:
-    return trip.ended.total_fen if trip.ended is not None else 0
+    return 0 if trip.ended is None and trip.accepted_fen is None else owed_fen(trip)
 
 
 def _age_seconds(since: datetime, now: datetime) -> int:

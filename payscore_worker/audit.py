@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.messaging.inspect import Depth
-from payscore_worker.storage.reports import MAX_NAMED, Books, Reports
+from payscore_worker.storage.reports import MAX_DOUBTFUL, MAX_NAMED, STUCK_AFTER, Books, Doubtful, Reports
 from payscore_worker.storage.rows import terms_from_json
 from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import Order, PayScores, Phase
 
 AT_ONCE: Final = 8
 """Questions to WeChat Pay at the same time: an audit must not slow the settlement down."""
+
+SAME_WRITE: Final = timedelta(seconds=10)
+"""The answer that ends a trip is noted so long before its end at most: they are written together."""
 
 GIVEN_UP: Final = frozenset({Phase.REVOKED, Phase.EXPIRED})
 
@@ -40,6 +43,7 @@ async def audit_books(reports: Reports, now: datetime) -> list[Finding]:
     findings = [_conservation(books)]
     for check, trip_ids in (await reports.contradictions(now)).items():
         findings.append(_about(check, trip_ids))
+    findings.append(_over_here_alive_there(await reports.doubtful(), now))
     return findings
 
 
@@ -78,12 +82,15 @@ async def audit_wechatpay(rows: Sequence[Row], payscores: PayScores) -> Finding:
 async def _order(row: Row, payscores: PayScores) -> Order | str:
     """Find the order, or say why there is none to show."""
     try:
-        order, _ = await payscores.of(terms_from_json(row["terms"])).query(row["out_order_no"])
+        payscore = payscores.of(terms_from_json(row["terms"]))
+        order, _ = await payscore.query(row["out_order_no"])
     except WechatPayRejected as error:
         return "no such order" if error.refusal is Refusal.ORDER_NOT_FOUND else str(error)
     except SettlementError as error:
         return f"could not be asked: {error}"
-    return order
+    if not payscore.is_ours(order) or order.out_order_no != row["out_order_no"]:
+        return "unknown: it answered with another order than ours"
+    return "unknown: it does not say where the order stands" if order.phase is Phase.UNKNOWN else order
 
 
 def _contradiction(row: Row, order: Order | str) -> str | None:
@@ -98,23 +105,75 @@ def _contradiction(row: Row, order: Order | str) -> str | None:
         return None if never_there else f"{state}, and WeChat Pay: {order}"
     if _agrees(state, row, order):
         return None
-    ours = state if row["total_fen"] is None else f"{state} with {row['total_fen']} fen"
+    owed_fen = _owed_fen(row)
+    ours = state.value if owed_fen is None else f"{state} with {owed_fen} fen"
+    if row["problem"] is not None:
+        ours += ", waiting for a person"
     theirs = (
         order.phase if order.total_fen is None else f"{order.phase}, paid {order.paid_fen or 0} of {order.total_fen}"
     )
     return f"{ours}, and WeChat Pay: {theirs}"
 
 
+def _owed_fen(row: Row) -> int | None:
+    owed_fen: int | None = row["total_fen"] if row["accepted_fen"] is None else row["accepted_fen"]
+    return owed_fen
+
+
 def _agrees(state: TripState, row: Row, order: Order) -> bool:
+    """Compare. A trip that waits for a person goes nowhere by itself, so it must stand where its order stands."""
+    parked = row["problem"] is not None
     match state:
         case TripState.NOTED | TripState.OPEN:
-            return order.phase not in (Phase.DONE, Phase.COLLECTING) or row["end_time"] is not None
+            is_running = order.phase not in (Phase.DONE, Phase.COLLECTING)
+            return is_running or (row["end_time"] is not None and not parked)
         case TripState.COMPLETED:
-            return order.phase in (Phase.COLLECTING, Phase.DONE) and order.total_fen in (None, row["total_fen"])
+            moving = (Phase.COLLECTING,) if parked else (Phase.COLLECTING, Phase.DONE)
+            return order.phase in moving and order.total_fen in (None, _owed_fen(row))
         case TripState.PAID:
             return order.phase is Phase.DONE and (order.paid_fen or 0) == row["paid_fen"]
         case TripState.DECLINED | TripState.CANCELLED:
             return order.phase in GIVEN_UP
+
+
+def _over_here_alive_there(doubtful: Sequence[Doubtful], now: datetime) -> Finding:
+    """Name the trips that are over while their order runs, or may run with nobody to look."""
+    waiting, wrong = [], []
+    for one in doubtful:
+        if not one.alive and one.look_at is None and _was_looked_at(one):
+            continue
+        late = one.look_at is None or one.look_at < now - STUCK_AFTER
+        age = _age(now - one.over_since)
+        if one.alive:
+            wrong.append((one.trip_id, f"{one.trip_id}: its order runs, {age} after the trip ended"))
+        elif late:
+            wrong.append((one.trip_id, f"{one.trip_id}: its order may run, {age} after the trip ended; nobody looked"))
+        else:
+            waiting.append(one.trip_id)
+    said = [text for _, text in wrong[:MAX_NAMED]]
+    if waiting:
+        said.append(f"{len(waiting)} to be looked at once more")
+    if len(doubtful) >= MAX_DOUBTFUL:
+        said.append(f"only the newest {MAX_DOUBTFUL} were compared")
+    return Finding(
+        check="no order runs for a trip that is over",
+        ok=not wrong,
+        detail="; ".join(said) or "none",
+        trips=tuple(trip_id for trip_id, _ in wrong[:MAX_NAMED]),
+    )
+
+
+def _was_looked_at(one: Doubtful) -> bool:
+    """Tell whether WeChat Pay's word on the order stands behind the end of its trip: not the one that it runs."""
+    if one.looked_at is None or one.looked_at < one.over_since - SAME_WRITE:
+        return False
+    return one.opened_at is None or one.looked_at > one.opened_at
+
+
+def _age(age: timedelta) -> str:
+    minutes = max(age, timedelta()) // timedelta(minutes=1)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _conservation(books: Books) -> Finding:

@@ -311,6 +311,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             plan = _console_plan(
                 environment,
                 storage=storage,
+                settlement=settlement,
                 payscores=guarded,
                 breaker=breaker,
                 is_linked=lambda: publisher.is_ready,
@@ -339,6 +340,7 @@ def _console_plan(
     environment: Environment,
     *,
     storage: Storage,
+    settlement: Settlement,
     payscores: PayScores,
     breaker: Breaker,
     is_linked: Callable[[], bool],
@@ -355,6 +357,7 @@ def _console_plan(
         queues={one.queue: one.events for one in CONSUMERS},
         out_order_no_prefix=environment.read(OrderSettings).out_order_no_prefix,
         storage=storage,
+        settlement=settlement,
         payscores=payscores,
         breaker=breaker,
         is_linked=is_linked,
@@ -384,6 +387,7 @@ async def run_console(environment: Environment) -> None:
         plan = _console_plan(
             environment,
             storage=storage,
+            settlement=make_settlement(storage=storage, payscores=guarded, orders=environment.read(OrderSettings)),
             payscores=guarded,
             breaker=breaker,
             is_linked=lambda: look.is_linked,

@@ -313,6 +313,16 @@ class SettlementCancelled(Announcement, frozen=True, kw_only=True):
     reason: str
 
 
+class SettlementWrittenOff(Announcement, frozen=True, kw_only=True):
+    """A person decided that the money of this trip will not come; WeChat Pay collects nothing more."""
+
+    TYPE: ClassVar[str] = "settlement.written_off"
+
+    total_fen: int
+    by: str
+    reason: str
+
+
 class SettlementProblem(Announcement, frozen=True, kw_only=True):
     """A person must look; nothing moves until they have."""
 
@@ -348,6 +358,7 @@ ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
     SettlementCompleted,
     SettlementPaid,
     SettlementCancelled,
+    SettlementWrittenOff,
     SettlementProblem,
     SettlementStale,
     SettlementOverdue,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
@@ -26,6 +26,9 @@ TOLD_OF: Final[Mapping[TripState, str]] = {
 
 The row's own times are in part WeChat Pay's, to the second.
 """
+
+WRITTEN_OFF: Final = "settlement.written_off"
+"""Takes the place of `settlement.cancelled` where the fare was written off."""
 
 OVER: Final = {state.value: TOLD_OF[state] for state in TERMINAL}
 STATES: Final = frozenset(state.value for state in TripState)
@@ -73,6 +76,10 @@ class Called:
     request_id: str
     uncertain: bool
     """The outcome of some attempt is unknown."""
+    begun: int | None
+    """Sends of these bytes that were counted before they were made; None for a question, and where none was counted."""
+    definite: int | None
+    """Those of them that were surely not accepted."""
     answered_at: datetime | None
 
 
@@ -114,9 +121,23 @@ class Announced:
     """Nobody took it for an hour: since then it is kept, until a person has it told again."""
 
 
-Happening = Heard | Notified | Called | Moved | Troubled | Announced
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A person did something about the trip."""
 
-_RANK: Final = {kind: rank for rank, kind in enumerate((Heard, Notified, Called, Moved, Troubled, Announced))}
+    KIND: ClassVar = "decided"
+    at: datetime
+    who: str
+    verb: str
+    """As on the command line, without `trip`."""
+    why: str
+    outcome: str
+    ended_at: datetime | None
+
+
+Happening = Heard | Notified | Decided | Called | Moved | Troubled | Announced
+
+_RANK: Final = {kind: rank for rank, kind in enumerate((Heard, Notified, Decided, Called, Moved, Troubled, Announced))}
 """Of what bears the same time, the cause goes before the effect."""
 
 
@@ -145,8 +166,16 @@ class Story:
     noted_at: datetime
     due_at: datetime | None
     """When the reconciler looks at it again."""
+    accepted_fen: int | None = None
+    """What WeChat Pay charges, where a person took it for what was owed."""
+    written_off: str | None = None
+    """Who gave the money up, and why."""
     doubt: str | None
     """A refusal that says nothing final, and is being looked into."""
+    unanswered: str | None = None
+    """A question that was refused, or answered with what cannot be, and is asked again."""
+    look: str | None = None
+    """A trip that is over is looked at once more, since no signed word of its order stands behind its end."""
     archive: str | None
     """The file that an archived trip is in; then little else is known here."""
     happenings: Sequence[Happening]
@@ -166,7 +195,8 @@ async def explain(reports: Reports, name: str) -> Story | None:
         archived = await reports.archived(name)
         return None if archived is None else _archived(archived)
     events, calls = await reports.events(row["trip_id"]), await reports.calls(row["trip_id"])
-    happenings = [*_told(events), *map(_called, calls), *_moves(row, events), *_troubles(row)]
+    decided = map(_decided, await reports.actions_on(row["trip_id"]))
+    happenings = [*_told(events), *decided, *map(_called, calls), *_moves(row, events), *_troubles(row)]
     return Story(
         trip_id=row["trip_id"],
         out_order_no=row["out_order_no"],
@@ -179,7 +209,11 @@ async def explain(reports: Reports, name: str) -> Story | None:
         fare=tuple(_fare(row)),
         noted_at=row["noted_at"],
         due_at=row["due_at"],
+        accepted_fen=row["accepted_fen"],
+        written_off=_written_off(row),
         doubt=_doubt(row),
+        unanswered=_unanswered(row),
+        look=_look(row),
         archive=None,
         happenings=sorted(happenings, key=lambda one: (one.at, _RANK[type(one)])),
     )
@@ -214,7 +248,20 @@ def _called(call: Row) -> Called:
         code=call["code"],
         request_id=call["request_id"],
         uncertain=call["uncertain"],
+        begun=call["begun"] or None,
+        definite=call["definite"] if call["begun"] else None,
         answered_at=call["answered_at"],
+    )
+
+
+def _decided(action: Row) -> Decided:
+    return Decided(
+        at=action["at"],
+        who=action["who"],
+        verb=action["action"].removeprefix("trip "),
+        why=action["reason"],
+        outcome=action["outcome"],
+        ended_at=action["ended_at"],
     )
 
 
@@ -227,8 +274,9 @@ def _moves(row: Row, events: Sequence[Row]) -> Iterator[Moved]:
     state = row["state"]
     if state in OVER:
         reason, message = row["declined_reason"] or "", row["declined_message"] or ""
-        why = ": ".join(filter(None, (reason, message)))
-        yield Moved(at=told.get(OVER[state]) or row["updated_at"], state=state, why=why)
+        why = _written_off(row) or ": ".join(filter(None, (reason, message)))
+        at = told.get(OVER[state]) or told.get(WRITTEN_OFF) or row["updated_at"]
+        yield Moved(at=at, state=state, why=why)
     elif state not in STATES:
         yield Moved(at=row["updated_at"], state=state, why=NEWER)
 
@@ -271,9 +319,30 @@ def _fare(row: Row) -> Iterator[Item]:
 
 def _doubt(row: Row) -> str | None:
     doubt = _read(row, "doubt", _Doubt)
-    if doubt is None:
+    return None if doubt is None else f"{doubt.step}: {doubt.code} {doubt.message}".strip()
+
+
+def _unanswered(row: Row) -> str | None:
+    asked = _read(row, "unanswered", _Unanswered)
+    if asked is None:
         return None
-    return f"{doubt.step}: {doubt.code} {doubt.message}".strip()
+    what = f"{asked.step}: {asked.code} {asked.message}".strip()
+    return f"{what}; {asked.count} times since {_utc(asked.since)}, again at {_utc(asked.ask_after)}"
+
+
+def _look(row: Row) -> str | None:
+    if row["look_at"] is None:
+        return None
+    return "its order runs, and is being cancelled" if row["order_alive"] else f"once more at {_utc(row['look_at'])}"
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _written_off(row: Row) -> str | None:
+    written_off = _read(row, "written_off", _WrittenOff)
+    return None if written_off is None else f"{written_off.total_fen} fen by {written_off.by}: {written_off.reason}"
 
 
 def _archived(row: Row) -> Story:
@@ -318,6 +387,18 @@ class _Doubt(msgspec.Struct):
     message: str
 
 
+class _Unanswered(_Doubt):
+    since: datetime
+    count: int
+    ask_after: datetime
+
+
+class _WrittenOff(msgspec.Struct):
+    total_fen: int
+    by: str
+    reason: str
+
+
 class _Line(msgspec.Struct):
     name: str
     amount_fen: int
@@ -328,4 +409,10 @@ class _Ended(msgspec.Struct):
     discounts: list[_Line] = msgspec.field(default_factory=list)
 
 
-_KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {"ended": _Ended, "doubt": _Doubt, "problem": _Problem}
+_KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "ended": _Ended,
+    "doubt": _Doubt,
+    "problem": _Problem,
+    "unanswered": _Unanswered,
+    "written_off": _WrittenOff,
+}

@@ -384,6 +384,8 @@ def _see_when_open(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
             return trip
         case OrderPhase.COLLECTING | OrderPhase.DONE if trip.end_time is None:
             return _completed_elsewhere(trip, order, now)
+        case OrderPhase.COLLECTING | OrderPhase.DONE if order.total_fen not in (None, owed_fen(trip)):
+            return _amount_differs(trip, order, now)  # a completion, and not ours
         case OrderPhase.COLLECTING | OrderPhase.DONE:
             return _see_when_completed(completed(trip, now), order, now)
         case _:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
@@ -10,9 +10,19 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from payscore_worker import metrics, outcomes
+from payscore_worker import decisions, metrics, outcomes
 from payscore_worker.books import Books, Change
-from payscore_worker.errors import ConflictingFact, MalformedMessage, NotOurs, Rejected, TripArchived
+from payscore_worker.decisions import Decision
+from payscore_worker.errors import (
+    ConflictingFact,
+    IllegalTransition,
+    MalformedMessage,
+    NotOurs,
+    Rejected,
+    Retryable,
+    TripArchived,
+    WechatPayUnavailable,
+)
 from payscore_worker.events import (
     EventIn,
     OrderPaid,
@@ -22,6 +32,7 @@ from payscore_worker.events import (
     TripStarted,
     message_in_hand,
 )
+from payscore_worker.sight import Onlooker, Pause, Sight
 from payscore_worker.steps import Run, Steps, Terms
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.translation import cancelled_of, ended_of, seen, started_of
@@ -72,6 +83,7 @@ class Settlement:
         self._steps = Steps(
             storage=storage, books=self._books, payscores=payscores, rules=rules, terms=terms, clock=clock
         )
+        self._onlooker = Onlooker(storage=storage, payscores=payscores, clock=clock)
 
     # --- Facts ---
 
@@ -179,6 +191,54 @@ class Settlement:
         if trip is None or trip.problem is None:
             raise Rejected(f"trip {trip_id!r} " + ("is not known" if trip is None else "has no problem"))
         await self._books.change(trip, outcomes.without_problem)
+
+    # --- What people decide ---
+
+    async def look(self, trip_id: str, *, pause: Pause | None = None) -> Sight:
+        """See a trip beside what WeChat Pay says of it now.
+
+        Raises:
+            Rejected: there is no such trip.
+
+        """
+        trip = await self._storage.load(trip_id)
+        if trip is None:
+            raise Rejected(f"trip {trip_id!r} is not known")
+        run = Run(trip)
+        with suppress(Retryable):  # then it cannot be asked either, and that is said
+            await self._steps.recall(run)
+        return await self._onlooker.look(run.trip, pause=pause)
+
+    async def decide(self, trip_id: str, decision: Decision, *, mark: str, pause: Pause = asyncio.sleep) -> Trip:
+        """Do what a person decided about what they saw; `mark` is the mark of that sight.
+
+        Raises:
+            Rejected: there is no such trip.
+            WechatPayUnavailable: WeChat Pay cannot be asked, so nothing is decided.
+            IllegalTransition: says why not, and what to do instead; or what was seen is no longer so.
+
+        """
+        async with self._turn(trip_id):
+            sight = await self.look(trip_id, pause=pause)
+            known, now = sight.known, self._clock()
+            if known is None:
+                raise WechatPayUnavailable(f"nothing is decided: WeChat Pay {sight.text}")
+
+            def decided(newest: Trip) -> Trip:
+                if decisions.mark_of(newest, known) != mark:
+                    raise IllegalTransition("the trip, or its order, has changed since you looked: look again")
+                return decisions.decide(newest, decision, known, now)
+
+            asked = [] if sight.asked is None else [sight.asked]
+            try:
+                trip = await self._books.change(sight.trip, decided, calls=asked)
+            except IllegalTransition:
+                for question in asked:  # WeChat Pay's word was heard all the same
+                    await self._storage.journal(sight.trip, question)
+                raise
+        with suppress(Retryable):  # it stands decided, and the reconciler goes on with it
+            await self.advance(trip_id)
+        return await self._books.reload(trip)
 
     async def _note(self, trip_id: str, type_: str, event: EventIn, fact: Change) -> None:
         now = self._clock()

@@ -4,24 +4,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from payscore_worker import metrics
+from payscore_worker.decisions import VERBS
 from payscore_worker.storage import Direction, EventRecord
-from payscore_worker.trip import Trip
+from payscore_worker.trip import Trip, owed_fen
 from payscore_worker.wechatpay.refusals import code_label
 
 CALLBACK: Final = "payscore.user_paid"
 
-OWN_CODES: Final = frozenset(
-    {
-        "amount_differs",
-        "completed_elsewhere",
-        "completion_lost",
-        "malformed_answer",
-        "not_ours",
-        "revoked_after_completion",
-        "unexpected_order",
-        "unknown_state",
-    }
-)
+OWN_CODES: Final = frozenset(VERBS)
 """The problems that we find ourselves; others bear WeChat Pay's code, or the name of a refusal."""
 
 
@@ -33,8 +23,8 @@ def count(before: Trip, after: Trip, events: Iterable[EventRecord]) -> None:
         metrics.of(told, event.type).inc()
     if after.state is not before.state or not before.version:
         metrics.of(metrics.STATES_REACHED, after.state.value).inc()
-    if after.completed_at is not None and before.completed_at is None and after.ended is not None:
-        metrics.COMPLETED_FEN.inc(after.ended.total_fen)
+    if after.completed_at is not None and before.completed_at is None:
+        metrics.COMPLETED_FEN.inc(owed_fen(after))
     if after.payment is not None and before.payment is None:
         metrics.PAID_FEN.inc(after.payment.paid_fen)
         metrics.of(metrics.PAID_BY, "callback" if CALLBACK in noted else "query").inc()

@@ -24,7 +24,11 @@ ALL: Final = 100_000
 
 @click.command()
 @click.option(
-    "--wechatpay", "sample", default=0, type=click.IntRange(0, ALL), help="Also ask about so many trips, at random."
+    "--wechatpay",
+    "sample",
+    default=0,
+    type=click.IntRange(0, ALL),
+    help="Also ask about so many trips, at random, and about all with a problem.",
 )
 @json_option
 def audit(*, sample: int, as_json: bool) -> None:
@@ -54,8 +58,8 @@ async def _audit(environment: Environment, sample: int) -> list[Finding]:
             found = await depths(connection, make_topology(broker))
         findings += audit_queues(found, await reports.pending_announcements())
         if sample:
-            rows = await reports.sample(sample)
+            rows = {row["trip_id"]: row for row in [*await reports.parked(), *await reports.sample(sample)]}
             wechatpay = make_wechatpay(environment.read(MerchantSettings))
             async with aclosing(wechatpay.client):
-                findings.append(await audit_wechatpay(rows, wechatpay.payscores))
+                findings.append(await audit_wechatpay(list(rows.values()), wechatpay.payscores))
     return findings

@@ -10,8 +10,20 @@ import msgspec
 
 from payscore_worker.bootstrap import database, make_settlement, make_wechatpay, now
 from payscore_worker.cli.arguments import Text
+from payscore_worker.cli.deciding import add_verbs
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
-from payscore_worker.explain import Announced, Called, Happening, Heard, Moved, Notified, Story, Troubled, explain
+from payscore_worker.explain import (
+    Announced,
+    Called,
+    Decided,
+    Happening,
+    Heard,
+    Moved,
+    Notified,
+    Story,
+    Troubled,
+    explain,
+)
 from payscore_worker.logs import short_openid
 from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
 from payscore_worker.settlement import Settlement
@@ -19,7 +31,7 @@ from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports, Row, TripFilter
 from payscore_worker.trip import TripState
 
-SUMMARY: Final = ("trip_id", "out_order_no", "state", "total_fen", "paid_fen", "noted_at", "due_at")
+SUMMARY: Final = ("trip_id", "out_order_no", "state", "total_fen", "accepted_fen", "paid_fen", "noted_at", "due_at")
 FACTS: Final = (
     "out_order_no",
     "state",
@@ -27,15 +39,22 @@ FACTS: Final = (
     "order_id",
     "transaction_id",
     "total_fen",
+    "accepted_fen",
     "paid_fen",
+    "written_off",
     "due_at",
     "doubt",
+    "unanswered",
+    "look",
 )
 
 
 @click.group()
 def trip() -> None:
-    """Look at trips, and take them up again."""
+    """Look at trips, take them up again, and decide what no rule may."""
+
+
+add_verbs(trip)
 
 
 @trip.command()
@@ -60,7 +79,7 @@ def show(trip_id: str, *, as_json: bool) -> None:
 @click.argument("trip_id", type=Text())
 @json_option
 def explain_trip(trip_id: str, *, as_json: bool) -> None:
-    """Tell what happened to a trip, in time order. Takes the trip's id, or its out_order_no."""
+    """Tell what happened to a trip, and who decided what, in time order. Takes the trip's id, or its out_order_no."""
     story = run(_explained(Environment(), trip_id))
     if story is None:
         click.echo(f"error: no trip {trip_id!r}", err=True)
@@ -87,6 +106,8 @@ def _told(happening: Happening) -> tuple[str, str]:
             return happening.type, happening.id
         case Called():
             return f"{happening.call} {happening.outcome}", _about_call(happening)
+        case Decided():
+            return f"{happening.verb} {happening.outcome}", f"{happening.who}: {happening.why}"
         case Moved():
             return happening.state, happening.why
         case Troubled():
@@ -103,8 +124,9 @@ def _told(happening: Happening) -> tuple[str, str]:
 def _about_call(call: Called) -> str:
     attempts = f"{call.attempts} attempts" if call.attempts != 1 else ""
     uncertain = "an attempt has an unknown outcome" if call.uncertain else ""
+    certainty = "" if call.begun is None else f"{call.definite} of {call.begun} sends surely not accepted"
     status = str(call.status) if call.status is not None else ""
-    return ", ".join(filter(None, (f"{status} {call.code}".strip(), attempts, uncertain, call.request_id)))
+    return ", ".join(filter(None, (f"{status} {call.code}".strip(), attempts, uncertain, certainty, call.request_id)))
 
 
 @trip.command("list")
@@ -130,19 +152,6 @@ def list_trips(*, state: str | None, problem: bool, stuck: bool, limit: int, as_
 def advance(trip_id: str, *, as_json: bool) -> None:
     """Take a trip as far as it will go now."""
     _act(trip_id, lambda settlement: settlement.advance(trip_id), as_json=as_json)
-
-
-@trip.command("clear-problem")
-@click.argument("trip_id", type=Text())
-@json_option
-def clear_problem(trip_id: str, *, as_json: bool) -> None:
-    """Say that a person has looked, and take the trip up again."""
-
-    async def clear(settlement: Settlement) -> None:
-        await settlement.clear_problem(trip_id)
-        await settlement.advance(trip_id)
-
-    _act(trip_id, clear, as_json=as_json)
 
 
 def _act(trip_id: str, action: Callable[[Settlement], Awaitable[None]], *, as_json: bool) -> None:
@@ -214,6 +223,7 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
         ],
         "calls": [
             {name: call[name] for name in ("kind", "attempts", "status", "code", "request_id", "outcome")}
+            | {"begun": call["begun"], "definite": call["definite"]}
             | {"prepared_at": call["prepared_at"], "answered_at": call["answered_at"]}
             for call in calls
         ],

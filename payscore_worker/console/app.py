@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from payscore_worker.console.access import Access
+from payscore_worker.console.deciding import DecidingPages
 from payscore_worker.console.doors import Doors
 from payscore_worker.console.guard import Guard
 from payscore_worker.console.letters import Letters
@@ -22,6 +23,7 @@ from payscore_worker.console.opening import Plan
 from payscore_worker.console.replays import Replays
 from payscore_worker.console.screen import Screen
 from payscore_worker.console.watching import Watch
+from payscore_worker.deciding import Deciding
 from payscore_worker.errors import SettlementError, StorageUnavailable
 from payscore_worker.messaging.deadletters import DeadLetters
 from payscore_worker.messaging.moving import Busy
@@ -73,8 +75,10 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
             make_judge=make_judge,
             clock=plan.clock,
         )
+        deciding = Deciding(settlement=plan.settlement, actions=actions, clock=plan.clock)
+        decisions = DecidingPages(screen=screen, deciding=deciding, clock=plan.clock)
         application = Starlette(
-            routes=[*Doors(screen, access).routes(), *looking.routes(), *dead.routes()],
+            routes=[*Doors(screen, access).routes(), *looking.routes(), *decisions.routes(), *dead.routes()],
             middleware=[Middleware(Guard, access=access)],
             exception_handlers=_Mishaps(screen).handlers(),
         )

@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute, Route
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.screen import Screen, link
 from payscore_worker.console.watching import Watch
-from payscore_worker.explain import Story, explain
+from payscore_worker.decisions import WITHOUT_PROBLEM, Verb, verbs_for
+from payscore_worker.explain import Story, Troubled, explain
 from payscore_worker.storage.browsing import PAGE_ROWS, Browsing, Key, Wanted
 from payscore_worker.trip import TERMINAL, TripState
 
@@ -124,7 +125,7 @@ class Looking:
 
     async def trip(self, request: Request) -> Response:
         story = await self._story(request)
-        return self._screen.show(request, "trip.html", {"story": story, "now": self._clock()})
+        return self._screen.show(request, "trip.html", {"story": story, "verbs": _verbs(story), "now": self._clock()})
 
     async def trip_as_json(self, request: Request) -> Response:
         story = await self._story(request)
@@ -143,6 +144,15 @@ class Looking:
         if story is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return story
+
+
+def _verbs(story: Story) -> Sequence[Verb]:
+    """Name what a person may decide of a trip that needs one: it has a problem, or its other half is missing."""
+    troubles = {one.what: one.code for one in story.happenings if isinstance(one, Troubled)}
+    if "problem" in troubles:
+        return verbs_for(troubles["problem"])
+    is_waiting = "stale" in troubles and TripState(story.state) not in TERMINAL
+    return WITHOUT_PROBLEM if is_waiting and story.archive is None else ()
 
 
 def read_problem(row: Mapping[str, Any]) -> Problem:

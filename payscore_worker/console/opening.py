@@ -16,6 +16,7 @@ from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.guard import ROOT
 from payscore_worker.events import EventIn
 from payscore_worker.messaging.topology import Topology
+from payscore_worker.settlement import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.wechatpay import Breaker, PayScores
 
@@ -35,6 +36,8 @@ class Plan:
     """The event types that each queue carries."""
     out_order_no_prefix: str
     storage: Storage
+    settlement: Settlement
+    """For what people decide."""
     payscores: PayScores
     breaker: Breaker
     is_linked: Callable[[], bool]

@@ -18,7 +18,7 @@ from payscore_worker.console import figures
 from payscore_worker.console.access import Access, Session
 from payscore_worker.console.depths import HEIGHT, WIDTH, polyline
 from payscore_worker.console.guard import ROOT
-from payscore_worker.console.words import Language, language_named, preferred, say
+from payscore_worker.console.words import WORDS, Language, language_named, preferred, say
 
 HERE: Final = Path(__file__).parent
 LANGUAGE_COOKIE: Final = "payscore_language"
@@ -71,6 +71,7 @@ class Screen:
         html = self._templates.get_template(template).render(
             layout="part.html" if "hx-request" in request.headers else "page.html",
             t=partial(_say, language),
+            named=partial(_named, language),
             age=partial(figures.age, language=language),
             language=language,
             other=Language.ENGLISH if language is Language.CHINESE else Language.CHINESE,
@@ -136,6 +137,12 @@ def link(page: str, **query: object) -> str:
 
 def _say(language: Language, key: str, **values: object) -> str:
     return say(key, language, {name: _readable(value, language) for name, value in values.items()})
+
+
+def _named(language: Language, what: str, name: str) -> str:
+    """Say one of many that a release newer than this one may have more of: then by its own name."""
+    key = f"{what}_{name}"
+    return say(key, language, {}) if key in WORDS else name
 
 
 def _readable(value: object, language: Language) -> object:

@@ -1,4 +1,4 @@
-"""The record of what people did to dead letters: written before it is done, so that nothing is done unrecorded."""
+"""The record of what people did to dead letters and trips, written before it is done: nothing is done unrecorded."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,13 +31,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """Somebody is about to do something to dead letters of a queue."""
+    """Somebody is about to do something to dead letters of a queue, or to a trip."""
 
     who: str
     action: str
     queue: str
     target: str
-    """A letter's id, a group's, or `*` for all."""
+    """A letter's id, a group's, or `*` for all; a trip's id."""
     reason: str = ""
 
 
@@ -48,7 +48,7 @@ class Done:
     moved: int = 0
     refused: int = 0
     must_move: bool = False
-    """Whether it has failed if nothing was moved: it was about one letter, which was not there."""
+    """Whether it has failed if nothing was moved: it was about one letter, or one trip."""
 
 
 class Actions:

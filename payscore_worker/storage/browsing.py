@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage.engine import BROKEN, cause_of
 from payscore_worker.storage.outbox import count_unrouted
-from payscore_worker.storage.reports import STUCK_AFTER, Reports, Row
+from payscore_worker.storage.reports import OWED_FEN, STUCK_AFTER, Reports, Row
 from payscore_worker.storage.standing import UNFINISHED, Standing, standing
 from payscore_worker.storage.tables import archived_trip, operator_action, trip, trip_event
 from payscore_worker.storage.values import is_keepable
@@ -152,7 +152,7 @@ class Browsing(Reports):
         rows = await self._all(
             select(
                 func.count().label("trips"),
-                func.coalesce(func.sum(trip.c.total_fen).filter(completed), 0).label("completed_fen"),
+                func.coalesce(func.sum(OWED_FEN).filter(completed), 0).label("completed_fen"),
                 func.coalesce(func.sum(trip.c.paid_fen).filter(completed), 0).label("paid_fen"),
             ).where(trip.c.state.in_([state.value for state in TripState]), trip.c.noted_at >= since)
         )
@@ -179,7 +179,7 @@ class Browsing(Reports):
         return {row["type"]: row["count"] for row in await self._all(count_unrouted())}
 
     async def actions(self, count: int = PAGE_ROWS) -> list[Row]:
-        """List what people did to dead letters, the newest first."""
+        """List what people did to dead letters and trips, the newest first."""
         return await self._all(select(operator_action).order_by(operator_action.c.id.desc()).limit(count))
 
     async def standing(self, now: datetime) -> Standing:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage.engine import BROKEN, cause_of
-from payscore_worker.storage.tables import archived_trip, trip, trip_event, wechatpay_call
+from payscore_worker.storage.tables import archived_trip, operator_action, trip, trip_event, wechatpay_call
 from payscore_worker.storage.values import is_keepable
 from payscore_worker.trip import TERMINAL, TripState
 
@@ -39,6 +39,18 @@ MAX_NAMED: Final = 20
 ANNOUNCED_WITHIN: Final = timedelta(minutes=5)
 """An announcement that waits longer has no relay, or no broker."""
 
+MAX_PARKED: Final = 1000
+"""Trips with a problem that WeChat Pay is asked about in one audit; more of them are one problem, and not many."""
+
+MAX_DOUBTFUL: Final = 10_000
+"""Trips that are over, and whose order may not be; those that changed last."""
+
+MAX_ACTIONS: Final = 200
+"""What people did about one trip; more is a script's doing."""
+
+OWED_FEN: Final = func.coalesce(trip.c.accepted_fen, trip.c.total_fen)
+"""What a person took for what was owed, else the fare."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
@@ -50,6 +62,22 @@ class Books:
     cancelled: int
     waiting: int
     with_problem: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubtful:
+    """A trip that is over, though its order was asked for and not cancelled by us."""
+
+    trip_id: str
+    over_since: datetime
+    opened_at: datetime | None
+    """When we heard that its order runs, by our clock."""
+    alive: bool
+    """WeChat Pay showed that it runs."""
+    look_at: datetime | None
+    """When it is looked at once more."""
+    looked_at: datetime | None
+    """When WeChat Pay was last asked."""
 
 
 class Reports:
@@ -98,12 +126,36 @@ class Reports:
         return await self._all(
             select(wechatpay_call)
             .where(wechatpay_call.c.trip_id == trip_id)
-            .order_by(wechatpay_call.c.prepared_at, wechatpay_call.c.generation)
+            .order_by(wechatpay_call.c.prepared_at, wechatpay_call.c.generation, wechatpay_call.c.kind)
         )
 
     async def events(self, trip_id: str) -> list[Row]:
         """List what was noted and announced of a trip, in order."""
         return await self._all(select(trip_event).where(trip_event.c.trip_id == trip_id).order_by(trip_event.c.id))
+
+    async def actions_on(self, trip_id: str) -> list[Row]:
+        """List what people did about a trip, the earliest first."""
+        about_trips = and_(operator_action.c.target == trip_id, operator_action.c.action.startswith("trip "))
+        return await self._all(
+            select(operator_action).where(about_trips).order_by(operator_action.c.id).limit(MAX_ACTIONS)
+        )
+
+    async def problems(self, code: str, *, after: str, limit: int) -> list[Row]:
+        """List trips with one problem by their ids, those after one of them."""
+        wanted = and_(_has_problem(code), trip.c.trip_id > after)
+        return await self._all(
+            select(trip.c.trip_id, trip.c.state, trip.c.problem).where(wanted).order_by(trip.c.trip_id).limit(limit)
+        )
+
+    async def problems_by_state(self, code: str) -> dict[str, int]:
+        """Count the trips with one problem, by state."""
+        rows = await self._all(
+            select(trip.c.state, func.count().label("trips"))
+            .where(_has_problem(code))
+            .group_by(trip.c.state)
+            .order_by(trip.c.state)
+        )
+        return {row["state"]: row["trips"] for row in rows}
 
     async def all_trips(self) -> list[Row]:
         """List every trip: for judges of a demo or a test, not for a city."""
@@ -138,19 +190,30 @@ class Reports:
         over = trip.c.state.in_([state.value for state in TERMINAL])
         unknown = trip.c.state.not_in([state.value for state in TripState])
         checks: dict[str, Any] = {
-            "paid is what was owed": and_(trip.c.state == "PAID", trip.c.paid_fen != trip.c.total_fen),
-            "paid trips were completed by us": and_(trip.c.state == "PAID", ~_has_call("complete")),
+            "paid is what was owed": and_(trip.c.state == "PAID", trip.c.paid_fen != OWED_FEN),
+            # An end is only missing where somebody else has completed the order.
+            "paid trips were completed by us": and_(
+                trip.c.state == "PAID", trip.c.end_time.is_not(None), ~_has_call("complete")
+            ),
             "paid trips are announced as paid": and_(trip.c.state == "PAID", ~_has_announced("settlement.paid")),
             "declined trips are announced": and_(trip.c.state == "DECLINED", ~_has_announced("settlement.declined")),
-            "cancelled trips are announced": and_(trip.c.state == "CANCELLED", ~_has_announced("settlement.cancelled")),
+            "cancelled trips are announced": and_(
+                trip.c.state == "CANCELLED",
+                ~_has_announced("settlement.cancelled"),
+                ~_has_announced("settlement.written_off"),
+            ),
             "problems are announced": and_(trip.c.problem.is_not(None), ~_has_announced("settlement.problem")),
-            "open orders were asked for": and_(trip.c.state.in_(["OPEN", "COMPLETED"]), ~_has_call("create")),
+            "open orders were asked for": and_(
+                trip.c.state.in_(["OPEN", "COMPLETED"]), trip.c.bodies > 0, ~_has_call("create")
+            ),
             "trips that are over are not due": and_(over, trip.c.due_at.is_not(None), trip.c.look_at.is_(None)),
             "somebody will look at every unfinished trip": and_(
                 ~over, trip.c.due_at.is_(None), trip.c.problem.is_(None), trip.c.stale_since.is_(None)
             ),
             "every trip is in a state that this release knows": unknown,
-            "due trips are taken up": and_(~over, trip.c.due_at < now - STUCK_AFTER, trip.c.problem.is_(None)),
+            "due trips are taken up": and_(
+                or_(~over, trip.c.look_at.is_not(None)), trip.c.due_at < now - STUCK_AFTER, trip.c.problem.is_(None)
+            ),
         }
         found = {check: await self._trip_ids(select(trip.c.trip_id).where(wrong)) for check, wrong in checks.items()}
         # What nobody takes is no fault of ours, and what a person has told again was published once before.
@@ -166,6 +229,50 @@ class Reports:
         """Draw trips at random."""
         return await self._all(select(trip).order_by(func.random()).limit(count))
 
+    async def parked(self) -> list[Row]:
+        """List the trips with a problem, whatever their state, the newest first."""
+        parked = trip.c.problem.is_not(None)
+        return await self._all(select(trip).where(parked).order_by(trip.c.noted_at.desc()).limit(MAX_PARKED))
+
+    async def doubtful(self) -> list[Doubtful]:
+        """List trips that ended without a charge, whose create may have been accepted, and was not cancelled by us."""
+        last = select(func.max(trip_event.c.at)).where(
+            trip_event.c.trip_id == trip.c.trip_id, trip_event.c.direction == "out"
+        )
+        ends = ["settlement.declined", "settlement.cancelled", "settlement.written_off"]
+        over_since = last.where(trip_event.c.type.in_(ends))
+        opened_at = last.where(trip_event.c.type == "settlement.opened")
+        looked_at = select(func.max(wechatpay_call.c.answered_at)).where(
+            wechatpay_call.c.trip_id == trip.c.trip_id, wechatpay_call.c.kind == "query"
+        )
+        cancelled = _has_call("cancel", wechatpay_call.c.outcome == "accepted")
+        in_doubt = or_(trip.c.order_alive.is_(True), and_(_has_call("create", _may_have_been_accepted()), ~cancelled))
+        rows = await self._all(
+            select(
+                trip.c.trip_id,
+                trip.c.updated_at,
+                trip.c.look_at,
+                trip.c.order_alive,
+                over_since.scalar_subquery().label("over_since"),
+                opened_at.scalar_subquery().label("opened_at"),
+                looked_at.scalar_subquery().label("looked_at"),
+            )
+            .where(trip.c.state.in_(["DECLINED", "CANCELLED"]), in_doubt)
+            .order_by(trip.c.updated_at.desc())
+            .limit(MAX_DOUBTFUL)
+        )
+        return [
+            Doubtful(
+                trip_id=row["trip_id"],
+                over_since=row["over_since"] or row["updated_at"],
+                opened_at=row["opened_at"],
+                alive=bool(row["order_alive"]),
+                look_at=row["look_at"],
+                looked_at=row["looked_at"],
+            )
+            for row in rows
+        ]
+
     async def pending_announcements(self) -> int:
         """Count what waits in the outbox."""
         rows = await self._all(select(func.count().label("rows")).where(trip_event.c.pending))
@@ -179,8 +286,22 @@ class Reports:
             raise StorageUnavailable(f"the database could not be asked: {cause_of(error)}") from error
 
 
-def _has_call(kind: str) -> ColumnElement[bool]:
-    return exists().where(wechatpay_call.c.trip_id == trip.c.trip_id, wechatpay_call.c.kind == kind)
+def _has_problem(code: str) -> ColumnElement[bool]:
+    its_code: ColumnElement[str] = trip.c.problem.op("->>")(literal_column("'code'"))
+    return and_(trip.c.problem.is_not(None), its_code == code)
+
+
+def _has_call(kind: str, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(wechatpay_call.c.trip_id == trip.c.trip_id, wechatpay_call.c.kind == kind, *conditions)
+
+
+def _may_have_been_accepted() -> ColumnElement[bool]:
+    """Say so of a journaled call by the rule of CallRecord.is_surely_without_effect."""
+    call = wechatpay_call.c
+    refused = and_(call.outcome == "refused", call.uncertain.is_(False))
+    uncounted = case((refused, False), else_=True)
+    counted = func.coalesce(call.definite, 0) < call.begun
+    return or_(call.outcome == "accepted", case((call.begun.is_(None), uncounted), else_=counted))
 
 
 def _has_announced(type_: str) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Executable, RowMapping, and_, func, not_, or_, select, text
+from sqlalchemy import Executable, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker.storage.outbox import WAITS, count_unrouted
@@ -54,6 +54,7 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> S
     async with engine.connect() as connection:
         await _limit(connection, limit)
         trips = await _one(connection, _trips())
+        problems = await _one(connection, _problems())
         due = await _one(connection, _due(now))
         outbox = await _one(connection, _outbox())
         unrouted = (await connection.execute(count_unrouted())).mappings().all()
@@ -63,7 +64,7 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> S
 
     return Standing(
         states={state: some(state, trips) for state in SINCE},
-        with_problem=some("problem", trips),
+        with_problem=some("problem", problems),
         stale=trips["stale"],
         overdue=trips["overdue"],
         due_lag=_age(due["since"], now),
@@ -76,12 +77,11 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> S
 
 def _trips() -> Executable:
     calm = trip.c.problem.is_(None)
+    owed_fen = func.coalesce(trip.c.accepted_fen, trip.c.total_fen)
     columns: list[Any] = [
-        func.count().filter(not_(calm)).label("problem_count"),
-        func.min(trip.c.updated_at).filter(not_(calm)).label("problem_since"),
         func.count().filter(trip.c.stale_since.is_not(None)).label("stale"),
         func.count().filter(trip.c.overdue_since.is_not(None)).label("overdue"),
-        func.coalesce(func.sum(trip.c.total_fen).filter(trip.c.state == "COMPLETED"), 0).label("outstanding_fen"),
+        func.coalesce(func.sum(owed_fen).filter(trip.c.state == "COMPLETED"), 0).label("outstanding_fen"),
     ]
     for state, since in SINCE.items():
         columns.append(func.count().filter(trip.c.state == state).label(f"{state}_count"))
@@ -90,6 +90,12 @@ def _trips() -> Executable:
         columns.append(func.count().filter(out, calm).label(f"{call}_count"))
         columns.append(func.min(trip.c.updated_at).filter(out, calm).label(f"{call}_since"))
     return select(*columns).where(trip.c.state.in_(UNFINISHED))
+
+
+def _problems() -> Executable:
+    """Count trips with a problem, those that are over too: there is an index of them alone."""
+    since = func.min(trip.c.updated_at).label("problem_since")
+    return select(func.count().label("problem_count"), since).where(trip.c.problem.is_not(None))
 
 
 def _due(now: datetime) -> Executable:

@@ -127,6 +127,48 @@ async def test_three_terminals_and_two_messages_settle_a_trip_and_every_command_
         await is_well(desk)
 
 
+async def test_a_fare_that_was_lowered_in_the_merchant_console_is_accepted_by_a_person(desk: Desk) -> None:
+    desk.settings["PAYSCORE_POLL_DELAYS"] = "1s"
+    printed = await desk.run(*desk.simulator, "--print-env")
+    (desk.directory / ".env").write_text(printed.out)
+    orders = f"http://127.0.0.1:{desk.ports['simulator']}/admin/orders/t1"
+
+    async def stands(state: str, problem: str | None) -> bool:
+        shown = await desk.run("trip", "show", "t1", "--json")
+        if shown.code != 0:
+            return False
+        code = None if shown.document["problem"] is None else shown.document["problem"]["code"]
+        return (shown.document["state"], code) == (state, problem)
+
+    async with AsyncExitStack() as roles:
+        http = await roles.enter_async_context(httpx.AsyncClient(timeout=HTTP_SECONDS))
+        await roles.enter_async_context(desk.role("simulator", *desk.simulator, "--pay-after", "3600"))
+        await roles.enter_async_context(desk.role("worker", "worker"))
+        await desk.publish("trip.started", STARTED)
+        await desk.publish("trip.ended", ENDED)
+        await until(lambda: stands("COMPLETED", None))
+        (await http.post(f"{orders}/lower", json={"total_fen": 3_000})).raise_for_status()
+        await until(lambda: stands("COMPLETED", "amount_differs"))
+
+        unasked = await desk.run("trip", "accept", "t1", "--reason", "lowered for a detour")
+        assert unasked.code == 2
+        assert "COLLECTING, paid 0 of 3000 fen" in unasked.out
+        refused = await desk.run("trip", "write-off", "t1", "--reason", "a slip", "--yes")
+        assert (refused.code, "waiving that is not built yet" in refused.err) == (1, True)
+        accepted = await desk.run("trip", "accept", "t1", "--reason", "lowered for a detour", "--as", "wang", "--yes")
+        assert accepted.code == 0, accepted.err
+
+        (await http.post(f"{orders}/pay")).raise_for_status()
+        await until(lambda: stands("PAID", None))
+        told = (await desk.run("trip", "explain", "t1", "--json")).document
+        assert (told["paid_fen"], told["accepted_fen"]) == (3_000, 3_000)
+        decided = [one for one in told["happenings"] if one["kind"] == "decided"]
+        assert [(one["who"], one["verb"], one["why"], one["outcome"]) for one in decided] == [
+            ("wang", "accept", "lowered for a detour", "done")
+        ]
+        assert (await desk.run("audit", "--wechatpay", "5")).code == 0
+
+
 async def tells_the_story(desk: Desk) -> None:
     story = (await desk.run("trip", "show", "t1", "--json")).document
     assert {

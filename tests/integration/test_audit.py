@@ -1,6 +1,7 @@
 """The audit finds what is wrong with the books, names it, and is content with books that are in order."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -9,13 +10,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.audit import Finding, audit_books, audit_queues, audit_wechatpay
+from payscore_worker.decisions import Decision, Verb
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.simulator import FaultKind
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
+from payscore_worker.trip import TripState
+from payscore_worker.wechatpay import Answer, Order, Phase
 from tests.integration.databases import database_url, empty_database_url, storage
-from tests.integration.settlement.town import Town, a_town
+from tests.integration.settlement.town import Town, a_town, no_sleep
 
 __all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
 
@@ -33,6 +37,9 @@ TAMPERED: Final = {
     "due trips are taken up": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'open'",
     "announcements are published": (
         "UPDATE trip_event SET pending = true, published_at = NULL WHERE trip_id = 'paid' AND type = 'settlement.paid'"
+    ),
+    "no order runs for a trip that is over": (
+        "UPDATE trip SET order_alive = true, look_at = noted_at WHERE trip_id = 'cancelled'"
     ),
     "conservation": "DELETE FROM trip WHERE trip_id = 'open'",
 }
@@ -163,3 +170,146 @@ async def test_a_wechat_pay_that_cannot_be_asked_is_not_taken_for_agreement(town
 
     assert not finding.ok
     assert "could not be asked" in finding.detail
+
+
+# --- Over here, alive there ---
+
+ALIVE: Final = "no order runs for a trip that is over"
+
+
+async def tampered(engine: AsyncEngine, *statements: str) -> None:
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def about_orders(town: Town, engine: AsyncEngine, *, later: timedelta = timedelta()) -> Finding:
+    findings = await audit_books(Reports(engine), town.now + later)
+    return next(finding for finding in findings if finding.check == ALIVE)
+
+
+async def test_an_accepted_create_of_a_trip_that_is_over_is_found_without_a_sample(
+    town: Town, engine: AsyncEngine
+) -> None:
+    await tampered(engine, "UPDATE trip SET state = 'DECLINED' WHERE trip_id = 'open'")
+
+    finding = await about_orders(town, engine, later=timedelta(hours=2))
+
+    assert (finding.ok, finding.trips) == (False, ("open",))
+    assert finding.detail.startswith("open: its order may run, 2 h 0 min after the trip ended")
+
+
+@pytest.mark.parametrize(
+    ("journaled", "found"),
+    [
+        ("outcome = 'unknown', begun = 1, definite = 0", True),
+        ("outcome = 'refused', begun = 2, definite = 1", True),
+        ("outcome = 'refused', begun = 2, definite = 2", False),
+        ("outcome = 'prepared', begun = 0, definite = 0", False),
+        ("outcome = 'refused', uncertain = false, begun = NULL", False),
+        ("outcome = 'refused', uncertain = true, begun = NULL", True),
+        ("outcome = 'prepared', begun = NULL", True),
+    ],
+)
+async def test_a_create_counts_as_sent_until_every_send_of_it_has_a_definite_end(
+    town: Town, engine: AsyncEngine, journaled: str, *, found: bool
+) -> None:
+    await tampered(
+        engine,
+        "UPDATE trip SET state = 'DECLINED' WHERE trip_id = 'open'",
+        f"UPDATE wechatpay_call SET {journaled} WHERE trip_id = 'open' AND kind = 'create'",  # noqa: S608 - our own words
+    )
+
+    assert (await about_orders(town, engine)).ok is not found
+
+
+async def test_a_trip_that_will_be_looked_at_is_fine_until_nobody_does(town: Town, engine: AsyncEngine) -> None:
+    await tampered(
+        engine,
+        "UPDATE trip SET state = 'DECLINED', look_at = updated_at WHERE trip_id = 'open'",
+        "UPDATE wechatpay_call SET outcome = 'unknown', begun = 1, definite = 0 WHERE trip_id = 'open'",
+    )
+
+    soon = await about_orders(town, engine)
+    late = await about_orders(town, engine, later=timedelta(minutes=6))
+
+    assert (soon.ok, soon.detail) == (True, "1 to be looked at once more")
+    assert (late.ok, late.trips) == (False, ("open",))
+
+
+async def test_a_trip_whose_order_was_shown_to_be_gone_is_fine(town: Town, engine: AsyncEngine) -> None:
+    await town.passes(600)
+    town.simulator.revoke("open")
+    await town.ends("open")
+    assert await town.state("open") is TripState.DECLINED
+
+    assert (await about_orders(town, engine)).detail == "none"
+
+
+async def test_an_order_that_was_seen_alive_is_named_until_it_is_cancelled(town: Town, engine: AsyncEngine) -> None:
+    await tampered(
+        engine, "UPDATE trip SET state = 'DECLINED', order_alive = true, look_at = updated_at WHERE trip_id = 'open'"
+    )
+    before = await about_orders(town, engine)
+
+    await town.settlement.advance("open")
+
+    assert "open: its order runs" in before.detail
+    assert (await about_orders(town, engine)).ok
+    assert town.order("open").stage == "revoked"
+
+
+async def test_a_person_who_looks_settles_the_doubt_about_an_order(town: Town, engine: AsyncEngine) -> None:
+    await town.passes(600)
+    await tampered(engine, "UPDATE trip SET state = 'DECLINED' WHERE trip_id = 'open'")
+    assert not (await about_orders(town, engine)).ok
+    sight = await town.settlement.look("open")
+    decision = Decision(verb=Verb.CANCEL, by="wang", reason="the audit named it")
+
+    await town.settlement.decide("open", decision, mark=sight.mark, pause=no_sleep)
+
+    assert town.order("open").stage == "revoked"
+    assert (await about_orders(town, engine)).ok
+
+
+# --- Trips that wait for a person ---
+
+
+async def parked(town: Town, engine: AsyncEngine) -> Finding:
+    return await audit_wechatpay(await Reports(engine).parked(), town.payscores)
+
+
+async def test_a_paid_order_of_a_trip_that_waits_for_a_person_is_a_disagreement(
+    town: Town, engine: AsyncEngine
+) -> None:
+    await tampered(
+        engine,
+        "UPDATE trip SET state = 'COMPLETED', paid_at = NULL, paid_fen = NULL, problem = "
+        """'{"code": "PARAM_ERROR", "message": "", "request_id": "", "step": "", "since": "2026-05-01T12:00:00Z"}'"""
+        " WHERE trip_id = 'paid'",
+    )
+
+    finding = await parked(town, engine)
+
+    assert not finding.ok
+    assert finding.detail == (
+        "paid: COMPLETED with 3200 fen, waiting for a person, and WeChat Pay: DONE, paid 3200 of 3200"
+    )
+
+
+async def test_a_state_that_no_table_knows_is_unknown_and_no_agreement(
+    town: Town, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = town.payscore.query
+
+    async def odd(out_order_no: str) -> tuple[Order, Answer]:
+        order, answer = await query(out_order_no)
+        return replace(order, phase=Phase.UNKNOWN), answer
+
+    monkeypatch.setattr(town.payscore, "query", odd)
+    rows = [row for row in await Reports(engine).sample(10) if row["trip_id"] == "open"]
+
+    finding = await audit_wechatpay(rows, town.payscores)
+
+    assert not finding.ok
+    assert finding.detail == "open: OPEN, and WeChat Pay: unknown: it does not say where the order stands"

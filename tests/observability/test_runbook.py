@@ -13,6 +13,8 @@ import yaml
 from deploy.local.processes import run
 from deploy.local.rabbitmq import CTL_SECONDS, find_scripts
 from payscore_worker.cli import cli
+from payscore_worker.decisions import AFTER_REFUSALS, VERBS
+from payscore_worker.tally import OWN_CODES
 from tests.unit.test_docs import ROOT
 
 RULES: Final = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -37,6 +39,16 @@ def alerts() -> list[dict[str, Any]]:
 def sections(edition: Path) -> dict[str, str]:
     parts = re.split(r"^#{2,3} (.+)\n", edition.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def problems(edition: Path) -> dict[str, str]:
+    """What the section of trips with a problem says of each code."""
+    parts = re.split(r"^#### (.+)\n", sections(edition)["PayscoreTripsWithProblem"], flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def verbs(text: str) -> list[str]:
+    return list(dict.fromkeys(shlex.split(line)[2] for line in typed(text)))
 
 
 def outline(edition: Path) -> list[str]:
@@ -82,6 +94,19 @@ def test_the_runbook_has_no_heading_that_no_alert_leads_to() -> None:
     headings = set(re.findall(r"^### (.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE))
 
     assert headings == {alert["alert"] for alert in alerts()}
+
+
+@pytest.mark.parametrize("edition", EDITIONS, ids=["english", "chinese"])
+def test_the_runbook_names_for_each_problem_what_ends_it_as_the_code_does(edition: Path) -> None:
+    named = {code: verbs(text) for code, text in problems(edition).items()}
+
+    after_refusals = named.pop("Codes of WeChat Pay")
+    assert named == {code: [verb.value for verb in its] for code, its in VERBS.items()}
+    assert after_refusals == [verb.value for verb in AFTER_REFUSALS]
+
+
+def test_every_problem_that_we_find_ourselves_has_something_that_ends_it() -> None:
+    assert all(VERBS[code] for code in OWN_CODES)
 
 
 @pytest.mark.parametrize("edition", EDITIONS, ids=["english", "chinese"])

@@ -76,6 +76,7 @@ async def a_site(
         queues={one.queue: one.events for one in CONSUMERS},
         out_order_no_prefix="",
         storage=town.storage,
+        settlement=town.settlement,
         payscores=town.payscores,
         breaker=Breaker(),
         is_linked=lambda: True,

@@ -54,9 +54,10 @@ async def test_trips_are_chosen_by_state_problem_and_age(pages: Browsing, town: 
     await town.starts("old")
     town.clock.now += DAY
     await town.starts("troubled")
-    town.refuse("complete", "PARAM_ERROR", "参数错误")
     town.clock.now += timedelta(minutes=5)
-    await town.ends("troubled")
+    town.simulator.complete_by_hand("troubled", 100)
+    town.simulator.pay("troubled")
+    await town.simulator.run_once()
     await town.starts("riding")
 
     assert await listed(pages, town, Wanted()) == ["riding", "troubled", "old", "paid"]

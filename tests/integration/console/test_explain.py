@@ -50,13 +50,13 @@ async def test_a_trip_that_was_paid_is_told_from_its_start_to_its_money(reports:
 
     assert told(story) == [
         "heard trip.started",
+        "called query accepted",  # several, as one entry
         "called user_service_state accepted",
         "called create accepted",
         "moved NOTED",
         "moved OPEN",
         "announced settlement.opened",
         "heard trip.ended",
-        "called query accepted",
         "called complete accepted",
         "moved COMPLETED",
         "announced settlement.completed",
@@ -71,17 +71,48 @@ async def test_a_trip_that_was_paid_is_told_from_its_start_to_its_money(reports:
 
 
 async def test_a_trip_with_a_problem_says_which_and_since_when(reports: Reports, town: Town) -> None:
-    await town.starts()
-    town.refuse("complete", "PARAM_ERROR", "参数错误")
-    await town.passes(600)
-    await town.ends()
+    town.listening = False
+    await town.rides()
+    town.simulator.revoke("t1")
+    await town.passes(5)
 
     story = await story_of(reports)
 
     (trouble,) = (one for one in story.happenings if isinstance(one, Troubled))
-    assert (trouble.what, trouble.code, trouble.why, trouble.at) == ("problem", "PARAM_ERROR", "参数错误", town.now)
-    assert trouble.request_id
-    assert "called complete refused" in told(story)
+    assert (trouble.what, trouble.code, trouble.at) == ("problem", "revoked_after_completion", town.now)
+    assert trouble.why == "the order is gone, and the money with it"
+    assert "called complete accepted" in told(story)
+
+
+async def test_a_question_that_is_asked_again_and_a_late_look_are_told(reports: Reports, town: Town) -> None:
+    await town.rides()
+    town.refuse("query", "PARAM_ERROR", "参数错误", times=None)
+    town.listening = False
+    await town.passes(5)
+    await town.cancels("t2")
+    async with reports._engine.begin() as connection:
+        await connection.execute(text("UPDATE trip SET look_at = noted_at WHERE trip_id = 't2'"))
+
+    asked, looked = await story_of(reports), await explain(reports, "t2")
+
+    assert asked.unanswered is not None
+    assert asked.unanswered.startswith(
+        "AskOrder: PARAM_ERROR 参数错误; 1 times since 2026-05-01T12:10:05+00:00, again at"
+    )
+    assert looked is not None
+    assert looked.look == "once more at 2026-05-01T12:10:05+00:00"
+
+
+async def test_how_sure_the_journal_is_of_a_call_is_told(reports: Reports, town: Town) -> None:
+    town.fault(FaultKind.DROP_REPLY, "create", times=3)
+    with pytest.raises(OutcomeUnknown):
+        await town.starts()
+
+    (create,) = (
+        one for one in (await story_of(reports)).happenings if isinstance(one, Called) and one.call == "create"
+    )
+
+    assert (create.begun, create.definite, create.uncertain) == (1, 0, True)
 
 
 async def test_attempts_whose_outcome_is_unknown_are_told(reports: Reports, town: Town) -> None:

@@ -104,10 +104,10 @@ async def test_alone_the_console_does_not_take_its_own_breaker_for_the_workers(s
 
 
 async def test_a_trip_with_a_problem_needs_a_person(site: Site) -> None:
-    await site.town.starts()
-    site.town.refuse("complete", "PARAM_ERROR", "参数错误")
-    await site.town.passes(600)
-    await site.town.ends()
+    site.town.listening = False
+    await site.town.rides()
+    site.town.simulator.revoke("t1")
+    await site.town.passes(5)
     site.town.clock.now += timedelta(hours=1)
     site.plan.ring.note(site.town.now, [])
 
@@ -115,8 +115,8 @@ async def test_a_trip_with_a_problem_needs_a_person(site: Site) -> None:
 
     assert "Money is moving. Some of it needs a person." in page
     assert "1 trips have a problem and stand still, the oldest for 1 h 0 min. Look" in page
-    assert "t1 OPEN ¥32.00 – problem PARAM_ERROR" in await site.page("/trips?show=problem")
-    assert "payscore-worker trip clear-problem t1" in await site.page("/trip?id=t1")
+    assert "t1 COMPLETED ¥32.00 – problem revoked_after_completion" in await site.page("/trips?show=problem")
+    assert "What may be decided: Write the fare off · Give PayScore up" in await site.page("/trip?id=t1")
 
 
 async def test_trips_that_nobody_takes_up_mean_that_money_is_stuck(site: Site) -> None:

@@ -1,6 +1,7 @@
 """What the gauges of the database say is what the database holds, on both databases."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from payscore_worker import metrics
 from payscore_worker.ops.database import DatabaseLook
 from payscore_worker.simulator import FaultKind
+from payscore_worker.simulator.orders import Stage
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.standing import UNFINISHED, standing
+from payscore_worker.trip import TripState
 from tests.integration.databases import database_url, empty_database_url, storage
 from tests.integration.settlement.town import Town, a_town
 from tests.unit.ops.samples import value
@@ -109,8 +112,10 @@ async def test_a_call_that_may_be_on_its_way_is_seen_until_it_is_answered(town: 
 
 
 async def test_a_trip_with_a_problem_is_counted_and_its_age_grows(town: Town, look: DatabaseLook) -> None:
-    town.refuse("create", "SIGN_ERROR", "签名错误", status=401, times=None)
-    await town.starts()
+    town.listening = False
+    await town.rides()
+    town.simulator.revoke("t1")
+    await town.passes(5)
     town.clock.now += timedelta(hours=5)
     await look.look_at_unfinished()
     await look.look_at_all()
@@ -119,6 +124,23 @@ async def test_a_trip_with_a_problem_is_counted_and_its_age_grows(town: Town, lo
     assert value(metrics.PROBLEM_AGE) == pytest.approx(5 * 3600)
     assert value(metrics.BOOKS, entry="with_problem") == 1
     assert value(metrics.UNANSWERED, call="create") == 0  # a person has it now
+
+
+async def test_a_problem_of_a_trip_that_is_over_is_counted_too(town: Town, look: DatabaseLook) -> None:
+    await town.starts()
+    await town.cancels()
+    order = town.simulator._world.book.order("t1")
+    assert order is not None
+    town.simulator._world.book.save(replace(order, stage=Stage.RUNNING))
+    town.simulator.complete_by_hand("t1", 1_500)
+    await town.passes(3)
+    assert await town.state() is TripState.CANCELLED
+
+    await look.look_at_unfinished()
+    await look.look_at_all()
+
+    assert value(metrics.PROBLEM_TRIPS) == 1
+    assert value(metrics.BOOKS, entry="with_problem") == 1
 
 
 async def test_trips_that_nobody_takes_up_are_seen(town: Town, look: DatabaseLook) -> None:

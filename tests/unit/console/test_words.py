@@ -7,10 +7,12 @@ from typing import Final
 
 import pytest
 
+from payscore_worker import deciding
 from payscore_worker.console import looking, screen
 from payscore_worker.console.replays import Stage
 from payscore_worker.console.verdict import Severity
 from payscore_worker.console.words import WORDS, Language, preferred, say
+from payscore_worker.decisions import Verb
 from payscore_worker.errors import FailureClass
 from payscore_worker.storage import CallOutcome
 from payscore_worker.storage.actions import Outcome
@@ -28,11 +30,14 @@ FAMILIES: Final = {
     "breaker_reason_": [reason.value for reason in FailureClass],
     "state_": [state.value for state in TripState],
     "outcome_": [outcome.value for outcome in CallOutcome],
-    "kind_": ["heard", "notified", "called", "moved", "troubled", "announced"],
+    "kind_": ["heard", "notified", "called", "moved", "troubled", "announced", "decided"],
     "show_": list(looking.SHOWS),
     "age_": list(looking.AGES),
     "job_": [stage.value for stage in Stage],
-    "action_": ["replay", "drop"],
+    "action_": ["replay", "drop", "outbox replay", *(f"trip {verb}" for verb in Verb)],
+    "verb_": [verb.value for verb in Verb],
+    "verb_means_": [verb.value for verb in Verb],
+    "outlook_": list(deciding.WORDS),
     "action_outcome_": [outcome.value for outcome in Outcome],
 }
 """Words that pages name by what they show, and all there is to show."""
@@ -74,6 +79,14 @@ def test_every_word_that_a_page_names_is_there(page: str) -> None:
 def test_every_word_of_a_family_is_there(family: str) -> None:
     for member in FAMILIES[family]:
         assert f"{family}{member}" in WORDS
+
+
+def test_what_will_come_of_a_decision_is_said_as_on_the_command_line() -> None:
+    for key, text in deciding.WORDS.items():
+        places = [
+            {name for _, name, _, _ in Formatter().parse(one) if name} for one in (text, *WORDS[f"outlook_{key}"])
+        ]
+        assert places[0] == places[1] == places[2]
 
 
 def test_pages_say_nothing_past_the_table() -> None:

@@ -1,0 +1,364 @@
+"""What a person may decide of a trip, given what WeChat Pay's signed word says of its order now.
+
+None of it moves money: what WeChat Pay holds an amount for is never ended here, and every call that follows is made,
+and asked about, as any other (reference payscore-api B.5, B.7, B.8, F.5).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, assert_never
+
+from payscore_worker import outcomes
+from payscore_worker.errors import IllegalTransition
+from payscore_worker.trip import (
+    COMPLETED_ELSEWHERE,
+    LATE_LOOK,
+    Cancelled,
+    CancelOrder,
+    CompleteOrder,
+    Declined,
+    DeclineReason,
+    Look,
+    OrderPhase,
+    OrderSeen,
+    Payment,
+    Trip,
+    TripState,
+    WrittenOff,
+    owed_fen,
+)
+
+
+class Verb(StrEnum):
+    """What a person may decide; the words of the command line."""
+
+    ACCEPT = "accept"
+    """What WeChat Pay shows is what was owed."""
+    WRITE_OFF = "write-off"
+    """The money will not come."""
+    REBUILD = "rebuild"
+    """The body that was refused is dropped, and built anew."""
+    DECLINE = "decline"
+    """PayScore is given up; the fare may be asked for another way."""
+    CANCEL = "cancel"
+    """Nothing is owed."""
+    CLEAR = "clear-problem"
+    """A person has looked: the same again. No word of WeChat Pay is needed for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Who decides what, and why; the passenger sees the reason where an order is cancelled for it."""
+
+    verb: Verb
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a trip's order at the moment of the decision."""
+
+    order: OrderSeen | None
+    """None: WeChat Pay says that there is none; twice, some time apart, where one was asked for (F.5 c)."""
+    certain: frozenset[str] = frozenset()
+    """The steps of whose journaled bytes no send can have been accepted."""
+
+    @property
+    def text(self) -> str:
+        """Say it in a line."""
+        if self.order is None:
+            return "no such order"
+        if self.order.total_fen is None and self.order.paid_fen is None:
+            return self.order.phase.value
+        return f"{self.order.phase}, paid {self.order.paid_fen or 0} of {self.order.total_fen} fen"
+
+
+GONE: Final = frozenset({OrderPhase.REVOKED, OrderPhase.EXPIRED})
+RUNNING: Final = frozenset({OrderPhase.CREATED, OrderPhase.RUNNING})
+GIVEN_UP: Final = frozenset({TripState.DECLINED, TripState.CANCELLED})
+
+VERBS: Final[Mapping[str, tuple[Verb, ...]]] = {
+    "amount_differs": (Verb.ACCEPT,),
+    COMPLETED_ELSEWHERE: (Verb.ACCEPT,),
+    "charged_though_over": (Verb.ACCEPT,),
+    "unexpected_order": (Verb.ACCEPT, Verb.DECLINE, Verb.CANCEL),
+    "completion_lost": (Verb.REBUILD, Verb.DECLINE, Verb.CANCEL),
+    "revoked_after_completion": (Verb.WRITE_OFF, Verb.DECLINE),
+    "start_in_future": (Verb.DECLINE, Verb.CANCEL),
+    "malformed_call": (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF),
+    "no_finish_ticket": (Verb.CLEAR, Verb.DECLINE, Verb.CANCEL),
+    "malformed_answer": (Verb.CLEAR,),
+    "not_ours": (Verb.CLEAR,),
+    "unknown_state": (Verb.CLEAR,),
+}
+"""What ends each problem that we find ourselves, the likeliest first; the runbook has a heading for each."""
+
+AFTER_REFUSALS: Final = (Verb.CLEAR, Verb.REBUILD, Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF)
+"""What ends a problem that bears WeChat Pay's own code, or the name of a refusal."""
+
+WITHOUT_PROBLEM: Final = (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF)
+"""What may be decided of a trip that only waits, for its other half say."""
+
+
+def verbs_for(code: str) -> tuple[Verb, ...]:
+    """Name what ends a problem; without a code, what ends a trip that waits."""
+    return VERBS.get(code, AFTER_REFUSALS) if code else WITHOUT_PROBLEM
+
+
+def mark_of(trip: Trip, known: Known) -> str:
+    """Sum up what a decision rests on: it is made about this, and not about what has become of it meanwhile."""
+    problem = "" if trip.problem is None else trip.problem.code
+    return f"{trip.state}/{problem}/{known.text}"
+
+
+def decide(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
+    """Apply a decision.
+
+    Raises:
+        IllegalTransition: says why not, and what to do instead.
+
+    """
+    needs_word = decision.verb is not Verb.CLEAR
+    if needs_word and trip.state is TripState.PAID:
+        raise IllegalTransition("the money is in; there is nothing to decide. A refund gives money back")
+    if needs_word and known.order is not None and known.order.phase is OrderPhase.UNKNOWN:
+        raise IllegalTransition("WeChat Pay does not say where the order stands; decide when it does")
+    after = _decided(trip, decision, known, now)
+    if after == trip:
+        raise IllegalTransition("that is what the trip does already: advance takes it on")
+    return after
+
+
+def _decided(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
+    match decision.verb:
+        case Verb.ACCEPT:
+            return _accept(trip, decision, known, now)
+        case Verb.WRITE_OFF:
+            return _write_off(trip, decision, known, now)
+        case Verb.REBUILD:
+            return _rebuild(trip, known, now)
+        case Verb.DECLINE:
+            return _decline(trip, decision, known, now)
+        case Verb.CANCEL:
+            return _cancel(trip, decision, known, now)
+        case Verb.CLEAR:
+            return _clear(trip)
+        case _:
+            assert_never(decision.verb)
+
+
+# --- Accept ---
+
+
+def _accept(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
+    """Take the amount that WeChat Pay signed for what was owed; the order of a waived fare is gone."""
+    order = known.order
+    if order is None:
+        raise IllegalTransition("WeChat Pay knows no such order, and shows no amount: write-off, decline or rebuild")
+    if order.phase in RUNNING:
+        raise IllegalTransition("the order runs, and shows no amount yet: decline or cancel ends it")
+    led_on = outcomes.see(replace(trip, problem=None), order, now)
+    if led_on.problem is None and led_on.state is not trip.state:
+        return led_on  # what it shows is what was owed: nobody has to accept it
+    if order.phase in GONE:
+        return _clear(trip) if trip.state in GIVEN_UP else _write_off(trip, decision, known, now)
+    if led_on.problem is None:
+        raise IllegalTransition("WeChat Pay shows what is owed; there is nothing to accept: clear-problem")
+    amount_fen = _amount_fen(order)
+    charged = replace(
+        _calm(trip),
+        problem_told="",
+        accepted_fen=amount_fen,
+        declined=None,
+        order_id=trip.order_id or order.order_id,
+        completed_at=trip.completed_at or now,
+        look=None,
+    )
+    if order.phase is OrderPhase.COLLECTING:
+        return replace(charged, state=TripState.COMPLETED, polls=0, asked_at=None)
+    paid_at = order.paid_at or now
+    payment = Payment(paid_fen=amount_fen, paid_at=paid_at, transaction_ids=order.transaction_ids)
+    return replace(charged, state=TripState.PAID, payment=payment)
+
+
+def _amount_fen(order: OrderSeen) -> int:
+    if order.phase is OrderPhase.DONE:
+        return order.paid_fen or 0
+    if order.total_fen is None:
+        raise IllegalTransition("WeChat Pay does not say which amount it collects; accept it when it does")
+    return order.total_fen
+
+
+# --- Write off ---
+
+
+def _write_off(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
+    """Give up money that WeChat Pay cannot, or will not, collect: its order is gone, or never was."""
+    order = known.order
+    _refuse_if_over(trip)
+    if order is not None and order.phase in RUNNING:
+        raise IllegalTransition("the order runs, and can still be completed: cancel ends it without a charge")
+    if order is not None and order.phase is OrderPhase.COLLECTING:
+        raise IllegalTransition(f"{_COLLECTS}; once the order is gone, write-off ends the trip")
+    if order is not None and order.phase is OrderPhase.DONE and order.paid_fen != 0:
+        raise IllegalTransition("WeChat Pay shows money that came in: accept takes it for what was owed")
+    if trip.ended is None and trip.accepted_fen is None:
+        raise IllegalTransition("no fare is owed: cancel or decline ends the trip")
+    written_off = WrittenOff(total_fen=owed_fen(trip), by=decision.by, reason=decision.reason)
+    return replace(_over(trip, TripState.CANCELLED, known, now), written_off=written_off)
+
+
+# --- Rebuild ---
+
+
+def _rebuild(trip: Trip, known: Known, now: datetime) -> Trip:
+    """Drop bytes that were refused, so that others are built; never bytes that may have been accepted (B.10)."""
+    if trip.problem is None:
+        raise IllegalTransition("the trip has no problem; its bytes stay binding")
+    order = known.order
+    if order is not None and order.phase not in RUNNING:
+        led_on = outcomes.see(trip, order, now)
+        if led_on.problem is None:
+            return led_on
+        raise IllegalTransition(f"the order does not stand where a body could be sent: {known.text}")
+    match trip.state:
+        case TripState.NOTED:
+            return _rebuild_create(trip, order, now)
+        case TripState.OPEN:
+            return _rebuild_the_rest(trip, known)
+        case TripState.COMPLETED:
+            if order is None:
+                raise IllegalTransition("WeChat Pay knows no such order: write-off or decline ends the trip")
+            if trip.started is None or trip.ended is None:
+                raise IllegalTransition("there is no fare to complete it with: decline or cancel ends the trip")
+            return _reopened(trip)
+        case TripState.PAID | TripState.DECLINED | TripState.CANCELLED:
+            raise IllegalTransition(f"the trip is {trip.state}; no body is to be sent")
+        case _:
+            assert_never(trip.state)
+
+
+def _rebuild_create(trip: Trip, order: OrderSeen | None, now: datetime) -> Trip:
+    if order is not None:
+        led_on = outcomes.see(trip, order, now)
+        if led_on.problem is None:
+            return led_on
+        raise IllegalTransition("WeChat Pay shows an order that we did not ask for: decline or cancel ends it")
+    if trip.opening is None:
+        raise IllegalTransition("no create is prepared: clear-problem takes the trip up again")
+    return replace(_calm(trip), opening=None)
+
+
+def _rebuild_the_rest(trip: Trip, known: Known) -> Trip:
+    if known.order is None:
+        raise IllegalTransition("WeChat Pay knows no such order: decline, cancel or write-off ends the trip")
+    step = CancelOrder.__name__ if _is_to_be_cancelled(trip) else CompleteOrder.__name__
+    if step == CompleteOrder.__name__ and trip.end_time is None:
+        raise IllegalTransition("no complete is prepared: clear-problem takes the trip up again")
+    if step not in known.certain:
+        raise IllegalTransition(
+            "a send of these bytes may have been accepted, so they stay binding: clear-problem sends them again"
+        )
+    if step == CancelOrder.__name__:
+        return replace(_calm(trip), rebuilds=1)  # the next body gives no reason that could be refused
+    return replace(_calm(trip), end_time=None)
+
+
+def _is_to_be_cancelled(trip: Trip) -> bool:
+    return trip.cancelled is not None or trip.declined is not None
+
+
+# --- Decline and cancel ---
+
+
+def _decline(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
+    """Give PayScore up: an order that runs is cancelled first, so that nobody is asked for the fare twice."""
+    _refuse_if_over(trip)
+    if trip.cancelled is not None:
+        raise IllegalTransition("the trip was cancelled, and nothing is owed: cancel ends it")
+    given_up = Declined(reason=DeclineReason.REVOKED, message=decision.reason)
+    trip = replace(trip, declined=trip.declined or given_up)
+    return _without_a_charge(trip, TripState.DECLINED, known, now)
+
+
+def _cancel(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip:
+    """Charge nothing; of what the ride service told, nothing is forgotten."""
+    runs_on = known.order is not None and known.order.phase in RUNNING
+    if trip.state in GIVEN_UP and (trip.problem is not None or runs_on):
+        return _still_over(trip, known.order, now)
+    _refuse_if_over(trip)
+    if trip.state is TripState.COMPLETED and (known.order is None or known.order.phase in GONE):
+        raise IllegalTransition("the fare was asked for, and the order is gone: write-off, or decline, ends the trip")
+    cancelled = trip.cancelled or Cancelled(cancelled_at=now, reason=decision.reason)
+    trip = replace(trip, cancelled=cancelled, accepted_fen=0)
+    return _without_a_charge(trip, TripState.CANCELLED, known, now)
+
+
+def _without_a_charge(trip: Trip, end: TripState, known: Known, now: datetime) -> Trip:
+    """End a trip at once, or its order first."""
+    order = known.order
+    if order is None or order.phase in GONE:
+        return _over(trip, end, known, now)
+    if order.phase is OrderPhase.COLLECTING:
+        raise IllegalTransition(_COLLECTS)
+    if order.phase is OrderPhase.DONE:
+        raise IllegalTransition("WeChat Pay has charged: accept takes that for what was owed")
+    running = _reopened(trip) if trip.state is TripState.COMPLETED else _calm(trip)
+    return replace(running, state=TripState.OPEN, order_id=trip.order_id or order.order_id)
+
+
+def _still_over(trip: Trip, order: OrderSeen | None, now: datetime) -> Trip:
+    """Keep a trip over: an order that runs on is cancelled; money is another matter."""
+    if order is None:
+        return _clear(trip)
+    over = outcomes.see(_calm(trip), order, now)
+    if over.problem is not None:
+        raise IllegalTransition("WeChat Pay charges for it: accept takes that for what was owed")
+    return over
+
+
+# --- What they share ---
+
+_COLLECTS: Final = (
+    "WeChat Pay collects for the order, and waiving that is not built yet: cancel it in the merchant console first"
+)
+
+
+def _clear(trip: Trip) -> Trip:
+    if trip.problem is None:
+        raise IllegalTransition("the trip has no problem")
+    return outcomes.without_problem(trip)
+
+
+def _refuse_if_over(trip: Trip) -> None:
+    if trip.state not in GIVEN_UP:
+        return
+    if trip.problem is None:
+        raise IllegalTransition(f"the trip is {trip.state}; there is nothing to decide")
+    raise IllegalTransition(f"the trip is {trip.state}: accept, or cancel once nothing is charged any more")
+
+
+def _calm(trip: Trip) -> Trip:
+    return replace(outcomes.without_problem(trip), missed_at=None)
+
+
+def _reopened(trip: Trip) -> Trip:
+    """Take a fare back that WeChat Pay accepted, and has lost: its order runs."""
+    return replace(
+        _calm(trip),
+        state=TripState.OPEN,
+        end_time=None,
+        completed_at=None,
+        overdue_since=None,
+        accepted_fen=None if trip.cancelled is None else trip.accepted_fen,
+    )
+
+
+def _over(trip: Trip, end: TripState, known: Known, now: datetime) -> Trip:
+    """End without a charge; look once more, late, where no signed word stands behind it and a create was sent."""
+    was_asked_for = trip.opening is not None and known.order is None
+    look = Look(at=now + LATE_LOOK) if was_asked_for else None
+    return replace(_calm(trip), state=end, problem_told="", look=look)

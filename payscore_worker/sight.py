@@ -1,0 +1,93 @@
+"""A trip beside its order as WeChat Pay shows it now: what a person sees who is about to decide."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from payscore_worker import journal
+from payscore_worker.decisions import Known, mark_of
+from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
+from payscore_worker.outcomes import APART
+from payscore_worker.storage import CallRecord, Storage
+from payscore_worker.translation import seen
+from payscore_worker.trip import CancelOrder, CompleteOrder, OpenOrder, Trip
+from payscore_worker.wechatpay import Call, CallKind, PayScores
+
+ASK_SECONDS: Final = 20.0
+"""A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""
+
+SENT: Final = {
+    OpenOrder.__name__: CallKind.CREATE,
+    CompleteOrder.__name__: CallKind.COMPLETE,
+    CancelOrder.__name__: CallKind.CANCEL,
+}
+"""The steps that send a journaled body."""
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What is to be seen of a trip."""
+
+    trip: Trip
+    known: Known | None
+    """None: WeChat Pay could not be asked."""
+    unknown: str = ""
+    """Why not."""
+    asked: CallRecord | None = None
+    """The question, for the journal."""
+
+    @property
+    def text(self) -> str:
+        """Say in a line what WeChat Pay says."""
+        return f"could not be asked: {self.unknown}" if self.known is None else self.known.text
+
+    @property
+    def mark(self) -> str:
+        """Sum up what is to be decided about; empty where nothing can be."""
+        return "" if self.known is None else mark_of(self.trip, self.known)
+
+
+class Onlooker:
+    """Asks WeChat Pay about an order, under the terms that it was opened under; changes nothing."""
+
+    def __init__(self, *, storage: Storage, payscores: PayScores, clock: Callable[[], datetime]) -> None:
+        self._storage = storage
+        self._payscores = payscores
+        self._clock = clock
+
+    async def look(self, trip: Trip, *, pause: Pause | None = None) -> Sight:
+        """Look at a trip. `pause`: an order that was asked for, and is said not to be, is asked about twice (F.5 c)."""
+        sight = await self._ask(trip)
+        if pause is None or not trip.bodies or sight.known is None or sight.known.order is not None:
+            return sight
+        await pause(APART.total_seconds())
+        return await self._ask(trip)
+
+    async def _ask(self, trip: Trip) -> Sight:
+        record = journal.asking(Call(CallKind.QUERY, "GET", ""), self._clock())
+        try:
+            payscore = self._payscores.of(None if trip.opening is None else trip.opening.terms)
+            async with asyncio.timeout(ASK_SECONDS):
+                order, answer = await payscore.query(trip.out_order_no)
+        except WechatPayRejected as error:
+            if error.refusal is not Refusal.ORDER_NOT_FOUND:
+                return Sight(trip=trip, known=None, unknown=str(error))
+            known = Known(order=None, certain=await self._certain(trip))
+            return Sight(trip=trip, known=known, asked=journal.failed(record, error, self._clock()))
+        except TimeoutError:
+            return Sight(trip=trip, known=None, unknown=f"no answer within {ASK_SECONDS:.0f} seconds")
+        except SettlementError as error:
+            return Sight(trip=trip, known=None, unknown=str(error))
+        if not payscore.is_ours(order) or order.out_order_no != trip.out_order_no:
+            return Sight(trip=trip, known=None, unknown="it answered with another order than ours")
+        known = Known(order=seen(order), certain=await self._certain(trip))
+        return Sight(trip=trip, known=known, asked=journal.accepted(record, answer, self._clock()))
+
+    async def _certain(self, trip: Trip) -> frozenset[str]:
+        """Name the steps of whose journaled bytes no send can have been accepted."""
+        records = {step: await self._storage.last_call(trip.trip_id, kind) for step, kind in SENT.items()}
+        return frozenset(step for step, record in records.items() if record is None or record.is_surely_without_effect)

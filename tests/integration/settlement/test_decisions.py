@@ -1,0 +1,405 @@
+"""A person decides what no rule may: with WeChat Pay's word before their eyes, never moving money twice."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from payscore_worker.decisions import Decision, Verb
+from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, WechatPayUnavailable
+from payscore_worker.settlement import Settlement
+from payscore_worker.simulator import Behaviour, FaultKind, Passenger
+from payscore_worker.simulator.orders import Stage
+from payscore_worker.storage import CallOutcome
+from payscore_worker.trip import Trip, TripState
+from tests.integration.settlement.town import Town, no_sleep
+
+WHY = "与客服核对过"
+
+
+def a_decision(verb: Verb, by: str = "wang") -> Decision:
+    return Decision(verb=verb, by=by, reason=WHY)
+
+
+async def decides(town: Town, verb: Verb, trip_id: str = "t1", settlement: Settlement | None = None) -> Trip:
+    """Look, then decide about what was seen."""
+    settlement = settlement or town.settlement
+    sight = await settlement.look(trip_id)
+    return await settlement.decide(trip_id, a_decision(verb), mark=sight.mark, pause=no_sleep)
+
+
+async def code(town: Town) -> str:
+    problem = (await town.trip()).problem
+    return "" if problem is None else problem.code
+
+
+async def a_lowered_fare(town: Town) -> None:
+    """Settle a trip whose fare somebody lowers before the passenger pays."""
+    town.listening = False
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    town.simulator.lower("t1", 3_000)
+
+
+async def stands_still(town: Town, refused: str, step: str) -> None:
+    """Have a call refused until a person is called."""
+    town.refuse(refused, "PARAM_ERROR", "参数错误", times=None)
+    await (town.starts() if step == "OpenOrder" else town.ends())
+    for _ in range(12):
+        await town.passes(7_300)
+        if await code(town):
+            break
+    town.simulator.clear_faults()
+    problem = (await town.trip()).problem
+    assert problem is not None
+    assert problem.step == step
+
+
+# --- Accept ---
+
+
+async def test_a_fare_lowered_in_the_console_is_accepted_and_paid_with_that_amount(town: Town) -> None:
+    await a_lowered_fare(town)
+    town.simulator.pay("t1")
+    await town.passes(60)
+    assert await code(town) == "amount_differs"
+    await town.announced()
+
+    trip = await decides(town, Verb.ACCEPT)
+
+    assert (trip.state, trip.accepted_fen, trip.problem) == (TripState.PAID, 3_000, None)
+    assert trip.payment is not None
+    assert (trip.payment.paid_fen, len(trip.payment.transaction_ids)) == (3_000, 1)
+    ((type_, data),) = await town.announced()
+    assert (type_, data["total_fen"], data["paid_fen"]) == ("settlement.paid", 3_000, 3_000)
+    assert town.charged_fen() == 3_000
+
+
+async def test_a_lowered_fare_that_is_still_collected_is_waited_for_once_it_is_accepted(town: Town) -> None:
+    await a_lowered_fare(town)
+    await town.passes(60)
+    assert await code(town) == "amount_differs"
+
+    assert (await decides(town, Verb.ACCEPT)).state is TripState.COMPLETED
+    town.simulator.pay("t1")
+    await town.passes(60)
+
+    assert await town.state() is TripState.PAID
+    assert (await town.announced())[-1][1]["paid_fen"] == 3_000
+
+
+async def test_an_order_completed_by_hand_with_our_fare_is_adopted_without_a_person(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.simulator.complete_by_hand("t1", 3_200)
+    await town.ends()
+    for _ in range(3):
+        await town.passes(60)
+
+    assert (await town.state(), await code(town)) == (TripState.PAID, "")
+    assert town.charged_fen() == 3_200
+
+
+async def test_an_order_completed_by_hand_with_another_amount_is_accepted(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.simulator.complete_by_hand("t1", 2_000)
+    town.simulator.pay("t1")
+    await town.passes(3)
+    assert await code(town) == "completed_elsewhere"
+    await town.ends()
+
+    trip = await decides(town, Verb.ACCEPT)
+
+    assert (trip.state, trip.accepted_fen, town.charged_fen()) == (TripState.PAID, 2_000, 2_000)
+    types = await town.announced_types()
+    assert types[-1] == "settlement.paid"
+    assert types.count("settlement.completed") == 1
+
+
+async def test_a_trip_that_is_over_and_was_charged_all_the_same_is_accepted_as_paid(town: Town) -> None:
+    await town.starts()
+    await town.cancels()
+    order = town.simulator._world.book.order("t1")
+    assert order is not None
+    town.simulator._world.book.save(replace(order, stage=Stage.RUNNING))
+    town.simulator.complete_by_hand("t1", 1_500)
+    town.simulator.pay("t1")
+    await town.passes(3)
+    assert (await town.state(), await code(town)) == (TripState.CANCELLED, "charged_though_over")
+
+    trip = await decides(town, Verb.ACCEPT)
+
+    assert (trip.state, trip.accepted_fen) == (TripState.PAID, 1_500)
+    assert (await town.announced_types())[-1] == "settlement.paid"
+
+
+async def test_what_was_owed_need_not_be_accepted(town: Town) -> None:
+    await town.rides()
+
+    with pytest.raises(IllegalTransition, match="there is nothing to accept"):
+        await decides(town, Verb.ACCEPT)
+
+
+async def test_no_amount_is_accepted_of_an_order_that_runs(town: Town) -> None:
+    await town.starts()
+
+    with pytest.raises(IllegalTransition, match="the order runs"):
+        await decides(town, Verb.ACCEPT)
+
+
+# --- Write off ---
+
+
+async def test_a_fare_whose_order_is_gone_is_written_off_and_announced(town: Town) -> None:
+    town.listening = False
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    town.simulator.revoke("t1")
+    await town.passes(60)
+    assert await code(town) == "revoked_after_completion"
+    await town.announced()
+
+    trip = await decides(town, Verb.WRITE_OFF)
+
+    assert (trip.state, trip.problem) == (TripState.CANCELLED, None)
+    ((type_, data),) = await town.announced()
+    assert (type_, data["total_fen"], data["by"], data["reason"]) == ("settlement.written_off", 3_200, "wang", WHY)
+
+
+@pytest.mark.parametrize("verb", [Verb.WRITE_OFF, Verb.CANCEL, Verb.DECLINE])
+async def test_nothing_ends_a_trip_while_wechat_collects_for_it(town: Town, verb: Verb) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    await town.announced()
+
+    with pytest.raises(IllegalTransition, match="waiving that is not built yet"):
+        await decides(town, verb)
+
+    assert await town.state() is TripState.COMPLETED
+    assert await town.announced_types() == []
+
+
+async def test_a_fare_is_not_written_off_while_its_order_runs(town: Town) -> None:
+    await town.starts()
+
+    with pytest.raises(IllegalTransition, match="cancel ends it"):
+        await decides(town, Verb.WRITE_OFF)
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "told"),
+    [
+        (Verb.CANCEL, TripState.CANCELLED, "settlement.cancelled"),
+        (Verb.WRITE_OFF, TripState.CANCELLED, "settlement.written_off"),
+        (Verb.DECLINE, TripState.DECLINED, "settlement.declined"),
+    ],
+)
+async def test_an_end_without_a_start_is_ended_by_a_person(town: Town, verb: Verb, state: TripState, told: str) -> None:
+    await town.ends()
+
+    trip = await decides(town, verb)
+
+    assert trip.state is state
+    assert await town.announced_types() == [told]
+    await town.starts()  # its start, come after all, changes nothing
+    assert (await town.state(), town.simulator.orders_created) == (state, [])
+
+
+# --- Decline and cancel ---
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "told"),
+    [
+        (Verb.CANCEL, TripState.CANCELLED, "settlement.cancelled"),
+        (Verb.DECLINE, TripState.DECLINED, "settlement.declined"),
+    ],
+)
+async def test_an_order_that_runs_is_cancelled_before_its_trip_ends(
+    town: Town, verb: Verb, state: TripState, told: str
+) -> None:
+    await town.starts()
+    await town.passes(600)
+    await stands_still(town, "complete", "CompleteOrder")
+    await town.announced()
+
+    trip = await decides(town, verb)
+
+    assert (trip.state, town.order().stage, town.charged_fen()) == (state, Stage.REVOKED, 0)
+    ((type_, data),) = await town.announced()
+    assert (type_, data.get("message", data["reason"])) == (told, WHY)
+
+
+async def test_a_trip_is_not_over_before_its_order_is(town: Town) -> None:
+    await town.starts()
+    town.fault(FaultKind.UNAVAILABLE, "cancel", times=None)
+
+    trip = await decides(town, Verb.DECLINE)
+
+    assert (trip.state, town.order().stage) == (TripState.OPEN, Stage.RUNNING)
+    town.simulator.clear_faults()
+    await town.passes(60)
+    assert (await town.state(), town.order().stage) == (TripState.DECLINED, Stage.REVOKED)
+
+
+async def test_an_order_that_was_charged_while_it_was_being_given_up_is_told_and_not_lost(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.fault(FaultKind.UNAVAILABLE, "cancel", times=None)
+    await decides(town, Verb.CANCEL)
+    town.simulator.complete_by_hand("t1", 3_200)
+    town.simulator.clear_faults()
+    town.simulator.pay("t1")
+    await town.passes(60)
+
+    assert (await town.state(), await code(town)) == (TripState.OPEN, "completed_elsewhere")
+    assert (await decides(town, Verb.ACCEPT)).state is TripState.PAID
+
+
+async def test_an_order_that_may_be_on_its_way_is_looked_for_once_more_after_its_trip_was_declined(town: Town) -> None:
+    town.fault(FaultKind.UNAVAILABLE, "create", times=3)
+    with pytest.raises(OutcomeUnknown):
+        await town.starts()
+    call = await town.call("create")
+    assert call.outcome is not CallOutcome.ACCEPTED
+
+    trip = await decides(town, Verb.DECLINE)
+
+    assert trip.state is TripState.DECLINED
+    assert trip.look is not None
+    assert trip.look.at == town.now + timedelta(minutes=15)
+
+
+async def test_a_paid_trip_is_past_every_decision(town: Town) -> None:
+    await town.rides()
+    await town.passes(3)
+
+    for verb in Verb:
+        with pytest.raises(IllegalTransition, match=r"the money is in|has no problem"):
+            await decides(town, verb)
+
+
+# --- Rebuild ---
+
+
+async def test_a_create_that_was_refused_is_built_anew_where_wechat_knows_no_order(town: Town) -> None:
+    await stands_still(town, "create", "OpenOrder")
+    before = await town.call("create")
+
+    trip = await decides(town, Verb.REBUILD)
+
+    assert trip.state is TripState.OPEN
+    assert (await town.call("create")).generation > before.generation
+    assert town.simulator.orders_created == ["t1"]
+
+
+async def test_a_complete_that_was_refused_is_built_anew_while_the_order_runs(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    await stands_still(town, "complete", "CompleteOrder")
+    before = await town.call("complete")
+
+    trip = await decides(town, Verb.REBUILD)
+
+    assert trip.state is TripState.COMPLETED
+    assert (await town.call("complete")).generation > before.generation
+    await town.passes(60)
+    assert (await town.state(), town.charged_fen(), len(town.order().charges)) == (TripState.PAID, 3_200, 1)
+
+
+async def test_bytes_that_may_have_been_accepted_are_not_dropped(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    await stands_still(town, "complete", "CompleteOrder")
+    await town.storage.begin_send("t1", "complete")  # by a worker that died
+
+    with pytest.raises(IllegalTransition, match="stay binding"):
+        await decides(town, Verb.REBUILD)
+
+    assert await code(town) == "PARAM_ERROR"
+
+
+async def test_a_completion_that_wechat_lost_is_made_anew(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.starts()
+    running = town.simulator._world.book.order("t1")
+    assert running is not None
+    await town.passes(600)
+    await town.ends()
+    town.simulator._world.book.save(running)
+    for _ in range(12):
+        await town.passes(7_300)
+    assert (await town.state(), await code(town)) == (TripState.COMPLETED, "completion_lost")
+
+    trip = await decides(town, Verb.REBUILD)
+
+    assert (trip.state, trip.problem) == (TripState.COMPLETED, None)
+    town.simulator.pay("t1")
+    await town.passes(60)
+    assert (await town.state(), town.charged_fen()) == (TripState.PAID, 3_200)
+
+
+# --- What was seen, and by whom ---
+
+
+async def test_nothing_is_decided_while_wechat_cannot_be_asked(town: Town) -> None:
+    await town.ends()
+    town.fault(FaultKind.UNAVAILABLE, "query", times=None)
+
+    sight = await town.settlement.look("t1")
+    assert sight.known is None
+    assert sight.text.startswith("could not be asked: ")
+    with pytest.raises(WechatPayUnavailable, match="nothing is decided"):
+        await town.settlement.decide("t1", a_decision(Verb.CANCEL), mark=sight.mark, pause=no_sleep)
+
+
+async def test_a_decision_is_about_what_was_seen_and_not_about_what_came_of_it(town: Town) -> None:
+    await a_lowered_fare(town)
+    await town.passes(60)
+    sight = await town.settlement.look("t1")
+    town.simulator.lower("t1", 100)
+
+    with pytest.raises(IllegalTransition, match="look again"):
+        await town.settlement.decide("t1", a_decision(Verb.ACCEPT), mark=sight.mark, pause=no_sleep)
+
+    assert await code(town) == "amount_differs"
+
+
+async def test_of_two_people_who_decide_at_once_one_does(town: Town) -> None:
+    await a_lowered_fare(town)
+    town.simulator.pay("t1")
+    await town.passes(60)
+    await town.announced()
+    sight = await town.settlement.look("t1")
+    settlements = [town.settlement, town.another_settlement()]
+
+    done = await asyncio.gather(
+        *(
+            settlement.decide("t1", a_decision(Verb.ACCEPT, by), mark=sight.mark, pause=no_sleep)
+            for settlement, by in zip(settlements, ["wang", "li"], strict=True)
+        ),
+        return_exceptions=True,
+    )
+
+    assert sorted(type(one).__name__ for one in done) == ["IllegalTransition", "Trip"]
+    assert await town.announced_types() == ["settlement.paid"]
+
+
+async def test_an_order_that_is_said_not_to_be_is_asked_about_twice_before_its_trip_ends(town: Town) -> None:
+    await stands_still(town, "create", "OpenOrder")
+    sight, pauses = await town.settlement.look("t1"), []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await town.settlement.decide("t1", a_decision(Verb.DECLINE), mark=sight.mark, pause=pause)
+
+    assert pauses == [10.0]
+    assert (await town.trip()).look is not None
+
+
+async def test_a_trip_that_nobody_knows_cannot_be_decided_about(town: Town) -> None:
+    with pytest.raises(Rejected, match="'t9' is not known"):
+        await town.settlement.look("t9")
