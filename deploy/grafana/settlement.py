@@ -278,8 +278,8 @@ DOUBT = Row(
         ),
         Panel(
             title="Taken up by the reconciler, a minute",
-            about="done, waits (out of reach), stuck (refused), error (a bug), unreadable (of a newer release); and callbacks "
-            "about other apps or services of ours, which move nothing.",
+            about="done, waits (out of reach), stuck (refused), error (a bug), unreadable (of a newer release); "
+            "and callbacks about other apps or services of ours, which move nothing.",
             queries=[
                 Query(
                     expr="sum by (outcome) (rate(payscore_trips_taken_up_total[$__rate_interval])) * 60",
