@@ -82,9 +82,6 @@ runs."""
 PARAMETERS: Final = frozenset({Refusal.BAD_TIME, Refusal.INVALID_PARAMETER})
 """The refusals that name a parameter: the body may be rebuilt (reference payscore-api B.10)."""
 
-SAYING_NEVER: Final = frozenset({Refusal.NOT_ENABLED, Refusal.ORDER_NOT_FOUND})
-"""Refusals of the question for the service state that say: this passenger has never enabled it (payscore-api F.1)."""
-
 OVER_LIMIT: Final = "the fare is above the risk amount"
 NOT_ENABLED: Final = "the passenger has not enabled PayScore"
 
@@ -197,7 +194,7 @@ def question_refused(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool =
     That a passenger has never enabled the service is told by a refusal too; only two of them, some time apart, count.
     """
     about_the_service = doubt.step == AskServiceState.__name__ and trip.state is TripState.NOTED
-    if about_the_service and doubt.refusal in SAYING_NEVER:
+    if about_the_service and doubt.refusal is Refusal.NOT_ENABLED:
         return _never_enabled(trip, doubt, now, certain=certain)
     count = 0 if trip.unanswered is None else trip.unanswered.count
     if count >= len(QUESTION_PAUSES):
