@@ -23,7 +23,12 @@ class Consumer:
 CONSUMERS: Final = (
     Consumer("payscore.trip-started", {"trip.started": TripStarted}, trip_started.handle),
     Consumer("payscore.trip-ended", {"trip.ended": TripEnded}, trip_ended.handle),
-    Consumer("payscore.trip-cancelled", {"trip.cancelled": TripCancelled}, trip_cancelled.handle),
+    Consumer(
+        "payscore.trip-cancelled",
+        {"trip.cancelled": TripCancelled},
+        trip_cancelled.handle,
+        calls_wechatpay=False,  # it is noted while WeChat Pay is out, so that no order is opened only to be cancelled
+    ),
     Consumer("payscore.order-paid", {"payscore.user_paid": OrderPaid}, order_paid.handle, calls_wechatpay=False),
     Consumer(
         "payscore.service-changed",

@@ -82,9 +82,6 @@ runs."""
 PARAMETERS: Final = frozenset({Refusal.BAD_TIME, Refusal.INVALID_PARAMETER})
 """The refusals that name a parameter: the body may be rebuilt (reference payscore-api B.10)."""
 
-SAYING_NEVER: Final = frozenset({Refusal.NOT_ENABLED, Refusal.ORDER_NOT_FOUND})
-"""Refusals of the question for the service state that say: this passenger has never enabled it (payscore-api F.1)."""
-
 OVER_LIMIT: Final = "the fare is above the risk amount"
 NOT_ENABLED: Final = "the passenger has not enabled PayScore"
 
@@ -174,8 +171,10 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
     """
     if doubt.refusal is Refusal.NOT_ENABLED:
         doubt = replace(doubt, refusal=Refusal.NOT_PERMITTED)
+    doubt = replace(doubt, again=trip.refused_as == doubt.refusal)
     about_us = doubt.step == OpenOrder.__name__ and doubt.refusal is Refusal.NOT_PERMITTED and not others_pass
-    if trip.refusals >= len(PAUSES) and not about_us:
+    mended = doubt.refusal in PARAMETERS and not doubt.again  # other refusals before it have not used its chance up
+    if trip.refusals >= len(PAUSES) and not about_us and not mended:
         return _troubled_by(trip, doubt, now)
     pause = PAUSES[min(trip.refusals, len(PAUSES) - 1)]
     if doubt.refusal is Refusal.DEBIT_IN_FLIGHT:
@@ -185,8 +184,7 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
     if doubt.refusal is Refusal.AMOUNT_OVER_LIMIT:
         pause = min(pause, APART)
     ask_after = now + pause if pause else None
-    doubt = replace(doubt, ask_after=ask_after, again=trip.refused_as == doubt.refusal)
-    refusals = min(trip.refusals + 1, len(PAUSES))
+    refusals, doubt = min(trip.refusals + 1, len(PAUSES)), replace(doubt, ask_after=ask_after)
     return replace(trip, doubt=doubt, refusals=refusals, refused_as=doubt.refusal.value, missed_at=None)
 
 
@@ -196,7 +194,7 @@ def question_refused(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool =
     That a passenger has never enabled the service is told by a refusal too; only two of them, some time apart, count.
     """
     about_the_service = doubt.step == AskServiceState.__name__ and trip.state is TripState.NOTED
-    if about_the_service and doubt.refusal in SAYING_NEVER:
+    if about_the_service and doubt.refusal is Refusal.NOT_ENABLED:
         return _never_enabled(trip, doubt, now, certain=certain)
     count = 0 if trip.unanswered is None else trip.unanswered.count
     if count >= len(QUESTION_PAUSES):
@@ -306,7 +304,7 @@ def _rebuilding(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
     """Drop the body: every send of it was refused, and the order stands where it stood (payscore-api B.10)."""
     if trip.rebuilds >= MAX_REBUILDS:
         return _troubled_by(trip, doubt, now)
-    dropped = replace(trip, rebuilds=trip.rebuilds + 1)
+    dropped = replace(trip, rebuilds=trip.rebuilds + 1, refusals=min(trip.refusals, trip.rebuilds + 1))
     if doubt.step == OpenOrder.__name__:
         return replace(dropped, opening=None)
     return replace(dropped, end_time=None) if doubt.step == CompleteOrder.__name__ else dropped

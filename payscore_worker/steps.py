@@ -327,6 +327,7 @@ class Steps:
         opening = Opening(
             risk_amount_fen=min(risk_fen, self._rules.risk_amount_fen) if is_plain else risk_fen,
             start_time=max(started.started_at, now + START_MARGIN) if self._terms.start_at_event else None,
+            is_plain=is_plain,
             terms=payscore.terms,
         )
         write = plain_order if is_plain else new_order

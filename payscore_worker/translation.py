@@ -102,6 +102,7 @@ def plain_completion(trip: Trip, ended: Ended, *, end_time: datetime) -> Complet
 
 def completion(trip: Trip, started: Started, ended: Ended, *, end_time: datetime) -> Completion:
     """Tell the trip's fare."""
+    is_plain = trip.opening is not None and trip.opening.is_plain
     return Completion(
         out_order_no=trip.out_order_no,
         fees=tuple(
@@ -114,9 +115,9 @@ def completion(trip: Trip, started: Started, ended: Ended, *, end_time: datetime
         ),
         total_fen=ended.total_fen,
         end_time=end_time,
-        start_location=started.start_location,
+        start_location="" if is_plain else started.start_location,
         end_location=ended.end_location,
-        planned_end_location=started.end_location,
+        planned_end_location="" if is_plain else started.end_location,
         finish_ticket=trip.finish_ticket or None,
     )
 

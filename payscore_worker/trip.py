@@ -166,6 +166,8 @@ class Opening:
     risk_amount_fen: int
     start_time: datetime | None
     """None: WeChat takes the moment of acceptance (OnAccept)."""
+    is_plain: bool = False
+    """Asked for without a word that need not be said; then its start had no place, and its end can have none."""
     terms: OrderTerms | None = None
     """None on the row of a release that did not keep them; the journaled create tells."""
 

@@ -278,7 +278,8 @@ DOUBT = Row(
         ),
         Panel(
             title="Taken up by the reconciler, a minute",
-            about="done, waits (out of reach), stuck (refused), error (a bug), unreadable (of a newer release).",
+            about="done, waits (out of reach), stuck (refused), error (a bug), unreadable (of a newer release); "
+            "and callbacks about other apps or services of ours, which move nothing.",
             queries=[
                 Query(
                     expr="sum by (outcome) (rate(payscore_trips_taken_up_total[$__rate_interval])) * 60",
@@ -287,6 +288,10 @@ DOUBT = Row(
                 Query(
                     expr="sum(rate(payscore_rows_unreadable_total[$__rate_interval])) * 60",
                     legend="unreadable",
+                ),
+                Query(
+                    expr="sum(rate(payscore_notifications_not_ours_total[$__rate_interval])) * 60",
+                    legend="callbacks about others",
                 ),
             ],
         ),
@@ -299,6 +304,13 @@ DOUBT = Row(
                     expr="min(payscore_platform_certificate_expiry_timestamp_seconds) - time()",
                     legend="first to expire",
                 )
+            ],
+        ),
+        Panel(
+            title="Platform certificates passed over, an hour · 被略过的平台证书",
+            about="Entries of WeChat Pay's list that cannot be read; the others count.",
+            queries=[
+                Query(expr="sum(increase(payscore_platform_certificates_unread_total[1h]))", legend="passed over"),
             ],
         ),
     ],

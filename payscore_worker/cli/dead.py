@@ -1,25 +1,23 @@
 """`dead`: messages that a person should look at."""
 
-import getpass
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from sqlalchemy.engine import make_url
 
 from consumers import CONSUMERS
 from payscore_worker.bootstrap import database, make_topology, make_wechatpay, now
 from payscore_worker.cli.arguments import Text
+from payscore_worker.cli.desk import see_that_there_is, who
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
-from payscore_worker.errors import SettlementError, StorageUnavailable
+from payscore_worker.errors import SettlementError
 from payscore_worker.logs import short_openid, without_secrets
 from payscore_worker.messaging.deadletters import (
     MAX_MESSAGES,
@@ -218,7 +216,7 @@ def replay(
 async def _replay(
     environment: Environment, queue: str, choice: Choice, *, dry_run: bool, as_json: bool
 ) -> list[Replayed]:
-    action = Action(who=_who(), action="replay", queue=queue, target=choice.id or choice.group or "*")
+    action = Action(who=who(), action="replay", queue=queue, target=choice.id or choice.group or "*")
     steps: list[Replayed] = []
     letters = _dead_letters(environment)
     async with _judge(environment) as judge, _recorded(environment, action, dry_run=dry_run) as done:
@@ -267,9 +265,9 @@ def drop(queue: str, message_id: str, *, reason: str, as_json: bool) -> None:
 
 
 async def _drop(environment: Environment, queue: str, message_id: str, reason: str) -> bool:
-    action = Action(who=_who(), action="drop", queue=queue, target=message_id, reason=reason)
+    action = Action(who=who(), action="drop", queue=queue, target=message_id, reason=reason)
     letters = _dead_letters(environment)
-    _check_database(environment.read(DatabaseSettings).database_url)
+    see_that_there_is(environment.read(DatabaseSettings).database_url)
     async with database(environment), _recorded(environment, action) as done:
         done.must_move = True
         dropped = await letters.drop(queue, message_id, by=action.who, reason=reason)
@@ -288,13 +286,6 @@ async def _recorded(environment: Environment, action: Action, *, dry_run: bool =
         yield done
 
 
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number without a name
-        return "unknown"
-
-
 # --- What they share ---
 
 
@@ -311,7 +302,7 @@ async def _judge(environment: Environment) -> AsyncIterator[Judge]:
         StorageUnavailable: there is no database to ask.
 
     """
-    _check_database(environment.read(DatabaseSettings).database_url)
+    see_that_there_is(environment.read(DatabaseSettings).database_url)
     orders = environment.read(OrderSettings)
     async with database(environment) as storage:
         try:
@@ -321,13 +312,6 @@ async def _judge(environment: Environment) -> AsyncIterator[Judge]:
             return
         async with aclosing(wechatpay.client):
             yield _make_judge(storage=storage, payscores=wechatpay.payscores, prefix=orders.out_order_no_prefix)
-
-
-def _check_database(database_url: str) -> None:
-    """Refuse to make an embedded database by asking it."""
-    url = make_url(database_url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        raise StorageUnavailable(f"there is no database {url.database!r} to ask about the trips")
 
 
 def _make_judge(*, storage: Storage, payscores: PayScores | str, prefix: str) -> Judge:

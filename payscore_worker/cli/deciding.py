@@ -1,6 +1,5 @@
 """`trip accept|write-off|rebuild|decline|cancel|clear-problem`: what a person decides, shown and asked once more."""
 
-import getpass
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -12,6 +11,7 @@ import msgspec
 
 from payscore_worker.bootstrap import database, make_settlement, make_wechatpay, now
 from payscore_worker.cli.arguments import Text
+from payscore_worker.cli.desk import who
 from payscore_worker.cli.output import FINE, NOT_FINE, WRONG_USE, json_option, print_json, print_table, run
 from payscore_worker.deciding import MAX_NAME, MAX_REASON, Deciding, Outlook, outlook
 from payscore_worker.decisions import Decision, Verb, verbs_for
@@ -78,7 +78,7 @@ def _command(verb: Verb, text: str) -> click.Command:
     @yes_option
     @json_option
     def command(trip_id: str, *, reason: str, by: str | None, yes: bool, as_json: bool) -> None:
-        decision = Decision(verb=verb, by=by or _account(), reason=reason)
+        decision = Decision(verb=verb, by=by or who(), reason=reason)
         after = run(_decide(Environment(), trip_id, decision, yes=yes, as_json=as_json))
         sys.exit(FINE if after is None or after.problem is None else NOT_FINE)
 
@@ -128,7 +128,7 @@ def clear_problem(
         raise click.UsageError("say which: a TRIP_ID, or --code CODE --all")
     if trip_id is not None and (code is not None or everything):
         raise click.UsageError("a TRIP_ID goes with neither --code nor --all")
-    decision = Decision(verb=Verb.CLEAR, by=by or _account(), reason=reason or "")
+    decision = Decision(verb=Verb.CLEAR, by=by or who(), reason=reason or "")
     if trip_id is not None:
         row = run(_clear_one(Environment(), trip_id, decision))
         problem = None if row["problem"] is None else msgspec.json.decode(row["problem"])
@@ -237,13 +237,6 @@ def _ask_once_more(question: str, *, as_json: bool) -> None:
 
 def _is_somebody_there() -> bool:
     return sys.stdin.isatty()
-
-
-def _account() -> str:
-    try:
-        return getpass.getuser()[:MAX_NAME]
-    except (KeyError, OSError):  # a container may run under a number without a name
-        return "unknown"
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from payscore_worker.bootstrap import database, now
-from payscore_worker.cli.dead import _check_database, _who
+from payscore_worker.cli.desk import see_that_there_is, who
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.errors import SettlementError
 from payscore_worker.events import ANNOUNCEMENTS, END_OF_TIME, FIRST_MOMENT
@@ -165,7 +165,7 @@ async def _replay(environment: Environment, wanted: Wanted, *, yes: bool, quiet:
             return found, 0
         if not yes:
             click.confirm("put them back?", abort=True, err=True)
-        action = Action(who=_who(), action="outbox replay", queue="", target=_target(wanted), reason=_narrowed(wanted))
+        action = Action(who=who(), action="outbox replay", queue="", target=_target(wanted), reason=_narrowed(wanted))
         async with Actions(engine).recorded(action, now) as done:
             try:
                 async for count in desk.replay(wanted, found):
@@ -235,6 +235,6 @@ async def _desk(environment: Environment) -> AsyncIterator[OutboxDesk]:
 
     """
     url = environment.read(DatabaseSettings).database_url
-    _check_database(url)
+    see_that_there_is(url)
     async with database(environment), engine_for(url) as engine:
         yield OutboxDesk(engine)

@@ -82,6 +82,7 @@ def show_trips() -> None:
     for code in OWN_CODES:
         metrics.of(metrics.PROBLEMS, code)
     metrics.of(metrics.UNREADABLE, "trip")
+    metrics.of(metrics.NOT_OURS, "service")
 
 
 def show_notifications() -> None:

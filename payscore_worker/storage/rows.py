@@ -58,6 +58,7 @@ TRIP_COLUMNS: Final = (
     "bodies",
     "problem",
     "problem_told",
+    "opened_plainly",
     "refused_as",
     "finish_ticket",
     "terms",
@@ -108,6 +109,7 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         trip.bodies,
         _json(trip.problem),
         trip.problem_told or None,
+        trip.opening.is_plain or None if trip.opening else None,
         trip.refused_as or None,
         trip.finish_ticket or None,
         _json(trip.opening.terms) if trip.opening else None,
@@ -176,7 +178,10 @@ def _opening(row: Row) -> Opening | None:
     if row["risk_amount_fen"] is None:
         return None
     return Opening(
-        risk_amount_fen=row["risk_amount_fen"], start_time=row["start_time"], terms=terms_from_json(row["terms"])
+        risk_amount_fen=row["risk_amount_fen"],
+        start_time=row["start_time"],
+        is_plain=bool(row["opened_plainly"]),
+        terms=terms_from_json(row["terms"]),
     )
 
 

@@ -87,6 +87,7 @@ trip: Final = Table(
     Column("bodies", Integer, nullable=False),
     Column("problem", Json),
     Column("problem_told", Text),
+    Column("opened_plainly", Boolean),
     Column("refused_as", Text),
     Column("finish_ticket", Text),
     Column("terms", Json),

@@ -61,8 +61,13 @@ def error_in(response: httpx.Response, tally: Tally) -> WechatPayError:
         return _error(MerchantRefused, message + _pointer(problem), tally, code, FailureClass.MISCONFIGURED)
     if verdict is WechatPayUnavailable:
         return not_processed(message, tally, code=code, failure=FailureClass.THROTTLED)
-    foreign = is_foreign(status=status, code=code)
-    return unknown(message, tally, code, failure=FailureClass.FOREIGN if foreign else FailureClass.TROUBLE)
+    return unknown(message, tally, code, failure=_failure(status, code))
+
+
+def _failure(status: int, code: str) -> FailureClass:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return FailureClass.THROTTLED
+    return FailureClass.FOREIGN if is_foreign(status=status, code=code) else FailureClass.TROUBLE
 
 
 def unknown(

@@ -116,7 +116,7 @@ BY_VAGUE_CODE: Final[Mapping[str, Verdict]] = {
 def classify(*, status: int, code: str, message: str, request_id: str) -> Verdict:
     """Decide what follows from an answer that is not a success."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return WechatPayUnavailable
+        return WechatPayUnavailable if code else OutcomeUnknown  # a proxy may have throttled the answer
     if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return OutcomeUnknown
     if is_foreign(status=status, code=code):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from payscore_worker.errors import Rejected, Retryable
 from payscore_worker.events import EventIn, message_in_hand
 from payscore_worker.messaging.handling import HANDLER_TIMEOUT_SECONDS, Subscription
 from payscore_worker.messaging.retry import DeadLetter, next_attempt
@@ -36,6 +37,8 @@ class Broker:
     consumers: list[Consumer] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     """What lies among the dead letters, and why."""
+    surprises: list[str] = field(default_factory=list)
+    """Errors of handlers that are none of ours."""
     in_hand: int = 0
     """Messages that are delivered, or wait to be."""
     _serial: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -74,6 +77,8 @@ class Broker:
             error = await _handled(consumer.of(event), event, message_id)
             if error is None:
                 return
+            if not isinstance(error, Retryable | Rejected):
+                self.surprises.append(repr(error))
             decision = next_attempt(error, attempt, RETRY_DELAYS)
             if isinstance(decision, DeadLetter):
                 self.dead.append(f"{type(event).__name__}: {decision.reason}")

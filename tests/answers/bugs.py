@@ -39,7 +39,7 @@ def _ends_without_asking(patch: Patch) -> None:
 
     def at_once(trip: Trip, doubt: Doubt, now: datetime, **more: Any) -> Trip:
         if doubt.step == OpenOrder.__name__ and doubt.refusal in outcomes.DECLINING:
-            return outcomes.declined(trip, outcomes.DECLINING[doubt.refusal], doubt.message, now=now)
+            return outcomes._gone(trip, outcomes.DECLINING[doubt.refusal], doubt.message)
         return refused(trip, doubt, now, **more)
 
     patch.setattr(outcomes, "refused", at_once)
@@ -203,7 +203,8 @@ def _opens_what_failed(patch: Patch) -> None:
 
     def opened_first(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         if order.phase is OrderPhase.CREATED:
-            return outcomes.declined(outcomes.opened(trip, order, now), DeclineReason.REVOKED, "not confirmed", now=now)
+            opened = outcomes.opened(trip, order, now)
+            return outcomes.declined(opened, DeclineReason.REVOKED, "not confirmed", now=now)
         return see_when_noted(trip, order, now)
 
     patch.setattr(outcomes, "_see_when_noted", opened_first)

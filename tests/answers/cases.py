@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
+from payscore_worker import metrics
 from payscore_worker.simulator import CallKind
 from tests.answers.answers import ANSWERS
 from tests.answers.bugs import BUGS
@@ -146,12 +147,13 @@ async def play(ground: Ground, case: Case) -> Result:
     began = time.perf_counter()
     crew, _ = CREWS[case.crew]
     flow = FLOWS[case.flow]
+    stumbled = _stumbles()
     async with a_city(ground, case.family, workers=crew) as city:
         script = _Script(city, case)
         city.on_call = script.on_call
         await flow.play(city)
         rested = await city.rests(HORIZON)
-        evidence = await _look(city, rested=rested)
+        evidence = await _look(city, rested=rested, stumbles=_stumbles() - stumbled)
     promise = Promise(flow=flow, strike=case.strike, family=case.family)
     return Result(
         case=case,
@@ -163,7 +165,12 @@ async def play(ground: Ground, case: Case) -> Result:
     )
 
 
-async def _look(city: City, *, rested: bool) -> Evidence:
+def _stumbles() -> int:
+    """Count the errors that the reconciler had not foreseen; it tells its log and its metrics of them."""
+    return int(metrics.of(metrics.TAKEN_UP, "error")._value.get())
+
+
+async def _look(city: City, *, rested: bool, stumbles: int) -> Evidence:
     ledger = city.simulator.ledger()
     return Evidence(
         row=await city.ground.trip(TRIP_ID),
@@ -173,6 +180,7 @@ async def _look(city: City, *, rested: bool) -> Evidence:
         heard=tuple(city.heard),
         exchanges=tuple(exchange for exchange in city.exchanges if not is_probe(exchange)),
         dead=tuple(city.broker.dead),
+        surprises=(*city.broker.surprises, *(["the reconciler stumbled"] * stumbles)),
         called_back=tuple(city.called_back),
         cancelled_at=city.cancelled_at,
         rested=rested,

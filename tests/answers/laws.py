@@ -15,7 +15,7 @@ from tests.answers.city import FARE_FEN, Heard
 from tests.answers.flows import Flow
 from tests.answers.ground import Row, members
 from tests.answers.strikes import ONCE, Strike
-from tests.answers.verbs import VERBS
+from tests.answers.verbs import is_documented
 from tests.answers.wire import Exchange
 
 ALIVE: Final = frozenset({Stage.CREATED, Stage.RUNNING, Stage.OWING})
@@ -58,6 +58,8 @@ class Breach(StrEnum):
     """A genuine message lies among the dead letters."""
     BOUND = "bound"
     """More calls than any trip may need."""
+    SURPRISE = "surprise"
+    """An error that nobody has foreseen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class Evidence:
     exchanges: Sequence[Exchange]
     """In the order in which they were sent; probes are none of them."""
     dead: Sequence[str]
+    surprises: Sequence[str]
+    """Errors that were none of ours, of handlers and of the reconciler."""
     called_back: Sequence[str]
     cancelled_at: float | None
     rested: bool
@@ -142,6 +146,7 @@ def judge(promise: Promise, evidence: Evidence) -> list[Violation]:
         *_truth(promise, evidence),
         *_dead_letters(evidence),
         *_bound(evidence),
+        *(Violation(Breach.SURPRISE, surprise) for surprise in evidence.surprises),
     ]
 
 
@@ -201,7 +206,7 @@ def _end(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
         told = [heard for heard in evidence.told("settlement.problem") if heard.data["code"] == code]
         if len(told) != 1:
             yield Violation(Breach.STUCK, f"has the problem {code}, which was announced {len(told)} times")
-        if code not in VERBS:
+        if not is_documented(code):
             yield Violation(Breach.STUCK, f"has the problem {code}, for which no verb is documented")
         return
     if not evidence.rested:

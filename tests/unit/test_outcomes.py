@@ -157,6 +157,19 @@ def test_bodies_are_built_anew_a_bounded_number_of_times() -> None:
     assert stopped.problem.code == "PARAM_ERROR"
 
 
+def test_refusals_of_other_kinds_do_not_use_up_the_chance_of_a_body_to_be_built_anew() -> None:
+    worn = replace(SITUATIONS["creating"](), refusals=len(PAUSES), refused_as=Refusal.DEBIT_IN_FLIGHT.value)
+    doubt = a_doubt(Refusal.INVALID_PARAMETER, step="OpenOrder", code="PARAM_ERROR")
+
+    first = outcomes.refused(worn, doubt, NOW)
+    assert first.problem is None
+    anew = absent_twice(first)
+    again = outcomes.refused(first, doubt, NOW)
+
+    assert (anew.opening, anew.refusals) == (None, 1)
+    assert again.problem is not None
+
+
 def test_a_create_refused_for_its_time_is_not_built_anew_for_a_trip_that_was_cancelled() -> None:
     assert absent_twice(refused_create(Refusal.BAD_TIME, "creating, cancelled")).state is TripState.CANCELLED
 

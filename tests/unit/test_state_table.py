@@ -361,7 +361,7 @@ def _fact(row: str, column: str) -> tuple[Trip, Event]:
 
 def _call(row: str, column: str) -> tuple[Trip, Event]:
     situation, step, before = CALLS[column]
-    trip = replace(SITUATIONS[situation](), refusals=before)
+    trip = replace(SITUATIONS[situation](), refusals=before, refused_as=row if before else "")
     return trip, (lambda one, _: refused(one, Refusal(row), step), AT_ONCE)
 
 

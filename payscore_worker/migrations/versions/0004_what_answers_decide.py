@@ -21,6 +21,7 @@ JSON = sa.Text().with_variant(JSONB(), "postgresql")
 
 ADDED: dict[str, dict[str, Any]] = {
     "trip": {
+        "opened_plainly": sa.Boolean(),
         "refused_as": sa.Text(),
         "finish_ticket": sa.Text(),
         "terms": JSON,

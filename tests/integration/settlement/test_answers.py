@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from payscore_worker.errors import Rejected, Retryable
+from payscore_worker.errors import HeldBack, Rejected, Retryable
 from payscore_worker.events import OrderPaid, message_in_hand
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
@@ -418,6 +418,32 @@ async def test_a_trip_opened_under_another_merchant_waits_for_its_keys(town: Tow
     await goes_on(town)
 
     assert await town.state() is TripState.PAID
+
+
+async def test_a_cancellation_is_noted_while_calls_are_held_back(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no order is opened only to be cancelled when they are not any more; the reconciler goes on with it."""
+    await town.starts()
+
+    async def held_back(_call: Call) -> Answer:
+        raise HeldBack("WeChat Pay is out")
+
+    with monkeypatch.context() as out:
+        out.setattr(town.payscore, "send", held_back)
+        await town.cancels()
+    assert (await town.trip()).cancelled is not None
+    await goes_on(town)
+
+    assert await town.state() is TripState.CANCELLED
+
+
+async def test_after_an_order_without_a_word_too_many_its_fare_is_accepted_the_first_time(town: Town) -> None:
+    await tries(lambda: town.starts(risk_amount_fen=99_000_000))
+    await goes_on(town)
+    await town.ends()
+    await goes_on(town)
+
+    assert await town.state() is TripState.PAID
+    assert town.calls_made("complete") == 1
 
 
 # --- Adopted, or shown to a person ---

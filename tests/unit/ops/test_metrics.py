@@ -47,7 +47,11 @@ def test_every_name_is_there_once() -> None:
 
 @pytest.mark.parametrize(
     ("group", "absent"),
-    [(metrics.WEBHOOK, "payscore_consuming"), (metrics.WORKER, "payscore_notifications"), (metrics.SIMULATOR, "fen")],
+    [
+        (metrics.WEBHOOK, "payscore_consuming"),
+        (metrics.WORKER, "payscore_notifications_total"),
+        (metrics.SIMULATOR, "fen"),
+    ],
 )
 def test_a_role_does_not_speak_of_what_is_not_its_own(group: Iterable[MetricWrapperBase], absent: str) -> None:
     text = generate_latest(metrics.registry(tuple(group))).decode()

@@ -794,7 +794,7 @@ async def test_later_lines_about_the_same_message_name_the_request_too(clock: Cl
     [
         ([httpx.Response(500), a_success()], "accepted", 2, 200),
         ([an_error(400, "PARAM_ERROR", request_id="1-271300099")], "risk_refused", 1, 400),
-        ([an_error(429)] * 3, "unavailable", 3, 429),
+        ([an_error(429, "FREQUENCY_LIMITED")] * 3, "unavailable", 3, 429),
         ([an_error(401, "SIGN_ERROR")], "misconfigured", 1, 401),
         ([httpx.Response(404, content=b"<html>")], "unknown", 1, 404),
         ([httpx.ReadTimeout("")] * 3, "unknown", 3, None),

@@ -65,7 +65,7 @@ def verdict(status: int = 400, code: str = "", message: str = "", request_id: st
         (400, "", "综合评估未通过", OutcomeUnknown),
         (403, "", "无权限", OutcomeUnknown),
         (429, "FREQUENCY_LIMITED", "", WechatPayUnavailable),
-        (429, "", "", WechatPayUnavailable),
+        (429, "", "", OutcomeUnknown),
         (400, "FREQUENCY_LIMITED", "", WechatPayUnavailable),
         (403, "RATELIMIT_EXCEEDED", "", WechatPayUnavailable),
         (403, "RATELIMIT_EXCEED", "", WechatPayUnavailable),
