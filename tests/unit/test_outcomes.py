@@ -765,7 +765,7 @@ def test_a_refused_question_is_noted_in_full_and_counted_from_the_first() -> Non
 
 
 def test_that_a_passenger_never_enabled_the_service_counts_the_second_time_only_after_some_time() -> None:
-    trip, never = SITUATIONS["started"](), a_doubt(Refusal.ORDER_NOT_FOUND, step="AskServiceState")
+    trip, never = SITUATIONS["started"](), a_doubt(Refusal.NOT_ENABLED, step="AskServiceState")
 
     once = outcomes.question_refused(trip, never, NOW)
     early = outcomes.question_refused(once, never, NOW + APART - SECOND)
@@ -1259,3 +1259,27 @@ def test_no_such_order_once_does_not_end_a_cancelled_trip_whose_create_was_sent(
     )
     assert (once.state, once.missed_at) == (TripState.NOTED, NOW)
     assert outcomes.not_found(once, ABSENT, NOW + APART, certain=True).state is TripState.CANCELLED
+
+
+@pytest.mark.parametrize("refusal", sorted(outcomes.PARAMETERS))
+def test_a_parameter_that_is_refused_after_hours_of_other_refusals_has_its_chance_to_be_mended(
+    refusal: Refusal,
+) -> None:
+    trip = replace(SITUATIONS["completing"](), refusals=len(PAUSES), refused_as="unclear")
+
+    once = outcomes.refused(trip, a_doubt(refusal), NOW)
+    again = outcomes.refused(once, a_doubt(refusal), NOW)
+
+    doubt = a_doubt(refusal, ask_after=NOW + PAUSES[-1])
+    assert once == replace(trip, doubt=doubt, refused_as=refusal.value)
+    assert again.problem is not None
+
+
+@pytest.mark.parametrize(("refusals", "left"), [(6, 2), (2, 2), (1, 1), (0, 0)])
+def test_bytes_that_are_made_anew_begin_their_pauses_anew_though_not_from_the_first(refusals: int, left: int) -> None:
+    doubt = a_doubt(Refusal.BAD_TIME)
+    trip = replace(SITUATIONS["completing"](), doubt=doubt, rebuilds=1, refusals=refusals)
+
+    assert outcomes.asked(trip, an_order(), NOW, certain=True) == replace(
+        trip, doubt=None, end_time=None, rebuilds=2, refusals=left
+    )

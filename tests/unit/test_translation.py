@@ -151,6 +151,23 @@ def test_a_fare_is_told_with_all_its_items_and_the_places_as_they_were_given_bef
     )
 
 
+@pytest.mark.parametrize(
+    ("opening", "places"),
+    [
+        (None, ("静安寺", "虹桥火车站")),
+        (OPENING, ("静安寺", "虹桥火车站")),
+        (replace(OPENING, is_plain=True), ("", "")),
+    ],
+)
+def test_an_order_that_was_opened_without_places_is_completed_without_them(
+    opening: Opening | None, places: tuple[str, str]
+) -> None:
+    told = translation.completion(the_trip(opening=opening), STARTED, ENDED, end_time=NOW)
+
+    assert (told.start_location, told.planned_end_location) == places
+    assert told.end_location == "虹桥机场"
+
+
 def test_a_fare_whose_words_were_refused_is_told_in_one_item_that_comes_to_the_same() -> None:
     plain = translation.plain_completion(the_trip(), ENDED, end_time=NOW + HOUR)
 
