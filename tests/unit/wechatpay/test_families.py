@@ -21,6 +21,7 @@ from payscore_worker.errors import (
 )
 from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay import (
+    Answer,
     Call,
     CallKind,
     Completion,
@@ -647,3 +648,141 @@ def test_an_answer_is_compared_with_the_terms_of_its_order(registry: Registry, f
 
     assert speaking.contradiction(ENTITY | {"service_id": "400000"}, "trip-1") == ""
     assert speaking.contradiction(ENTITY, "trip-1") == "service_id"
+
+
+# --- What is refused says what, and what is at the limit is taken ---
+
+
+@families
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"risk_amount_fen": 0}, "risk_amount_fen: must be above 0"),
+        ({"out_order_no": "a|b"}, "out_order_no: 1 to 32 letters, digits, _ or - are expected"),
+        ({"openid": "a b"}, "openid: 1 to 128 letters, digits, _ or - are expected"),
+    ],
+)
+def test_an_order_that_cannot_be_sent_is_told_with_what_is_expected(
+    speak: Speaker, family: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MalformedMessage, match=f"^{message}$"):
+        speak(family).create(an_order(**changes))
+
+
+@families
+@pytest.mark.parametrize(
+    "changes", [{"risk_amount_fen": 1}, {"out_order_no": "x" * 32}, {"openid": "x" * 128}, {"openid": "x"}]
+)
+def test_an_order_at_the_limits_is_sent(speak: Speaker, family: str, changes: dict[str, Any]) -> None:
+    assert speak(family).create(an_order(**changes)).kind is CallKind.CREATE
+
+
+@families
+@pytest.mark.parametrize(
+    ("fees_fen", "discounts_fen", "total_fen", "message"),
+    [
+        ([-1, 2], [], 1, "an amount is negative"),
+        ([1], [-1], 2, "an amount is negative"),
+        ([1], [2], -1, "an amount is negative"),
+        ([1], [], 2, "is not the sum of fees less discounts"),
+        ([3], [1], 4, "is not the sum of fees less discounts"),
+    ],
+)
+def test_a_fare_that_does_not_add_up_is_told_with_what_is_wrong(
+    speak: Speaker, family: str, fees_fen: list[int], discounts_fen: list[int], total_fen: int, message: str
+) -> None:
+    completion = a_completion(
+        fees=tuple(FeeItem(name="a", amount_fen=fen) for fen in fees_fen),
+        discounts=tuple(DiscountItem(name="b", amount_fen=fen) for fen in discounts_fen),
+        total_fen=total_fen,
+    )
+
+    with pytest.raises(MalformedMessage, match=f"^total_fen: {message}$"):
+        speak(family).complete(completion)
+
+
+@families
+async def test_a_passenger_whose_openid_would_bend_the_path_is_not_asked_about(
+    speak: Speaker, wechat: Wechat, family: str
+) -> None:
+    with pytest.raises(MalformedMessage, match=r"^openid: "):
+        await speak(family).service_enabled("a&b")
+
+    assert wechat.requests == []
+
+
+@families
+def test_a_notification_that_is_not_for_us_says_whose_it_is(speak: Speaker, family: str) -> None:
+    change = ENTITY | {"openid": OPENID, "user_service_status": "USER_CLOSE_SERVICE"}
+
+    with pytest.raises(Rejected, match=r"^the notification names another mchid$"):
+        speak(family).read_service_change(change | {"mchid": "2"})
+    with pytest.raises(NotOurs, match=r"^the notification names another appid or service_id of our merchant$"):
+        speak(family).read_service_change(change | {"appid": "2"})
+
+
+@families
+def test_calls_are_posted(speak: Speaker, family: str) -> None:
+    payscore = speak(family)
+
+    calls = [payscore.create(an_order()), payscore.complete(a_completion())]
+    calls.append(payscore.cancel(out_order_no="trip-1", reason="x"))
+
+    assert [(call.kind, call.method) for call in calls] == [
+        (CallKind.CREATE, "POST"),
+        (CallKind.COMPLETE, "POST"),
+        (CallKind.CANCEL, "POST"),
+    ]
+
+
+@families
+async def test_questions_are_counted_and_logged_by_their_kind(
+    speak: Speaker, wechat: Wechat, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payscore, sent = speak(family), []
+    send = payscore.send
+
+    async def sending(call: Call) -> Answer:
+        sent.append((call.kind, call.method, call.body))
+        return await send(call)
+
+    monkeypatch.setattr(payscore, "send", sending)
+    wechat.replies = [a_success(ENTITY | {"state": "REVOKED"}), a_success({"use_service_state": "AVAILABLE"})]
+    await payscore.query("trip-1")
+    _, answer = await payscore.service_enabled(OPENID)
+
+    assert sent == [(CallKind.QUERY, "GET", b""), (CallKind.USER_SERVICE_STATE, "GET", b"")]
+    assert answer.data == {"use_service_state": "AVAILABLE"}
+
+
+@families
+def test_the_jump_is_for_the_number_it_was_asked_for_and_no_two_are_alike(
+    clock: Clock, wechat: Wechat, family: str
+) -> None:
+    client = a_client(wechat, clock=clock, merchant=a_merchant(apiv2_key="k" * 32))
+    payscore = MerchantPayScores(family, client).current
+
+    one, other = payscore.enable_jump("trip-1"), payscore.enable_jump("trip-1")
+
+    assert one["nonce_str"] != other["nonce_str"]
+    assert (one["out_request_no"], one["sign_type"]) == ("trip-1", "HMAC-SHA256")
+    assert (one["mch_id"], one["service_id"]) == ("1230000109", "500001")
+
+
+def test_a_family_that_there_is_not_is_told_with_those_there_are(registry: Registry) -> None:
+    with pytest.raises(ValueError, match=r"^no PayScore family smartretail; there are payafter, serviceorder$"):
+        registry("smartretail")
+
+
+def test_an_order_of_another_merchant_says_whose_keys_are_missing(registry: Registry) -> None:
+    message = "the order was opened under mchid 1900000109 in the family payafter; its keys are not set"
+
+    with pytest.raises(MerchantRefused, match=f"^{message}$"):
+        registry("payafter").of(terms(mchid="1900000109"))
+
+
+def test_terms_that_are_at_hand_are_not_made_twice(registry: Registry) -> None:
+    payscores = registry("payafter")
+
+    assert payscores.of(terms(service_id="2")) is payscores.of(terms(service_id="2"))
+    assert payscores.of(terms(service_id="2")) is not payscores.of(terms(service_id="3"))

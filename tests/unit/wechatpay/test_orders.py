@@ -178,9 +178,16 @@ def test_our_number_is_found_under_its_other_name() -> None:
     assert read_order({"out_request_no": "trip-1", "out_order_no": "trip-1"}).out_order_no == "trip-1"
 
 
-@pytest.mark.parametrize("names", [{}, {"out_order_no": ""}, {"out_order_no": "a", "out_request_no": "b"}])
-def test_no_number_and_two_numbers_are_refused(names: dict[str, Any]) -> None:
-    with pytest.raises(MalformedMessage, match="out_order_no"):
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        ({}, "missing"),
+        ({"out_order_no": ""}, "missing"),
+        ({"out_order_no": "a", "out_request_no": "b"}, "differs from out_request_no"),
+    ],
+)
+def test_no_number_and_two_numbers_are_refused(names: dict[str, Any], what: str) -> None:
+    with pytest.raises(MalformedMessage, match=f"^out_order_no: {what}$"):
         read_order(names)
 
 
