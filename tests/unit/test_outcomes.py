@@ -1283,3 +1283,26 @@ def test_bytes_that_are_made_anew_begin_their_pauses_anew_though_not_from_the_fi
     assert outcomes.asked(trip, an_order(), NOW, certain=True) == replace(
         trip, doubt=None, end_time=None, rebuilds=2, refusals=left
     )
+
+
+def test_an_order_that_was_accepted_is_open_once_it_runs_and_is_not_where_it_was_given_up_meanwhile() -> None:
+    accepted = worn(SITUATIONS["accepted"]())
+    given_up = replace(accepted, declined=Declined(reason=DeclineReason.REVOKED, message=""))
+    opened = replace(accepted, opened_at=NOW - HOUR)
+
+    assert outcomes.see(accepted, an_order(started_at=None), NOW) == outcomes.opened(accepted, an_order(), NOW)
+    assert outcomes.see(accepted, an_order(), NOW).opened_at == NOW
+    for trip in (given_up, opened):
+        for phase in (OrderPhase.RUNNING, OrderPhase.CREATED, OrderPhase.ACCEPTED):
+            assert outcomes.see(trip, an_order(phase), NOW) is trip
+    assert outcomes.see(accepted, an_order(OrderPhase.ACCEPTED), NOW) is accepted
+
+
+@pytest.mark.parametrize("phase", [OrderPhase.COLLECTING, OrderPhase.DONE])
+def test_our_own_completion_is_noted_with_the_time_at_which_it_was_seen(phase: OrderPhase) -> None:
+    trip = worn(SITUATIONS["completing"]())
+
+    seen = outcomes.see(trip, an_order(phase), NOW)
+
+    assert seen == outcomes.see(outcomes.completed(trip, NOW), an_order(phase), NOW)
+    assert seen.completed_at == NOW
