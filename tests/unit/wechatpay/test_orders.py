@@ -216,3 +216,47 @@ members = st.sampled_from(
 def test_no_entity_breaks_the_reader(data: dict[str, Any]) -> None:
     with suppress(MalformedMessage):
         assert isinstance(read_order(data), Order)
+
+
+@pytest.mark.parametrize("details", [[FIRST, SECOND], [SECOND, FIRST]])
+def test_transactions_are_told_with_the_earliest_debit_first(details: list[dict[str, Any]]) -> None:
+    assert debited(details).transaction_ids == ("42-1", "42-2")
+
+
+def test_a_legacy_order_tells_its_one_transaction_when_it_was_paid_and_through_what() -> None:
+    seen = order(
+        state="USER_PAID",
+        total_amount=4000,
+        order_id="1000",
+        finish_transaction_id="42-9",
+        pay_succ_time="20210624163720",
+        pay_type="NEWTON",
+    )
+
+    assert (seen.order_id, seen.transaction_ids) == ("1000", ("42-9",))
+    assert (seen.paid_at, seen.paid_through) == (PAID_AT, "NEWTON")
+
+
+def test_the_transactions_of_debits_come_before_the_one_that_a_legacy_order_names() -> None:
+    assert debited([FIRST], finish_transaction_id="42-9").transaction_ids == ("42-1",)
+    assert debited([], finish_transaction_id="42-9").transaction_ids == ("42-9",)
+
+
+def test_of_debits_of_which_none_is_a_transaction_the_latest_one_is_told_of() -> None:
+    later = ELSEWHERE | {"paid_time": "2021-06-24T16:37:20+08:00", "paid_type": "OTHER"}
+    earlier = ELSEWHERE | {"paid_time": "2021-06-24T16:37:19+08:00"}
+
+    for details in ([later, earlier], [earlier, later]):
+        assert (debited(details).paid_at, debited(details).paid_through) == (PAID_AT, "OTHER")
+
+
+def test_the_time_range_of_an_order_comes_before_what_legacy_orders_say_of_their_start() -> None:
+    legacy = {"real_service_start_time": "20200101000000", "service_start_time": "20200101000000"}
+
+    assert order(time_range={"start_time": "20210624163720"}, **legacy).started_at == PAID_AT
+
+
+def test_a_legacy_order_that_was_cancelled_by_its_completion_is_revoked_and_no_other_number_means_that() -> None:
+    assert order(state="FINISHED", finish_type=1).phase is Phase.REVOKED
+    assert order(state="FINISHED", finish_type=2).phase is Phase.COLLECTING
+    assert order(state="FINISHED", total_amount=1).phase is Phase.COLLECTING
