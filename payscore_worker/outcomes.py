@@ -173,8 +173,8 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
         doubt = replace(doubt, refusal=Refusal.NOT_PERMITTED)
     doubt = replace(doubt, again=trip.refused_as == doubt.refusal)
     about_us = doubt.step == OpenOrder.__name__ and doubt.refusal is Refusal.NOT_PERMITTED and not others_pass
-    mended = doubt.refusal in PARAMETERS and not doubt.again  # other refusals before it have not used its chance up
-    if trip.refusals >= len(PAUSES) and not about_us and not mended:
+    has_its_chance = not doubt.again and (doubt.refusal in PARAMETERS or _declines(doubt))  # whatever was said before
+    if trip.refusals >= len(PAUSES) and not about_us and not has_its_chance:
         return _troubled_by(trip, doubt, now)
     pause = PAUSES[min(trip.refusals, len(PAUSES) - 1)]
     if doubt.refusal is Refusal.DEBIT_IN_FLIGHT:
@@ -186,6 +186,12 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
     ask_after = now + pause if pause else None
     refusals, doubt = min(trip.refusals + 1, len(PAUSES)), replace(doubt, ask_after=ask_after)
     return replace(trip, doubt=doubt, refusals=refusals, refused_as=doubt.refusal.value, missed_at=None)
+
+
+def _declines(doubt: Doubt) -> bool:
+    """Tell whether a refusal would end the trip, once it is sure that no order runs."""
+    about_the_fare = doubt.step == CompleteOrder.__name__ and doubt.refusal is Refusal.AMOUNT_OVER_LIMIT
+    return about_the_fare or (doubt.step == OpenOrder.__name__ and doubt.refusal in DECLINING)
 
 
 def question_refused(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool = False) -> Trip:
@@ -293,7 +299,7 @@ def _never_there(trip: Trip, cause: Doubt, now: datetime) -> Trip:
 def _unmoved(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
     """Resolve the doubt about a complete or a cancel: it had no effect, as the signed order shows."""
     calm = replace(trip, doubt=None)
-    if doubt.step == CompleteOrder.__name__ and doubt.refusal is Refusal.AMOUNT_OVER_LIMIT and doubt.again:
+    if _declines(doubt) and doubt.again:
         return declined(calm, DeclineReason.AMOUNT_OVER_LIMIT, doubt.message, now=now)
     if doubt.refusal in PARAMETERS and certain:
         return _rebuilding(calm, doubt, now)

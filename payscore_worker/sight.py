@@ -11,19 +11,12 @@ from payscore_worker.decisions import Known, mark_of
 from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.outcomes import APART
 from payscore_worker.storage import CallRecord, Storage
-from payscore_worker.translation import seen
-from payscore_worker.trip import CancelOrder, CompleteOrder, OpenOrder, Trip
+from payscore_worker.translation import SENT_BY, seen
+from payscore_worker.trip import Trip
 from payscore_worker.wechatpay import Call, CallKind, PayScores
 
 ASK_SECONDS: Final = 20.0
 """A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""
-
-SENT: Final = {
-    OpenOrder.__name__: CallKind.CREATE,
-    CompleteOrder.__name__: CallKind.COMPLETE,
-    CancelOrder.__name__: CallKind.CANCEL,
-}
-"""The steps that send a journaled body."""
 
 Pause = Callable[[float], Awaitable[None]]
 
@@ -89,5 +82,5 @@ class Onlooker:
 
     async def _certain(self, trip: Trip) -> frozenset[str]:
         """Name the steps of whose journaled bytes no send can have been accepted."""
-        records = {step: await self._storage.last_call(trip.trip_id, kind) for step, kind in SENT.items()}
+        records = {step: await self._storage.last_call(trip.trip_id, kind) for step, kind in SENT_BY.items()}
         return frozenset(step for step, record in records.items() if record is None or record.is_surely_without_effect)

@@ -1,6 +1,6 @@
 """Takes the steps of a trip that need WeChat Pay: asks, stores the bytes, sends them, and writes what came of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeVar, assert_never
@@ -18,6 +18,7 @@ from payscore_worker.errors import (
 )
 from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
 from payscore_worker.translation import (
+    SENT_BY,
     cancel_reason,
     completion,
     doubt,
@@ -57,13 +58,6 @@ START_MARGIN: Final = timedelta(seconds=10)
 
 OTHERS_PASS: Final = timedelta(hours=1)
 """A create that was accepted within this time shows that we may open orders; a refusal is then about one trip."""
-
-IN_DOUBT: Final[Mapping[str, CallKind]] = {
-    OpenOrder.__name__: CallKind.CREATE,
-    CompleteOrder.__name__: CallKind.COMPLETE,
-    CancelOrder.__name__: CallKind.CANCEL,
-}
-"""The call that a step makes."""
 
 _NOT_ANSWERED: Final = (WechatPayUnavailable, OutcomeUnknown, MerchantRefused)
 """Nothing was said about this order: the same again, later."""
@@ -252,7 +246,7 @@ class Steps:
             await self._question_odd(run, odd_answer(AskOrder, "no_finish_ticket", message, request_id=request_id))
             return
         word, now = seen(order), self._clock()
-        certain = trip.doubt is not None and await self._is_certain(trip, IN_DOUBT[trip.doubt.step])
+        certain = trip.doubt is not None and await self._is_certain(trip, SENT_BY[trip.doubt.step])
         asked = outcomes.asked(trip, word, now, certain=certain)
         if replace(trip, finish_ticket=asked.finish_ticket) == asked:
             run.trip = asked  # the next write comes with the complete

@@ -1,5 +1,6 @@
 """The words of one side in those of the next: events, facts, orders, refusals."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -7,18 +8,28 @@ from payscore_worker.errors import Refusal, WechatPayRejected
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
 from payscore_worker.trip import (
     Cancelled,
+    CancelOrder,
+    CompleteOrder,
     DeclineReason,
     Discount,
     Doubt,
     Ended,
     Fee,
     Opening,
+    OpenOrder,
     OrderPhase,
     OrderSeen,
     Started,
     Trip,
 )
-from payscore_worker.wechatpay import Completion, DiscountItem, FeeItem, NewOrder, Order
+from payscore_worker.wechatpay import CallKind, Completion, DiscountItem, FeeItem, NewOrder, Order
+
+SENT_BY: Final[Mapping[str, CallKind]] = {
+    OpenOrder.__name__: CallKind.CREATE,
+    CompleteOrder.__name__: CallKind.COMPLETE,
+    CancelOrder.__name__: CallKind.CANCEL,
+}
+"""The call with a body that a step sends."""
 
 PLAIN_FEE: Final = "行程费用"
 PLAIN_DISCOUNT: Final = "优惠"

@@ -170,6 +170,15 @@ def test_refusals_of_other_kinds_do_not_use_up_the_chance_of_a_body_to_be_built_
     assert again.problem is not None
 
 
+def test_refusals_of_other_kinds_do_not_keep_a_trip_from_being_declined() -> None:
+    worn = replace(SITUATIONS["creating"](), refusals=len(PAUSES), refused_as=Refusal.NOT_PERMITTED.value)
+
+    refused = outcomes.refused(worn, a_doubt(Refusal.RISK_REFUSED, step="OpenOrder"), NOW)
+
+    assert refused.problem is None
+    assert absent_twice(refused).state is TripState.DECLINED
+
+
 def test_a_create_refused_for_its_time_is_not_built_anew_for_a_trip_that_was_cancelled() -> None:
     assert absent_twice(refused_create(Refusal.BAD_TIME, "creating, cancelled")).state is TripState.CANCELLED
 
