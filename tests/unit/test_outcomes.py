@@ -1315,3 +1315,26 @@ def test_our_own_completion_is_noted_with_the_time_at_which_it_was_seen(phase: O
 
     assert seen == outcomes.see(outcomes.completed(trip, NOW), an_order(phase), NOW)
     assert seen.completed_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("step", "refusal", "has_its_chance"),
+    [
+        ("OpenOrder", Refusal.RISK_REFUSED, True),
+        ("OpenOrder", Refusal.AMOUNT_OVER_LIMIT, True),
+        ("CompleteOrder", Refusal.AMOUNT_OVER_LIMIT, True),
+        ("CompleteOrder", Refusal.RISK_REFUSED, False),
+        ("CancelOrder", Refusal.AMOUNT_OVER_LIMIT, False),
+        ("OpenOrder", Refusal.WRONG_STATE, False),
+    ],
+)
+def test_after_hours_of_other_refusals_only_one_that_would_end_the_trip_is_followed_by_a_question(
+    step: str, refusal: Refusal, *, has_its_chance: bool
+) -> None:
+    trip = replace(SITUATIONS["completing"](), refusals=len(PAUSES), refused_as="unclear")
+
+    once = outcomes.refused(trip, a_doubt(refusal, step=step), NOW)
+    again = outcomes.refused(replace(trip, refused_as=refusal.value), a_doubt(refusal, step=step), NOW)
+
+    assert (once.problem is None) is has_its_chance
+    assert again.problem is not None
