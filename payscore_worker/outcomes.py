@@ -133,18 +133,18 @@ def overdue(trip: Trip, now: datetime) -> Trip:
     return replace(trip, overdue_since=now)
 
 
-def service_answered(trip: Trip, *, enabled: bool, certain: bool, now: datetime) -> Trip:
+def service_answered(trip: Trip, *, enabled: bool) -> Trip:
     """WeChat said whether the passenger has enabled the service.
 
-    `certain`: no create can have been accepted. Only then does a service that is off end the trip: it does not end
-    orders that run (reference payscore-api C.4, F.5 c).
+    A service that is off ends the trip where no order was ever asked for. It does not end orders that run, and that a
+    create was refused nobody has signed: then it is asked about (reference payscore-api C.4, F.5 c).
     """
     calm = replace(trip, missed_at=None, unanswered=None)
     if enabled:
         # After a NO_AUTH: enabled just now, or our configuration is wrong. The same bytes will tell.
         return replace(calm, service_enabled=True, doubt=None)
-    if certain:
-        return _gone(calm, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED, look_at=now + LATE_LOOK)
+    if not trip.bodies:
+        return _gone(calm, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED)
     return replace(calm, doubt=replace(_doubt_of(trip, Refusal.NOT_PERMITTED), service_off=True, ask_after=None))
 
 
@@ -194,23 +194,23 @@ def _declines(doubt: Doubt) -> bool:
     return about_the_fare or (doubt.step == OpenOrder.__name__ and doubt.refusal in DECLINING)
 
 
-def question_refused(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool = False) -> Trip:
+def question_refused(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
     """WeChat refused a question, or answered what cannot be: ask again, with pauses that grow (payscore-api F.5 d, e).
 
     That a passenger has never enabled the service is told by a refusal too; only two of them, some time apart, count.
     """
     about_the_service = doubt.step == AskServiceState.__name__ and trip.state is TripState.NOTED
     if about_the_service and doubt.refusal is Refusal.NOT_ENABLED:
-        return _never_enabled(trip, doubt, now, certain=certain)
+        return _never_enabled(trip, doubt, now)
     count = 0 if trip.unanswered is None else trip.unanswered.count
     if count >= len(QUESTION_PAUSES):
         return _troubled_by(trip, doubt, now)
     return replace(trip, unanswered=_unanswered(trip, doubt, now, pause=QUESTION_PAUSES[count]))
 
 
-def _never_enabled(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
+def _never_enabled(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
     if trip.missed_at is not None and now - trip.missed_at >= APART:
-        return service_answered(trip, enabled=False, certain=certain, now=now)
+        return service_answered(trip, enabled=False)
     missed_at = trip.missed_at or now
     return replace(trip, missed_at=missed_at, unanswered=_unanswered(trip, doubt, now, pause=missed_at + APART - now))
 

@@ -169,20 +169,18 @@ class Steps:
     async def _ask_service_state(self, run: Run) -> None:
         trip, started = run.trip, _of(run.trip.started)
         if trip.doubt is None and await self._is_known_on(started.openid):
-            run.trip = outcomes.service_answered(trip, enabled=True, certain=True, now=self._clock())
+            run.trip = outcomes.service_answered(trip, enabled=True)
             return
         enabled = await self._service_enabled(run, started.openid)
         if enabled is None:
             return
         if enabled and trip.doubt is not None:
             self._payscores.not_permitted(trip.doubt.code)
-        certain, now = await self._is_certain(run.trip, CallKind.CREATE), self._clock()
-        if enabled and replace(trip, service_enabled=True) == outcomes.service_answered(
-            trip, enabled=True, certain=certain, now=now
-        ):
-            run.trip = replace(trip, service_enabled=True)  # known for this run; the next write comes with the create
+        known = replace(trip, service_enabled=True)
+        if outcomes.service_answered(trip, enabled=enabled) == known:
+            run.trip = known  # for this run; the next write comes with the create
             return
-        await self._move(run, lambda trip: outcomes.service_answered(trip, enabled=enabled, certain=certain, now=now))
+        await self._move(run, lambda trip: outcomes.service_answered(trip, enabled=enabled))
 
     async def _is_known_on(self, openid: str) -> bool:
         """Tell whether the service is known to be on. That it is off is never taken from memory: it would decline."""
@@ -264,8 +262,8 @@ class Steps:
         await self._question_odd(run, doubt(step, error, uncertain=False))
 
     async def _question_odd(self, run: Run, odd: Doubt) -> None:
-        certain, now = await self._is_certain(run.trip, CallKind.CREATE), self._clock()
-        await self._move(run, lambda trip: outcomes.question_refused(trip, odd, now, certain=certain))
+        now = self._clock()
+        await self._move(run, lambda trip: outcomes.question_refused(trip, odd, now))
 
     async def _is_certain(self, trip: Trip, kind: CallKind) -> bool:
         """Tell whether no send of a call can have been accepted, by whichever worker it was made."""

@@ -237,11 +237,11 @@ class AnyOrder(RuleBasedStateMachine):
         certain, shown = self.is_certain("OpenOrder"), self.wechat.shown()
         if fate.startswith("refused") and refusal is not Refusal.NOT_ENABLED:
             doubt = self.doubt(type(question).__name__, refusal)
-            self.trip = outcomes.question_refused(self.trip, doubt, self.now, certain=certain)
+            self.trip = outcomes.question_refused(self.trip, doubt, self.now)
         elif fate not in ("answered", "lags"):
             return
         elif isinstance(question, AskServiceState):
-            self.trip = outcomes.service_answered(self.trip, enabled=self.enabled, certain=certain, now=self.now)
+            self.trip = outcomes.service_answered(self.trip, enabled=self.enabled)
         elif shown is None or (fate == "lags" and self.now - self.accepted_at < LAG):
             absent = self.doubt("AskOrder", Refusal.ORDER_NOT_FOUND)
             self.trip = outcomes.not_found(self.trip, absent, self.now, certain=certain)

@@ -209,32 +209,29 @@ def test_not_permitted_asks_for_the_service_first() -> None:
     assert next_step(trip, NOW, PAYAFTER) == AskServiceState()
 
 
-def test_a_service_that_is_off_ends_the_trip_at_once_where_no_create_can_have_been_accepted() -> None:
-    trip = refused_create(Refusal.NOT_PERMITTED)
-
-    left = outcomes.service_answered(trip, enabled=False, certain=True, now=NOW)
+def test_a_service_that_is_off_ends_the_trip_at_once_where_no_order_was_asked_for() -> None:
+    left = outcomes.service_answered(note_started(a_trip(), a_start()), enabled=False)
 
     assert left.declined is not None
     assert (left.state, left.declined.reason) == (TripState.DECLINED, DeclineReason.SERVICE_NOT_ENABLED)
 
 
-def test_a_service_that_is_off_says_nothing_of_an_order_that_may_run() -> None:
-    trip = refused_create(Refusal.NOT_PERMITTED)
-
-    left = outcomes.service_answered(trip, enabled=False, certain=False, now=NOW)
+@pytest.mark.parametrize("certain", [True, False])
+def test_a_service_that_is_off_says_nothing_of_an_order_that_may_run(certain: bool) -> None:  # noqa: FBT001
+    """That its create was refused nobody has signed."""
+    left = outcomes.service_answered(refused_create(Refusal.NOT_PERMITTED), enabled=False)
 
     assert (left.state, next_step(left, NOW, PAYAFTER)) == (TripState.NOTED, AskOrder())
     assert outcomes.asked(left, an_order(), NOW).state is TripState.OPEN
-    assert (
-        absent_twice(left, certain=False).declined
-        == outcomes.service_answered(trip, enabled=False, certain=True, now=NOW).declined
-    )
+    over = absent_twice(left, certain=certain)
+    assert over.declined is not None
+    assert over.declined.reason is DeclineReason.SERVICE_NOT_ENABLED
 
 
 def test_not_permitted_though_enabled_sends_the_same_bytes_again() -> None:
     trip = refused_create(Refusal.NOT_PERMITTED)
 
-    stayed = outcomes.service_answered(trip, enabled=True, certain=True, now=NOW)
+    stayed = outcomes.service_answered(trip, enabled=True)
 
     assert (stayed.problem, stayed.opening) == (None, trip.opening)
     assert next_step(stayed, NOW, PAYAFTER) == OpenOrder()
@@ -256,9 +253,9 @@ def test_that_a_passenger_never_enabled_the_service_is_believed_the_second_time(
     trip = note_started(a_trip(), a_start())
     never = a_doubt(Refusal.NOT_ENABLED, step="AskServiceState")
 
-    once = outcomes.question_refused(trip, never, NOW, certain=True)
+    once = outcomes.question_refused(trip, never, NOW)
     assert (once.state, next_step(once, NOW, PAYAFTER)) == (TripState.NOTED, Rest(NOW + APART))
-    twice = outcomes.question_refused(once, never, NOW + APART, certain=True)
+    twice = outcomes.question_refused(once, never, NOW + APART)
 
     assert twice.declined is not None
     assert twice.declined.reason is DeclineReason.SERVICE_NOT_ENABLED
@@ -399,7 +396,7 @@ def test_an_end_that_rests_on_no_signed_word_of_the_order_is_looked_at_once_more
 
 
 def test_a_trip_that_never_asked_for_an_order_is_not_looked_at_again() -> None:
-    over = outcomes.service_answered(note_started(a_trip(), a_start()), enabled=False, certain=True, now=NOW)
+    over = outcomes.service_answered(note_started(a_trip(), a_start()), enabled=False)
 
     assert (over.state, over.look) == (TripState.DECLINED, None)
 

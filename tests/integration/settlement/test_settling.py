@@ -495,6 +495,7 @@ async def test_a_service_closed_behind_our_back_is_found_when_the_order_is_refus
         town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NOT_ENABLED))
 
         await town.starts()
+        await town.passes(10)  # that its create was refused nobody has signed
 
         assert await town.state() is TripState.DECLINED
         ((_, declined),) = await town.announced()
