@@ -600,18 +600,16 @@ def test_an_order_that_was_cancelled_for_its_fare_declines_and_ends_a_problem() 
 def test_a_service_that_is_on_ends_the_doubt_and_the_count_of_questions() -> None:
     trip = worn(SITUATIONS["creating"]())
 
-    assert outcomes.service_answered(trip, enabled=True, certain=False, now=NOW) == replace(
+    assert outcomes.service_answered(trip, enabled=True) == replace(
         trip, service_enabled=True, doubt=None, missed_at=None, unanswered=None
     )
 
 
-def test_a_service_that_is_off_ends_a_trip_whose_create_was_surely_refused_and_it_is_looked_at_once_more() -> None:
-    trip = worn(SITUATIONS["creating"]())
+def test_a_service_that_is_off_ends_a_trip_that_never_asked_for_an_order_and_it_needs_no_look() -> None:
+    trip = worn(SITUATIONS["started"]())
     declined = Declined(reason=DeclineReason.SERVICE_NOT_ENABLED, message="the passenger has not enabled PayScore")
 
-    assert outcomes.service_answered(trip, enabled=False, certain=True, now=NOW) == fresh(
-        trip, state=TripState.DECLINED, declined=declined, look=Look(at=NOW + LATE_LOOK)
-    )
+    assert outcomes.service_answered(trip, enabled=False) == fresh(trip, state=TripState.DECLINED, declined=declined)
 
 
 def test_a_service_that_is_off_is_kept_in_mind_and_the_order_asked_about_at_once() -> None:
@@ -619,13 +617,13 @@ def test_a_service_that_is_off_is_kept_in_mind_and_the_order_asked_about_at_once
     assert trip.doubt is not None
     late = replace(trip, doubt=replace(trip.doubt, ask_after=NOW + HOUR), missed_at=NOW)
 
-    off = outcomes.service_answered(late, enabled=False, certain=False, now=NOW)
+    off = outcomes.service_answered(late, enabled=False)
 
     assert off == replace(trip, doubt=replace(trip.doubt, service_off=True, ask_after=None), missed_at=None)
 
 
 def test_a_service_that_is_off_is_a_doubt_about_the_create_where_there_was_none() -> None:
-    off = outcomes.service_answered(SITUATIONS["creating"](), enabled=False, certain=False, now=NOW)
+    off = outcomes.service_answered(SITUATIONS["creating"](), enabled=False)
 
     assert off.doubt == Doubt(
         step="OpenOrder",
@@ -779,7 +777,9 @@ def test_that_a_passenger_never_enabled_the_service_counts_the_second_time_only_
     assert (early.state, early.missed_at) == (TripState.NOTED, NOW)
     assert next_step(early, NOW + APART - SECOND, PAYAFTER) == Rest(NOW + APART)
     twice = outcomes.question_refused(early, never, NOW + APART)
-    assert (twice.state, twice.doubt is not None and twice.doubt.service_off) == (TripState.NOTED, True)  # not certain
+    assert (twice.state, twice.look) == (TripState.DECLINED, None)
+    sent = outcomes.question_refused(replace(early, bodies=1), never, NOW + APART)
+    assert (sent.state, sent.doubt is not None and sent.doubt.service_off) == (TripState.NOTED, True)
 
 
 @pytest.mark.parametrize(
@@ -791,7 +791,7 @@ def test_that_the_service_was_never_enabled_ends_no_trip_that_has_an_order_nor_b
     never = a_doubt(Refusal.NOT_ENABLED, step=step)
 
     trip = outcomes.question_refused(SITUATIONS[situation](), never, NOW)
-    again = outcomes.question_refused(trip, never, NOW + HOUR, certain=True)
+    again = outcomes.question_refused(trip, never, NOW + HOUR)
 
     assert (trip.missed_at, again.state) == (None, SITUATIONS[situation]().state)
 
