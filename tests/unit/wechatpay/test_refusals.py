@@ -170,3 +170,7 @@ def test_whatever_comes_as_4xx_is_classified(status: int, code: str, message: st
 @given(status=st.integers(500, 599), code=st.sampled_from(["NO_AUTH", "PARAM_ERROR"]), message=st.text())
 def test_no_text_makes_a_5xx_anything_but_unknown(status: int, code: str, message: str) -> None:
     assert verdict(status, code, message) is OutcomeUnknown
+
+
+def test_no_code_has_no_label_and_one_that_no_table_knows_is_other() -> None:
+    assert [code_label(code) for code in ("", "SOMETHING_NEW", "ORDER_NOT_ EXIST")] == ["", "other", "ORDER_NOT_EXIST"]
