@@ -1,10 +1,14 @@
 """What every test may rely on."""
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
 from deploy.local.rabbitmq import DEFAULT_URL
 from tests.programs import provide
@@ -18,6 +22,26 @@ hypothesis.settings.register_profile("payscore", deadline=None)
 # `pytest --hypothesis-profile=thorough`: as many examples as a night allows.
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("payscore")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what a command in this process does to the logs, so that the next test can read its own.
+
+    A logger that was kept on its first use would go on writing where that command wanted it.
+    """
+    configure = structlog.configure
+
+    def configure_for_now(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_for_now)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -6,23 +6,13 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 import pytest
 import structlog
 
 from payscore_worker import logs
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_json_logs_are_one_object_a_line_with_the_bound_context(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
