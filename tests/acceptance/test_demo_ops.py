@@ -95,7 +95,7 @@ async def test_a_newcomer_stages_an_outage_and_puts_a_dead_letter_back(browser: 
         await expect(page.locator(".verdict")).not_to_contain_text("WeChat Pay is out")
 
         await page.goto(house.graphs)
-        await expect(page).to_have_url(re.compile(r"/graph\?g0\.expr="))
+        await expect(page).to_have_url(re.compile(r"/graph\?.*g0\.expr="))
         await expect(page.get_by_text("payscore_breaker_open").filter(visible=True).first).to_be_visible()
         root = house.graphs.partition("/consoles")[0]
         await is_on_the_graphs(root, 'max_over_time(payscore_breaker_open{reason="trouble"}[10m])')
