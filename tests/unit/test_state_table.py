@@ -394,22 +394,8 @@ BEGINNINGS: Final[Mapping[str, Callable[[str, str], tuple[Trip, Event]]]] = {
 # --- The code does what the page says ---
 
 
-ANY: Final = ".*"
-NOT_YET: Final[tuple[tuple[str, str, str, str], ...]] = ()
-"""Table, row, column: where the page is right, and the code does not follow yet; a mark falls when it does."""
-
-
-def not_yet(cell: Cell) -> str:
-    """Say why the code does not follow; empty where it does."""
-    where = (cell.table, cell.row, cell.column)
-    fits = (reason for *parts, reason in NOT_YET if all(map(re.fullmatch, parts, where)))
-    return "" if cell.row == "in doubt: cancel refused" else next(fits, "")
-
-
 def a_case(cell: Cell) -> ParameterSet:
-    reason = not_yet(cell)
-    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
-    return pytest.param(cell, id=f"{cell.table}: {cell.row}: {cell.column}", marks=marks)
+    return pytest.param(cell, id=f"{cell.table}: {cell.row}: {cell.column}")
 
 
 @pytest.mark.parametrize("cell", [a_case(cell) for cell in cells() if cell.text != CANNOT_BE])
