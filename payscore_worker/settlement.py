@@ -136,15 +136,20 @@ class Settlement:
             return await self._compare_payment(order)
         if not self._is_ours(order, trip):
             raise Rejected("the notification names another mchid, appid or service_id")
-        word, noted = seen(order), self._heard("payscore.user_paid", event)
+        word, noted, moves = seen(order), self._heard("payscore.user_paid", event), False
+
+        def hear(newest: Trip) -> Trip:
+            nonlocal moves
+            told = outcomes.see(newest, word, self._clock())
+            moves = told is not newest
+            return told
+
         try:
-            after = await self._books.change(
-                trip, lambda newest: outcomes.see(newest, word, self._clock()), events=[noted]
-            )
+            await self._books.change(trip, hear, events=[noted])
         except ConflictingFact:
             await self._storage.note_event(trip.trip_id, noted)
             raise
-        if after.version == trip.version:
+        if not moves:  # else it was written with what it moved
             await self._storage.note_event(trip.trip_id, noted)
         return trip.trip_id
 

@@ -187,6 +187,28 @@ async def test_a_signed_notification_is_noted_as_an_event_of_its_trip_once_whate
     assert noted == ["again", "again"]
 
 
+async def test_a_notification_that_another_worker_overtook_is_noted_all_the_same(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.rides()
+    before = await town.trip()
+    await town.passes(3)
+    noted = []
+
+    async def note(_trip_id: str, event: Any) -> None:
+        noted.append(event.event_id)
+
+    async def as_it_was(_out_order_no: str) -> Any:
+        return before
+
+    monkeypatch.setattr(town.storage, "note_event", note)
+    monkeypatch.setattr(town.storage, "load_by_out_order_no", as_it_was)
+    message_in_hand.set("late")
+    await town.settlement.note_paid(OrderPaid(resource=dict(town.received[-1][1])))
+
+    assert noted == ["late"]
+
+
 # --- Answers that are not WeChat Pay's ---
 
 
