@@ -46,7 +46,8 @@ Probe = Callable[[], Awaitable[bool]]
 class Breaker:
     """Counts failures by class, opens, and closes again when a probe is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._sleep = sleep
         self._failures: Counter[FailureClass] = Counter()
         self._not_permitted = 0
         self._closed = asyncio.Event()
@@ -111,8 +112,9 @@ class Breaker:
         """Probe whenever it is open, until cancelled."""
         while True:
             await self._opened.wait()
-            await asyncio.sleep(FIRST_PROBE_SECONDS)
+            await self._sleep(FIRST_PROBE_SECONDS)
             await AsyncRetrying(
+                sleep=self._sleep,
                 retry=retry_if_result(lambda answered: not answered),
                 wait=wait_exponential_jitter(multiplier=FIRST_PROBE_SECONDS, max=LONGEST_PROBE_SECONDS),
             )(probe)

@@ -8,6 +8,7 @@ from payscore_worker.wechatpay.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
     cap,
+    clean,
     fit_items,
     url_encoded,
 )
@@ -86,6 +87,6 @@ def _planned_location(order: NewOrder) -> dict[str, str]:
 
 def _real_location(completion: Completion) -> dict[str, str]:
     """Name where the trip ended, if the order was made with a start (reference payscore-api B.6)."""
-    if not cap(completion.start_location, LOCATION_CHARS):
+    if not clean(completion.start_location):
         return {}
     return stated({"end_location": cap(completion.end_location, LOCATION_CHARS)})

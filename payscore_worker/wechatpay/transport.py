@@ -4,8 +4,11 @@ import aiohttp
 import httpx_aiohttp
 
 
-def make_transport(*, max_connections: int, idle_seconds: float, verify: bool = True) -> httpx_aiohttp.AiohttpTransport:
-    """Make the transport; it opens nothing before its first request."""
+def make_transport(*, max_connections: int, idle_seconds: float) -> httpx_aiohttp.AiohttpTransport:
+    """Make the transport; it opens nothing before its first request.
+
+    It trusts whom httpx trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR` name other authorities.
+    """
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -13,5 +16,5 @@ def make_transport(*, max_connections: int, idle_seconds: float, verify: bool = 
         )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
-    transport = httpx_aiohttp.AiohttpTransport(verify=verify, client=session)
+    transport = httpx_aiohttp.AiohttpTransport(client=session)
     return transport

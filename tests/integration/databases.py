@@ -1,18 +1,36 @@
 """Databases for tests: an SQLite file, and a schema of its own in PostgreSQL; both gone afterwards."""
 
 import os
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from payscore_worker.migrations import migrate
 from payscore_worker.storage import Storage
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import engine_for
+
+MIGRATED: Final[list[bytes]] = []
+"""An SQLite file with our tables, once a test has needed one."""
+
+
+async def make_tables(database_url: str) -> None:
+    """Make our tables in an empty database; in SQLite as a copy of what was migrated first, in a tenth of the time."""
+    file = make_url(database_url).database
+    if not database_url.startswith("sqlite") or file is None:
+        await migrate(database_url)
+    elif MIGRATED:
+        Path(file).write_bytes(MIGRATED[0])  # noqa: ASYNC240 - a few pages
+    else:
+        await migrate(database_url)
+        with closing(sqlite3.connect(file)) as connection:
+            MIGRATED.append(connection.serialize())
 
 
 def postgresql_url() -> str:
@@ -47,7 +65,7 @@ async def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> 
 
 @pytest.fixture
 async def database_url(empty_database_url: str) -> str:
-    await migrate(empty_database_url)
+    await make_tables(empty_database_url)
     return empty_database_url
 
 

@@ -16,7 +16,6 @@ from payscore_worker.deciding import Deciding
 from payscore_worker.decisions import Decision, Verb
 from payscore_worker.errors import IllegalTransition, Rejected
 from payscore_worker.explain import Decided, explain
-from payscore_worker.migrations import migrate
 from payscore_worker.settings import Environment
 from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
@@ -26,6 +25,7 @@ from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.trip import TripState
+from tests.integration.databases import make_tables
 from tests.integration.settlement.town import TERMS, Town, a_town, no_sleep
 
 WHY = "checked with the passenger"
@@ -71,7 +71,7 @@ class Terminal:
 @pytest.fixture
 async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
     url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-    await migrate(url)
+    await make_tables(url)
     storage = await open_storage(url)
     async with a_town(storage, "payafter") as town:
         await town.payscore.service_enabled("oPassenger")  # fetches the keys in this loop, and not in a command's

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from payscore_worker.console.access import GUESSES_OF_ONE
-from payscore_worker.migrations import migrate
 from tests.integration.console.site import HOST, Site
+from tests.integration.databases import make_tables
 
 TOKEN = "correct-horse-battery"
 PAGES = [
@@ -26,7 +26,7 @@ PAGES = [
 async def database_url(tmp_path: Path) -> str:
     """One database will do: what is told here is told before any is asked."""
     url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-    await migrate(url)
+    await make_tables(url)
     return url
 
 

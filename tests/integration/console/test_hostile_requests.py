@@ -12,10 +12,10 @@ from starlette.routing import Mount
 
 from payscore_worker import metrics
 from payscore_worker.console.app import console
-from payscore_worker.migrations import migrate
 from payscore_worker.ops.health import health_routes
 from payscore_worker.serving import Server, make_server
 from tests.integration.console.site import Site
+from tests.integration.databases import make_tables
 from tests.integration.messaging.waiting import eventually
 
 PATHS = [b"/console/", b"/console", b"/console/trips", b"/console/login", b"/healthz", b"/healthz/", b"/nowhere"]
@@ -26,7 +26,7 @@ HOST = b"Host: 127.0.0.1\r\n"
 async def database_url(tmp_path: Path) -> str:
     """One database will do: what is told here is told before any is asked."""
     url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-    await migrate(url)
+    await make_tables(url)
     return url
 
 

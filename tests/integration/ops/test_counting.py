@@ -10,7 +10,6 @@ from starlette.applications import Starlette
 
 from payscore_worker import metrics
 from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, WechatPayUnavailable
-from payscore_worker.migrations import migrate
 from payscore_worker.ops import watching
 from payscore_worker.ops.health import health_routes
 from payscore_worker.ops.queues import QueueLook
@@ -18,6 +17,7 @@ from payscore_worker.storage.database import open_storage
 from payscore_worker.wechatpay import Breaker
 from payscore_worker.wechatpay.breaker import OPENS_AFTER
 from tests.builders import NOW
+from tests.integration.databases import make_tables
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk
 from tests.integration.messaging.waiting import eventually
 from tests.integration.messaging.worker import Handler, a_worker
@@ -28,7 +28,7 @@ from tests.unit.ops.samples import grown, total, value
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
     url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-    await migrate(url)
+    await make_tables(url)
     storage = await open_storage(url)
     async with a_town(storage, "payafter") as town:
         yield town

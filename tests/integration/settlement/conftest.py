@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from payscore_worker.migrations import migrate
 from payscore_worker.storage import Storage
 from payscore_worker.storage.database import open_storage
-from tests.integration.databases import postgresql_schema
+from tests.integration.databases import make_tables, postgresql_schema
 from tests.integration.settlement.town import Town, a_town
 
 
@@ -25,13 +24,13 @@ def family(setting: str) -> str:
 async def storage(setting: str, tmp_path: Path) -> AsyncIterator[Storage]:
     if setting.endswith("sqlite"):
         url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-        await migrate(url)
+        await make_tables(url)
         storage = await open_storage(url)
         yield storage
         await storage.aclose()
         return
     async with postgresql_schema() as url:
-        await migrate(url)
+        await make_tables(url)
         storage = await open_storage(url)
         yield storage
         await storage.aclose()

@@ -11,13 +11,13 @@ import pytest
 from consumers import CONSUMERS, trip_ended, trip_started
 from payscore_worker.events import TripCancelled, TripEnded
 from payscore_worker.messaging.deadletters import DeadLetter
-from payscore_worker.migrations import migrate
 from payscore_worker.replay import Judge, Prospect
 from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import FaultKind
 from payscore_worker.storage.database import open_storage
 from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import PayScores, Phase
+from tests.integration.databases import make_tables
 from tests.integration.settlement.town import TERMS, Town
 
 FEES = [{"name": "里程费", "amount_fen": 3_500}]
@@ -67,7 +67,7 @@ def an_end(town: Town, **changes: Any) -> dict[str, Any]:
 async def another_system(town: Town, directory: Path) -> AsyncIterator[Settlement]:
     """Somebody else with our merchant account, of whom our database knows nothing."""
     url = f"sqlite+aiosqlite:///{directory / 'another.db'}"
-    await migrate(url)
+    await make_tables(url)
     storage = await open_storage(url)
     yield Settlement(storage=storage, payscores=town.payscores, rules=town.rules, terms=TERMS, clock=town.clock)
     await storage.aclose()

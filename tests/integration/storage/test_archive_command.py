@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from payscore_worker.migrations import migrate
 from payscore_worker.storage.database import open_storage
 from tests.acceptance.commands import Done, payscore_worker
 from tests.builders import NOW, SITUATIONS
+from tests.integration.databases import make_tables
 
 
 @pytest.fixture
 async def settings(tmp_path: Path) -> dict[str, str]:
     url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-    await migrate(url)
+    await make_tables(url)
     storage = await open_storage(url)
     for situation in ("paid", "open"):
         trip = replace(SITUATIONS[situation](), trip_id=situation, out_order_no=situation)

@@ -13,7 +13,6 @@ from sqlalchemy import text
 
 from payscore_worker import metrics
 from payscore_worker.errors import StorageUnavailable, UnreadableRow, Unstorable
-from payscore_worker.migrations import migrate
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.storage import postgres as postgres_module
 from payscore_worker.storage import sqlite as sqlite_module
@@ -24,6 +23,7 @@ from payscore_worker.storage.port import LONGEST_LEASE
 from payscore_worker.storage.sqlite import SqliteStorage
 from payscore_worker.trip import Payment, Trip
 from tests.builders import NOW, SITUATIONS, a_cancellation, a_start, a_trip
+from tests.integration.databases import make_tables
 
 MINUTE: Final = timedelta(minutes=1)
 HALF: Final = "half \ud83d"
@@ -232,7 +232,7 @@ async def test_a_trip_that_keeps_failing_is_taken_up_every_few_minutes(storage: 
 @pytest.fixture
 async def sqlite(tmp_path: Path) -> SqliteStorage:
     url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-    await migrate(url)
+    await make_tables(url)
     storage = await open_storage(url)
     assert isinstance(storage, SqliteStorage)
     return storage

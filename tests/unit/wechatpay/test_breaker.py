@@ -3,12 +3,14 @@
 import asyncio
 import inspect
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from payscore_worker import metrics
 from payscore_worker.errors import (
     FailureClass,
     HeldBack,
@@ -21,7 +23,6 @@ from payscore_worker.errors import (
     WechatPayUnavailable,
 )
 from payscore_worker.trip import OrderTerms
-from payscore_worker.wechatpay import breaker as breaker_module
 from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker
 from payscore_worker.wechatpay.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.pace import FIRST_GAP_SECONDS, LONGEST_GAP_SECONDS, MAX_WAITING, Pace
@@ -71,18 +72,39 @@ async def test_failures_of_different_classes_are_counted_apart() -> None:
     assert not breaker.is_open
 
 
-@pytest.fixture
-async def open_breaker(monkeypatch: pytest.MonkeyPatch) -> Breaker:
-    monkeypatch.setattr(breaker_module, "FIRST_PROBE_SECONDS", 0.01)
-    monkeypatch.setattr(breaker_module, "LONGEST_PROBE_SECONDS", 0.02)
-    breaker = Breaker()
-    for _ in range(OPENS_AFTER[FailureClass.UNREACHABLE]):
-        breaker.failed(a_failure(FailureClass.UNREACHABLE))
+class Sleeps:
+    """Stands in for the pauses, and remembers them."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        await asyncio.sleep(0)
+
+
+def out(breaker: Breaker, kind: FailureClass = FailureClass.UNREACHABLE) -> Breaker:
+    for _ in range(OPENS_AFTER[kind]):
+        breaker.failed(a_failure(kind))
     return breaker
 
 
-async def test_it_closes_when_a_probe_is_answered_and_probes_one_at_a_time_until_then(open_breaker: Breaker) -> None:
-    probing, most, answers = 0, 0, iter([False, False, False, True])
+async def probed(breaker: Breaker, answers: Iterable[bool]) -> None:
+    """Run its probes until one of them closes it; all answers must have been asked for by then."""
+    left = iter(answers)
+
+    async def probe() -> bool:
+        return next(left)
+
+    running = asyncio.create_task(breaker.run(probe))
+    async with asyncio.timeout(60):
+        await breaker.closed()
+    running.cancel()
+    assert next(left, None) is None
+
+
+async def test_it_closes_when_a_probe_is_answered_and_probes_one_at_a_time_until_then() -> None:
+    breaker, probing, most, answers = out(Breaker(sleep=Sleeps())), 0, 0, iter([False, False, False, True])
 
     async def probe() -> bool:
         nonlocal probing, most
@@ -92,28 +114,76 @@ async def test_it_closes_when_a_probe_is_answered_and_probes_one_at_a_time_until
         probing -= 1
         return next(answers)
 
-    running = asyncio.create_task(open_breaker.run(probe))
-    async with asyncio.timeout(60):  # its probes pause for seconds; a busy machine adds its own
-        await open_breaker.closed()
+    running = asyncio.create_task(breaker.run(probe))
+    async with asyncio.timeout(60):
+        await breaker.closed()
+    running.cancel()
 
     assert most == 1
     assert next(answers, None) is None
-    open_breaker.admit()
-    running.cancel()
+    breaker.admit()
 
 
-async def test_it_can_open_again_after_it_was_closed(open_breaker: Breaker) -> None:
-    async def probe() -> bool:
-        return True
+async def test_it_can_open_again_after_it_was_closed() -> None:
+    breaker = Breaker(sleep=Sleeps())
+    for kind in (FailureClass.UNREACHABLE, FailureClass.TROUBLE):
+        out(breaker, kind)
+        assert breaker.reason is kind
 
-    running = asyncio.create_task(open_breaker.run(probe))
-    async with asyncio.timeout(60):  # its probes pause for seconds; a busy machine adds its own
-        await open_breaker.closed()
-        for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-            open_breaker.failed(a_failure(FailureClass.TROUBLE))
-        assert open_breaker.is_open
-        await open_breaker.closed()
-    running.cancel()
+        await probed(breaker, [True])
+
+        assert not breaker.is_open
+        assert breaker.reason is None
+
+
+async def test_probes_come_at_growing_pauses_from_a_second_to_half_a_minute() -> None:
+    sleeps = Sleeps()
+
+    await probed(out(Breaker(sleep=sleeps)), [*[False] * 12, True])
+
+    first, *pauses = sleeps.seconds
+    assert first == 1.0
+    for number, pause in enumerate(pauses):  # each with up to a second more, lest all workers probe at once
+        assert min(2**number, 30) <= pause <= min(2**number + 1, 30)
+    assert len(pauses) == 12
+
+
+async def test_nobody_is_out_at_first() -> None:
+    breaker = Breaker()
+
+    assert breaker.reason is None
+    assert not breaker.is_open
+
+
+async def test_each_time_it_opens_is_counted_by_its_class() -> None:
+    counter = metrics.of(metrics.BREAKER_OPENED, "foreign")
+    before = counter._value.get()
+
+    breaker = out(Breaker(), FailureClass.FOREIGN)
+    out(breaker, FailureClass.FOREIGN)  # it is open already
+
+    assert counter._value.get() == before + 1
+
+
+async def test_that_it_closed_is_told_with_what_it_was_open_for() -> None:
+    breaker = out(Breaker(), FailureClass.THROTTLED)
+
+    with capture_logs() as logs:
+        breaker.close()
+        breaker.close()
+
+    assert [(line["event"], line["reason"], line["log_level"]) for line in logs] == [
+        ("breaker_closed", "throttled", "warning"),
+        ("breaker_closed", "", "warning"),
+    ]
+
+
+@pytest.mark.parametrize("kind", sorted(set(FailureClass) - set(REMEDIES)))
+async def test_what_passes_by_itself_is_told_without_a_remedy(kind: FailureClass) -> None:
+    with capture_logs() as logs:
+        out(Breaker(), kind)
+
+    assert [line["remedy"] for line in logs] == [""]
 
 
 async def test_refusals_of_the_merchant_open_it_sooner_for_each_is_about_every_call() -> None:
@@ -192,9 +262,13 @@ async def test_closing_starts_the_count_of_what_is_not_permitted_anew() -> None:
         breaker.not_permitted("NO_AUTH")
     breaker.close()
 
+    for _ in range(MISCONFIGURED - 1):
+        breaker.not_permitted("NO_AUTH")
+    assert not breaker.is_open
+
     breaker.not_permitted("NO_AUTH")
 
-    assert not breaker.is_open
+    assert breaker.is_open
 
 
 # --- Guarded ---
@@ -416,14 +490,6 @@ async def test_a_probe_is_answered_by_anything_that_wechat_itself_says_and_that_
 
     assert await payscores.probe() is answered
     assert one.calls == 1
-
-
-class Sleeps:
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    async def __call__(self, seconds: float) -> None:
-        self.seconds.append(seconds)
 
 
 async def test_an_unthrottled_pace_costs_no_wait() -> None:

@@ -143,12 +143,27 @@ def test_serviceorder_names_no_end_without_a_start(speak: Speaker) -> None:
 
 @families
 def test_texts_are_brought_within_their_limits(speak: Speaker, family: str) -> None:
-    call = speak(family).create(an_order(introduction="🚕" + "出" * 30, attach="车" * 100, start_location="点" * 30))
-    body = body_of(call)
+    order = an_order(introduction="🚕" + "出" * 30, attach="车" * 100, start_location="点" * 30, end_location="终" * 30)
+    body = body_of(speak(family).create(order))
 
     assert body["service_introduction"] == "出" * 20
     assert len(body["attach"]) <= (200 if family == "payafter" else 256)
-    assert body.get("service_start_location", body.get("location", {}).get("start_location")) == "点" * 20
+    location = {
+        "start_location": body.get("service_start_location"),
+        "end_location": body.get("service_end_location"),
+    }
+    assert body.get("location", location) == {"start_location": "点" * 20, "end_location": "终" * 20}
+
+
+def test_the_place_where_a_trip_ended_is_brought_within_its_limit(speak: Speaker) -> None:
+    ended = a_completion(start_location="🚕点", end_location="终" * 30)
+
+    assert body_of(speak("serviceorder").complete(ended))["location"] == {"end_location": "终" * 20}
+    assert body_of(speak("payafter").complete(ended))["real_service_end_location"] == "终" * 20
+
+
+def test_a_place_that_cannot_be_sent_is_none(speak: Speaker) -> None:
+    assert "location" not in body_of(speak("serviceorder").complete(a_completion(start_location="🚕")))
 
 
 @families

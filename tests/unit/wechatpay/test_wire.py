@@ -21,15 +21,15 @@ Serve = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 Connect = Callable[[str], AbstractAsyncContextManager[WechatPayClient]]
 
 
-def our_transport(*, verify: bool) -> httpx.AsyncBaseTransport:
-    return make_transport(max_connections=10, idle_seconds=20, verify=verify)
+def our_transport() -> httpx.AsyncBaseTransport:
+    return make_transport(max_connections=10, idle_seconds=20)
 
 
 @pytest.fixture(params=[our_transport, httpx.AsyncHTTPTransport])
 def connect(request: pytest.FixtureRequest, clock: Clock) -> Connect:
     @asynccontextmanager
     async def connected(base_url: str) -> AsyncIterator[WechatPayClient]:
-        transport = request.param(verify=False)
+        transport = request.param()
         client = a_client(Wechat(), clock=clock, base_urls=(base_url,), transport=transport)
         try:
             yield client
