@@ -127,7 +127,7 @@ class _Bounded(httpx.AsyncByteStream):
         async for chunk in self._stream:
             left -= len(chunk)
             if left < 0:
-                raise httpx.ReadError("the answer is too large")
+                raise OutcomeUnknown(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
             yield chunk
 
     async def aclose(self) -> None:

@@ -209,7 +209,9 @@ class VerificationKeys:
         for serial, entry in _entries(body):
             try:
                 opened[serial] = self._open(member_of(entry, "encrypt_certificate"))
-            except (Undecryptable, UnusableCertificates, MalformedMessage, ValueError, UnsupportedAlgorithm) as error:
+            except (Undecryptable, UnusableCertificates, MalformedMessage) as error:
+                unread[printable(serial, SERIAL_CHARS)] = str(error)
+            except (ValueError, UnsupportedAlgorithm) as error:  # not ours: its text may quote what it could not read
                 unread[printable(serial, SERIAL_CHARS)] = type(error).__name__
         if unread and not opened:
             raise UnusableCertificates(f"cannot be opened: {', '.join(sorted(set(unread.values())))}")

@@ -2,6 +2,7 @@ import asyncio
 import gzip
 import logging
 import re
+import threading
 import traceback
 from base64 import b64decode
 from collections.abc import AsyncIterator
@@ -30,7 +31,7 @@ from payscore_worker.errors import (
 )
 from payscore_worker.wechatpay import Call, CallKind, VerificationKeys, WechatPayClient
 from payscore_worker.wechatpay.auth import MAX_ANSWER_BYTES
-from payscore_worker.wechatpay.client import PAUSE_SECONDS
+from payscore_worker.wechatpay.client import PAUSE_SECONDS, SIGNING_THREADS
 from payscore_worker.wechatpay.signatures import request_text
 from tests.unit.wechatpay.vectors import APIV3_KEY, CERTIFICATE_SERIAL
 from tests.unit.wechatpay.wechat import (
@@ -52,6 +53,7 @@ from tests.unit.wechatpay.wechat import (
     certificates_body,
     merchant_key,
     public_key_mode,
+    signature_headers,
 )
 
 COMPLETE = Call(CallKind.COMPLETE, "POST", "/v3/payscore/serviceorder/trip-1/complete", '{"name":"用车"}'.encode())
@@ -212,15 +214,33 @@ async def test_an_endless_answer_is_cut_off(clock: Clock, wechat: Wechat) -> Non
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
-        while True:
+        while sent < 100 * MAX_ANSWER_BYTES:  # as good as endless, and no harm to the machine where nobody cuts it off
             sent += 65536
             yield b" " * 65536
 
     wechat.replies = [lambda _: httpx.Response(200, content=endless())] * 3
 
-    with pytest.raises(OutcomeUnknown, match="ReadError"):
+    with pytest.raises(OutcomeUnknown, match=f"^the answer is larger than {MAX_ANSWER_BYTES} bytes$"):
         await a_client(wechat, clock=clock).send(COMPLETE)
     assert sent <= 3 * (MAX_ANSWER_BYTES + 65536)
+
+
+async def test_an_answer_as_large_as_it_may_be_is_read(clock: Clock, wechat: Wechat) -> None:
+    largest = b'{"order_id":"42"}'.ljust(MAX_ANSWER_BYTES)
+
+    async def in_two(body: bytes) -> AsyncIterator[bytes]:
+        yield body[:100]
+        yield body[100:]
+
+    def answer(body: bytes) -> Reply:
+        return lambda _: httpx.Response(200, content=in_two(body), headers=signature_headers(body))
+
+    wechat.replies = [answer(largest), *[answer(largest + b" ")] * 3]
+    client = a_client(wechat, clock=clock)
+
+    assert (await client.send(COMPLETE)).data == {"order_id": "42"}
+    with pytest.raises(OutcomeUnknown, match="larger"):
+        await client.send(COMPLETE)
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
@@ -840,3 +860,17 @@ async def test_any_answer_ends_in_an_answer_or_an_error_of_ours(
         return
     assert signed
     assert answer.data == msgspec.json.decode(content or b"{}")
+
+
+async def test_closing_waits_for_no_signature_and_drops_those_that_have_not_begun(clock: Clock, wechat: Wechat) -> None:
+    client, go_on = a_client(wechat, clock=clock), threading.Event()
+    under_way = [client._signers.submit(go_on.wait, 10) for _ in range(SIGNING_THREADS)]
+    waiting = client._signers.submit(go_on.wait, 10)
+
+    await client.aclose()
+
+    assert waiting.cancelled()
+    assert not any(signing.done() for signing in under_way)
+    go_on.set()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        client._signers.submit(go_on.wait)

@@ -264,8 +264,16 @@ def test_a_free_trip_completes_with_zero(speak: Speaker, family: str) -> None:
     assert not {"fees", "discounts", "post_discounts"} & set(body)
 
 
+def test_payafter_says_of_a_discount_what_is_said_of_it(speak: Speaker) -> None:
+    told = a_completion(discounts=(DiscountItem(name="新客立减", amount_fen=1000, description="首单"),))
+
+    assert body_of(speak("payafter").complete(told))["discounts"] == [
+        {"discount_name": "新客立减", "discount_amount": 1000, "discount_desc": "首单"}
+    ]
+
+
 def test_payafter_cannot_complete_without_a_ticket(speak: Speaker) -> None:
-    with pytest.raises(ValueError, match="finish_ticket"):
+    with pytest.raises(ValueError, match=r"^a finish_ticket is needed to complete$"):
         speak("payafter").complete(a_completion(finish_ticket=None))
 
 

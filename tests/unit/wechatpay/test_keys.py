@@ -176,7 +176,7 @@ async def test_a_list_not_signed_by_one_of_its_own_is_refused(source: Source) ->
     source.signed_by = NEW
     keys = keys_from(source)
 
-    with pytest.raises(UnusableCertificates):
+    with pytest.raises(UnusableCertificates, match=r"^the answer is not signed by one of them$"):
         await keys.refresh()
     assert not keys.ready
 
@@ -197,7 +197,7 @@ async def test_a_list_with_a_wrong_signature_under_a_right_serial_is_refused(sou
     source.signed_by = NEW  # signed with NEW's key, which is not the one in the certificate
     keys = keys_from(source)
 
-    with pytest.raises(UnusableCertificates):
+    with pytest.raises(UnusableCertificates, match=r"^the answer is not signed by one of them$"):
         await keys.refresh()
 
 
@@ -205,7 +205,7 @@ async def test_a_stale_list_is_refused(source: Source) -> None:
     keys = keys_from(source)
     source.clock = Clock(NOW - timedelta(seconds=300))
 
-    with pytest.raises(UnusableCertificates):
+    with pytest.raises(UnusableCertificates, match=r"^the answer is unsigned, or its timestamp is off$"):
         await keys.refresh()
 
 
@@ -213,7 +213,7 @@ async def test_a_wrong_apiv3_key_is_told_and_not_shown(source: Source) -> None:
     source.apiv3_key = b"another-key-another-key-another!"
     keys = keys_from(source)
 
-    with pytest.raises(UnusableCertificates) as refused:
+    with pytest.raises(UnusableCertificates, match=r"^cannot be opened: no APIv3 key opens it$") as refused:
         await keys.refresh()
     assert APIV3_KEY.decode() not in repr(refused.value)
 
@@ -248,7 +248,7 @@ async def test_a_list_of_expired_certificates_is_refused(source: Source) -> None
     source.listed = {OLD: a_certificate(a_key("old"), expires=NOW)}
     keys = keys_from(source)
 
-    with pytest.raises(UnusableCertificates, match="none is valid"):
+    with pytest.raises(UnusableCertificates, match=r"^none is valid now$"):
         await keys.refresh()
 
 
@@ -287,13 +287,24 @@ async def test_one_certificate_that_cannot_be_read_does_not_discard_the_others(s
     assert await keys.find(OLD) == a_key("old").public_key()
     (line,) = [line for line in logs if line["event"] == "certificates_passed_over"]
     assert line["count"] == passed_over() - before == 3
-    assert [entry.split(":")[0] for entry in line["certificates"]] == [ELLIPTIC, SM2, DAMAGED]
+    assert [entry.partition(":")[0] for entry in line["certificates"]] == [ELLIPTIC, SM2, DAMAGED]
+    assert line["certificates"][0] == f"{ELLIPTIC}: not an RSA certificate"
 
 
 @pytest.mark.parametrize(
-    "odd", [5, None, {}, {"serial_no": "\x1b[2J"}, {"serial_no": 5}, {"serial_no": "A", "encrypt_certificate": []}]
+    ("odd", "called"),
+    [
+        (5, "no serial"),
+        (None, "no serial"),
+        ({}, "no serial"),
+        ({"serial_no": "\x1b[2J"}, r"\x1b[2J"),
+        ({"serial_no": 5}, "no serial"),
+        ({"serial_no": "A" * 65}, "A" * 64),
+        ({"serial_no": "A", "encrypt_certificate": []}, "A"),
+    ],
+    ids=repr,
 )
-async def test_an_entry_of_another_form_does_not_discard_the_others(clock: Clock, odd: object) -> None:
+async def test_an_entry_of_another_form_does_not_discard_the_others(clock: Clock, odd: object, called: str) -> None:
     entry = msgspec.json.decode(certificates_body({OLD: a_certificate(a_key("old"))}))["data"][0]
     body = msgspec.json.encode({"data": [odd, entry]})
 
@@ -307,7 +318,8 @@ async def test_an_entry_of_another_form_does_not_discard_the_others(clock: Clock
         await keys.refresh()
 
     assert set(keys.certificate_expiry) == {OLD}
-    assert "\x1b" not in "".join(logs[0]["certificates"])
+    (shown,) = logs[0]["certificates"]
+    assert shown.partition(":")[0] == called
 
 
 async def test_a_certificate_that_does_not_hold_yet_is_not_asked_for_and_proves_nothing(source: Source) -> None:
@@ -508,14 +520,45 @@ async def test_an_unreachable_wechat_pay_is_told_at_start(clock: Clock, wechat: 
         await keys.refresh()
 
 
-async def test_garbage_in_place_of_certificates_is_refused(clock: Clock, wechat: Wechat) -> None:
-    for garbage in (b"", b"[]", b"{}", b'{"data":[{}]}', b'{"data":5}', b"[" * 60_000):
-        keys = certificate_mode(clock)
-        wechat.certificates = [a_success(content=garbage)]
-        a_client(wechat, clock=clock, keys=keys)
+@pytest.mark.parametrize(
+    ("garbage", "said"),
+    [
+        (b"", "cannot be opened: DecodeError"),
+        (b"[]", "cannot be opened: ValidationError"),
+        (b'{"data":' + b"[" * 60_000, "cannot be opened: RecursionError"),
+        (b"{}", "none is valid now"),
+        (b'{"data":5}', "cannot be opened: no APIv3 key opens it"),
+        (
+            b'{"data":[{},{"serial_no":"A","encrypt_certificate":5}]}',
+            "cannot be opened: encrypt_certificate: expected an object, not int, no APIv3 key opens it",
+        ),
+    ],
+    ids=["nothing", "a list", "deep", "no data", "a number", "no certificate"],
+)
+async def test_garbage_in_place_of_certificates_is_refused(
+    clock: Clock, wechat: Wechat, garbage: bytes, said: str
+) -> None:
+    keys = certificate_mode(clock)
+    wechat.certificates = [a_success(content=garbage)]
+    a_client(wechat, clock=clock, keys=keys)
 
-        with pytest.raises(UnusableCertificates):
-            await keys.refresh()
+    with pytest.raises(UnusableCertificates) as refused:
+        await keys.refresh()
+
+    assert str(refused.value) == said
+
+
+async def test_a_list_of_which_no_certificate_can_be_opened_says_each_reason_once(source: Source) -> None:
+    source.listed = {"1": b"no PEM", "2": a_certificate(elliptic_key()), "3": a_certificate(elliptic_key())}
+    keys = keys_from(source)
+
+    with pytest.raises(UnusableCertificates, match=r"^cannot be opened: ValueError, not an RSA certificate$"):
+        await keys.refresh()
+
+
+async def test_without_anybody_to_download_them_there_are_no_certificates(clock: Clock) -> None:
+    with pytest.raises(UnusableCertificates, match=r"^no client to download them with$"):
+        await certificate_mode(clock).refresh()
 
 
 def test_a_key_is_recognised_whatever_its_serial(clock: Clock) -> None:

@@ -230,10 +230,11 @@ async def test_a_refusal_says_why(changed: dict[str, str], error: type[Notificat
         (an_envelope(id=None), "id: missing"),
         (an_envelope(event_type=""), "event_type: missing"),
         (an_envelope(create_time="yesterday"), "create_time: is not a time between 2000 and 2099"),
+        (an_envelope(create_time=None), "create_time: missing"),
         (an_envelope(resource=[]), "resource: expected an object, not list"),
         (an_envelope(b"[1]"), "resource: is not a JSON object"),
     ],
-    ids=["body", "id", "event type", "time", "resource", "what the resource holds"],
+    ids=["body", "id", "event type", "time", "no time", "resource", "what the resource holds"],
 )
 async def test_what_is_malformed_is_named(body: bytes, said: str) -> None:
     with pytest.raises(MalformedNotification, match=f"^{said}$"):
