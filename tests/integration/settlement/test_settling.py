@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from consumers import service_changed
 from payscore_worker import metrics
@@ -117,17 +118,23 @@ async def test_facts_told_twice_change_nothing(town: Town) -> None:
     assert town.order().creates == town.order().completes == 1
 
 
-async def test_each_fact_is_noted_as_an_event_once_however_often_it_is_told(
-    town: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noted: list[str] = []
+@pytest.fixture
+def noted(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[EventRecord]:
+    """What is noted as heard, while it is written."""
+    heard: list[EventRecord] = []
     save = town.storage.save
 
     async def saving(trip: Trip, *, events: Sequence[EventRecord] = (), **options: Any) -> bool:
-        noted.extend(event.type for event in events if event.direction is Direction.IN)
+        heard.extend(event for event in events if event.direction is Direction.IN)
         return await save(trip, events=events, **options)
 
     monkeypatch.setattr(town.storage, "save", saving)
+    return heard
+
+
+async def test_each_fact_is_noted_as_an_event_once_however_often_it_is_told(
+    town: Town, noted: list[EventRecord]
+) -> None:
     started_at = town.now
     for _ in range(3):
         await town.starts(started_at=started_at)
@@ -136,7 +143,16 @@ async def test_each_fact_is_noted_as_an_event_once_however_often_it_is_told(
     for _ in range(3):
         await town.ends(ended_at=ended_at)
 
-    assert noted == ["trip.started", "trip.ended"]
+    assert [event.type for event in noted] == ["trip.started", "trip.ended"]
+    assert [(event.at, json.loads(event.body)["trip_id"]) for event in noted] == [(started_at, "t1"), (ended_at, "t1")]
+
+
+async def test_a_cancellation_is_noted_as_an_event_with_what_it_said(town: Town, noted: list[EventRecord]) -> None:
+    await town.cancels(reason="乘客取消")
+
+    (cancellation,) = noted
+    assert cancellation.type == "trip.cancelled"
+    assert json.loads(cancellation.body)["reason"] == "乘客取消"
 
 
 async def test_an_order_is_opened_with_the_trips_own_risk_amount(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +264,7 @@ async def test_a_passenger_without_the_service_is_told_how_to_enable_it(town: To
 
     ((_, declined),) = await town.announced()
     assert declined["enable"]["business_type"] == "wxpayScoreEnable"
+    assert declined["enable"]["out_request_no"] == "t1"
     assert declined["enable"]["sign"]
 
 
@@ -455,11 +472,33 @@ async def test_a_callback_about_another_app_or_service_of_ours_is_taken_and_coun
         before, counted = await storage.service_of("oPassenger"), metrics.of(metrics.NOT_OURS, "service")._value.get()
 
         other = told | {member: "another", "openid": "oOther", "user_service_status": "USER_CLOSE_SERVICE"}
-        await service_changed.handle(ServiceChanged(resource=other), town.settlement)
+        with capture_logs() as logs:
+            await service_changed.handle(ServiceChanged(resource=other), town.settlement)
 
+        assert [(line["event"], line["reason"]) for line in logs] == [
+            ("notification_not_ours", "the notification names another appid or service_id of our merchant")
+        ]
         assert metrics.of(metrics.NOT_OURS, "service")._value.get() == counted + 1
         assert await storage.service_of("oOther") is None
         assert await storage.service_of("oPassenger") == before is not None
+
+
+@pytest.mark.parametrize("is_dated", [True, False])
+async def test_what_is_known_of_a_service_is_as_old_as_the_callback_says_and_else_as_its_arrival(
+    storage: Storage, family: str, *, is_dated: bool
+) -> None:
+    async with a_town(storage, family, terms=replace(TERMS, service_state_ttl=timedelta(hours=1))) as town:
+        opened_at = town.now
+        town.simulator.open_service("oPassenger")
+        await town.passes(900)
+        ((_, told),) = town.received
+
+        changed = told | {"openid": "oOther"} | ({} if is_dated else {"openorclose_time": None})
+        await service_changed.handle(ServiceChanged(resource=changed), town.settlement)
+
+        note = await storage.service_of("oOther")
+        assert note is not None
+        assert note.as_of == (opened_at if is_dated else town.now)
 
 
 async def test_a_callback_of_another_merchant_is_rejected(town: Town) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from payscore_worker import outcomes
-from payscore_worker.errors import OutcomeUnknown, Retryable, TripBusy, WechatPayUnavailable
+from payscore_worker.errors import OutcomeUnknown, Rejected, Retryable, TripBusy, WechatPayUnavailable
 from payscore_worker.events import OrderPaid
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
@@ -235,6 +235,15 @@ async def test_a_cleared_problem_takes_the_trip_up(town: Town) -> None:
     await town.settlement.advance("t1")
 
     assert await town.state() is TripState.OPEN
+
+
+async def test_only_a_trip_that_is_known_and_has_a_problem_can_be_cleared(town: Town) -> None:
+    await town.starts()
+
+    with pytest.raises(Rejected, match=r"^trip 't1' has no problem$"):
+        await town.settlement.clear_problem("t1")
+    with pytest.raises(Rejected, match=r"^trip 't2' is not known$"):
+        await town.settlement.clear_problem("t2")
 
 
 async def test_an_order_that_wechat_revoked_behind_our_back_is_declined_so_that_the_fare_can_be_asked_for(
