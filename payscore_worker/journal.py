@@ -5,17 +5,28 @@ from datetime import datetime
 
 from payscore_worker.errors import MerchantRefused, OutcomeUnknown, WechatPayError, WechatPayRejected
 from payscore_worker.storage import CallOutcome, CallRecord
-from payscore_worker.wechatpay import Answer, Call
+from payscore_worker.wechatpay import Answer, Call, CallKind
 
 
-def asking(call: Call, at: datetime) -> CallRecord:
+def asking(kind: CallKind, at: datetime) -> CallRecord:
     """Write down a question; it changes nothing, so its sends need not be counted before they are made."""
-    return _record(call, generation=0, at=at)
+    return CallRecord(
+        kind=kind.value, generation=0, method="GET", path="", body=b"", outcome=CallOutcome.PREPARED, at=at
+    )
 
 
 def prepared(call: Call, *, generation: int, at: datetime) -> CallRecord:
     """Write down a call that is about to be sent for the first time."""
-    return replace(_record(call, generation=generation, at=at), begun=1)
+    return CallRecord(
+        kind=call.kind.value,
+        generation=generation,
+        method=call.method,
+        path=call.path,
+        body=call.body,
+        outcome=CallOutcome.PREPARED,
+        at=at,
+        begun=1,
+    )
 
 
 def accepted(record: CallRecord, answer: Answer, at: datetime) -> CallRecord:
@@ -55,18 +66,6 @@ def remember(asked: dict[str, CallRecord], answered: CallRecord) -> None:
     before = asked.get(answered.kind)
     attempts = answered.attempts + (before.attempts if before is not None else 0)
     asked[answered.kind] = replace(answered, attempts=attempts)
-
-
-def _record(call: Call, *, generation: int, at: datetime) -> CallRecord:
-    return CallRecord(
-        kind=call.kind.value,
-        generation=generation,
-        method=call.method,
-        path=call.path,
-        body=call.body,
-        outcome=CallOutcome.PREPARED,
-        at=at,
-    )
 
 
 def _outcome(record: CallRecord, error: WechatPayError) -> CallOutcome:

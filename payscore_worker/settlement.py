@@ -136,7 +136,8 @@ class Settlement:
             return await self._compare_payment(order)
         if not self._is_ours(order, trip):
             raise Rejected("the notification names another mchid, appid or service_id")
-        word, noted, moves = seen(order), self._heard("payscore.user_paid", event), False
+        word, noted = seen(order), self._heard("payscore.user_paid", event)
+        moves: bool
 
         def hear(newest: Trip) -> Trip:
             nonlocal moves
@@ -204,14 +205,14 @@ class Settlement:
 
         Raises:
             Rejected: there is no such trip.
+            StorageUnavailable: the database is out of reach.
 
         """
         trip = await self._storage.load(trip_id)
         if trip is None:
             raise Rejected(f"trip {trip_id!r} is not known")
         run = Run(trip)
-        with suppress(Retryable):  # then it cannot be asked either, and that is said
-            await self._steps.recall(run)
+        await self._steps.recall(run)
         return await self._onlooker.look(run.trip, pause=pause)
 
     async def decide(self, trip_id: str, decision: Decision, *, mark: str, pause: Pause = asyncio.sleep) -> Trip:

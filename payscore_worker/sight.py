@@ -8,12 +8,12 @@ from typing import Final
 
 from payscore_worker import journal
 from payscore_worker.decisions import Known, mark_of
-from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
+from payscore_worker.errors import Refusal, Rejected, SettlementError, WechatPayRejected
 from payscore_worker.outcomes import APART
 from payscore_worker.storage import CallRecord, Storage
 from payscore_worker.translation import SENT_BY, seen
-from payscore_worker.trip import Trip
-from payscore_worker.wechatpay import Call, CallKind, PayScores
+from payscore_worker.trip import OrderSeen, Trip
+from payscore_worker.wechatpay import CallKind, PayScores
 
 ASK_SECONDS: Final = 20.0
 """A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""
@@ -61,24 +61,33 @@ class Onlooker:
         return await self._ask(trip)
 
     async def _ask(self, trip: Trip) -> Sight:
-        record = journal.asking(Call(CallKind.QUERY, "GET", ""), self._clock())
         try:
-            payscore = self._payscores.of(None if trip.opening is None else trip.opening.terms)
             async with asyncio.timeout(ASK_SECONDS):
-                order, answer = await payscore.query(trip.out_order_no)
-        except WechatPayRejected as error:
-            if error.refusal is not Refusal.ORDER_NOT_FOUND:
-                return Sight(trip=trip, known=None, unknown=str(error))
-            known = Known(order=None, certain=await self._certain(trip))
-            return Sight(trip=trip, known=known, asked=journal.failed(record, error, self._clock()))
+                order, asked = await self._answer(trip)
         except TimeoutError:
             return Sight(trip=trip, known=None, unknown=f"no answer within {ASK_SECONDS:.0f} seconds")
         except SettlementError as error:
             return Sight(trip=trip, known=None, unknown=str(error))
+        return Sight(trip=trip, known=Known(order=order, certain=await self._certain(trip)), asked=asked)
+
+    async def _answer(self, trip: Trip) -> tuple[OrderSeen | None, CallRecord]:
+        """Ask for the order; none is an answer, too.
+
+        Raises:
+            SettlementError: that is no answer about this order.
+
+        """
+        record = journal.asking(CallKind.QUERY, self._clock())
+        payscore = self._payscores.of(None if trip.opening is None else trip.opening.terms)
+        try:
+            order, answer = await payscore.query(trip.out_order_no)
+        except WechatPayRejected as error:
+            if error.refusal is not Refusal.ORDER_NOT_FOUND:
+                raise
+            return None, journal.failed(record, error, self._clock())
         if not payscore.is_ours(order) or order.out_order_no != trip.out_order_no:
-            return Sight(trip=trip, known=None, unknown="it answered with another order than ours")
-        known = Known(order=seen(order), certain=await self._certain(trip))
-        return Sight(trip=trip, known=known, asked=journal.accepted(record, answer, self._clock()))
+            raise Rejected("it answered with another order than ours")
+        return seen(order), journal.accepted(record, answer, self._clock())
 
     async def _certain(self, trip: Trip) -> frozenset[str]:
         """Name the steps of whose journaled bytes no send can have been accepted."""

@@ -192,7 +192,7 @@ class Steps:
 
     async def _service_enabled(self, run: Run, openid: str) -> bool | None:
         """Ask under the present terms: it is about the passenger, and not about an order."""
-        record = journal.asking(Call(CallKind.USER_SERVICE_STATE, "GET", ""), self._clock())
+        record = journal.asking(CallKind.USER_SERVICE_STATE, self._clock())
         try:
             enabled, answer = await self._payscores.current.service_enabled(openid)
         except WechatPayRejected as error:
@@ -210,7 +210,7 @@ class Steps:
         return enabled
 
     async def _ask_order(self, run: Run) -> None:
-        record = journal.asking(Call(CallKind.QUERY, "GET", ""), self._clock())
+        record = journal.asking(CallKind.QUERY, self._clock())
         try:
             order, answer = await self._speaking(run.trip).query(run.trip.out_order_no)
         except WechatPayRejected as error:

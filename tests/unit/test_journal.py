@@ -64,11 +64,11 @@ def test_a_call_is_written_down_to_the_byte_with_its_first_send_counted_before_i
 
 
 def test_a_question_is_of_no_generation_and_its_sends_are_not_counted_before_they_are_made() -> None:
-    asked = journal.asking(Call(CallKind.QUERY, "GET", "/v3/payscore/serviceorder"), NOW)
+    asked = journal.asking(CallKind.QUERY, NOW)
 
     assert (asked.kind, asked.generation, asked.begun, asked.at) == ("query", 0, 0, NOW)
     assert asked.outcome is CallOutcome.PREPARED
-    assert (asked.method, asked.path, asked.body) == ("GET", "/v3/payscore/serviceorder", b"")
+    assert (asked.method, asked.path, asked.body) == ("GET", "", b"")
 
 
 def test_an_acceptance_is_kept_with_its_status_and_ends_what_was_said_before() -> None:
@@ -190,8 +190,8 @@ def test_of_a_release_that_did_not_count_its_sends_only_a_refusal_without_doubt_
 
 
 def test_a_question_that_is_repeated_is_one_entry_with_the_last_answer_and_the_attempts_of_all() -> None:
-    query = journal.asking(Call(CallKind.QUERY, "GET", ""), NOW)
-    state = journal.asking(Call(CallKind.USER_SERVICE_STATE, "GET", ""), NOW)
+    query = journal.asking(CallKind.QUERY, NOW)
+    state = journal.asking(CallKind.USER_SERVICE_STATE, NOW)
     asked: dict[str, CallRecord] = {}
 
     journal.remember(asked, replace(state, attempts=5))

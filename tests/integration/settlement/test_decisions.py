@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from payscore_worker import sight as sight_module
 from payscore_worker.decisions import Decision, Verb
 from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, WechatPayUnavailable
 from payscore_worker.settlement import Settlement
@@ -13,6 +14,7 @@ from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.orders import Stage
 from payscore_worker.storage import CallOutcome
 from payscore_worker.trip import Trip, TripState
+from payscore_worker.wechatpay import Answer, Order
 from tests.integration.settlement.town import Town, no_sleep
 
 WHY = "与客服核对过"
@@ -398,6 +400,152 @@ async def test_an_order_that_is_said_not_to_be_is_asked_about_twice_before_its_t
 
     assert pauses == [10.0]
     assert (await town.trip()).look is not None
+
+
+async def test_an_order_that_was_never_asked_for_need_not_be_asked_about_twice(town: Town) -> None:
+    await town.ends()  # its start has not come
+    sight, pauses = await town.settlement.look("t1"), []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await town.settlement.decide("t1", a_decision(Verb.CANCEL), mark=sight.mark, pause=pause)
+
+    assert pauses == []
+    assert (town.calls_made("query"), (await town.trip()).look) == (2, None)  # to see, and to decide
+
+
+async def test_wechat_that_cannot_be_asked_is_not_asked_twice(town: Town) -> None:
+    await stands_still(town, "create", "OpenOrder")
+    town.fault(FaultKind.UNAVAILABLE, "query", times=None)
+
+    async def pause(_seconds: float) -> None:
+        raise AssertionError("nothing can come of a second question")
+
+    with pytest.raises(WechatPayUnavailable):
+        await town.settlement.decide("t1", a_decision(Verb.DECLINE), mark="", pause=pause)
+
+
+async def another_order(town: Town, **changes: str) -> None:
+    """Let WeChat Pay answer about an order with another id."""
+    query = town.payscore.query
+
+    async def querying(out_order_no: str) -> tuple[Order, Answer]:
+        order, answer = await query(out_order_no)
+        return replace(order, **changes), answer  # type: ignore[arg-type]
+
+    town.payscore.query = querying  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("changes", [{"out_order_no": "t2"}, {"mchid": "1"}], ids=["number", "mchid"])
+async def test_a_word_about_another_order_is_none_to_decide_by(town: Town, changes: dict[str, str]) -> None:
+    await town.rides()
+    await another_order(town, **changes)
+
+    sight = await town.settlement.look("t1")
+
+    assert (sight.trip, sight.known, sight.asked) == (await town.trip(), None, None)
+    assert (sight.text, sight.mark) == ("could not be asked: it answered with another order than ours", "")
+
+
+async def test_a_question_that_is_not_answered_in_time_says_so(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    await town.rides()
+    monkeypatch.setattr(sight_module, "ASK_SECONDS", 0)
+
+    async def query(_out_order_no: str) -> tuple[Order, Answer]:
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits for that")
+
+    monkeypatch.setattr(town.payscore, "query", query)
+
+    sight = await town.settlement.look("t1")
+
+    assert (sight.trip, sight.known) == (await town.trip(), None)
+    assert sight.text == "could not be asked: no answer within 0 seconds"
+
+
+async def test_a_refused_question_tells_why_it_was_refused(town: Town) -> None:
+    await town.rides()
+    town.refuse("query", "NO_AUTH", "商户无权限", status=403, times=None)
+
+    sight = await town.settlement.look("t1")
+
+    assert (sight.trip, sight.known) == (await town.trip(), None)
+    assert "NO_AUTH" in sight.text
+
+
+async def test_what_a_person_decided_by_stands_in_the_journal(town: Town) -> None:
+    await a_lowered_fare(town)
+    town.simulator.pay("t1")
+    await town.passes(60)
+    before = await town.call("query")
+
+    await decides(town, Verb.ACCEPT)
+
+    assert await town.call("query") == replace(
+        before, attempts=before.attempts + 1, request_id=(await town.call("query")).request_id
+    )
+    assert (before.outcome, before.method, before.path) == (CallOutcome.ACCEPTED, "GET", "")
+
+
+async def test_that_there_was_no_order_stands_in_the_journal_of_whoever_decided_by_it(town: Town) -> None:
+    await stands_still(town, "create", "OpenOrder")
+    before = await town.call("query")
+
+    await decides(town, Verb.DECLINE)
+
+    query = await town.call("query")
+    assert (query.outcome, query.status, query.attempts) == (CallOutcome.REFUSED, 404, before.attempts + 1)
+
+
+async def test_what_was_seen_stands_in_the_journal_though_nothing_was_decided(town: Town) -> None:
+    await a_lowered_fare(town)
+    await town.passes(60)
+    sight = await town.settlement.look("t1")
+    town.simulator.lower("t1", 100)
+    before = await town.call("query")
+
+    with pytest.raises(IllegalTransition, match=r"^the trip, or its order, has changed since you looked: look again$"):
+        await town.settlement.decide("t1", a_decision(Verb.ACCEPT), mark=sight.mark, pause=no_sleep)
+
+    assert (await town.call("query")).attempts == before.attempts + 1
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "to be read from its create"])
+async def test_an_order_opened_under_other_terms_is_looked_at_under_them(town: Town, *, is_kept: bool) -> None:
+    await town.starts()
+    trip = await town.trip()
+    assert trip.opening is not None
+    if not is_kept:  # a release before did not keep them
+        forgotten = replace(trip, opening=replace(trip.opening, terms=None))
+        assert await town.storage.save(forgotten, due_at=None, now=town.now)
+    town.restart(service_id="999999")
+
+    sight = await town.settlement.look("t1")
+
+    assert sight.text == "RUNNING"
+
+
+async def test_one_person_at_a_time_decides_about_a_trip_and_another_trip_need_not_wait(town: Town) -> None:
+    await stands_still(town, "create", "OpenOrder")
+    await town.ends("t2")
+    sight, other = await town.settlement.look("t1"), await town.settlement.look("t2")
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause(_seconds: float) -> None:
+        asked.set()
+        await go_on.wait()
+
+    deciding = asyncio.create_task(town.settlement.decide("t1", a_decision(Verb.DECLINE), mark=sight.mark, pause=pause))
+    await asked.wait()
+
+    async with asyncio.timeout(60):
+        await town.settlement.decide("t2", a_decision(Verb.CANCEL), mark=other.mark, pause=no_sleep)
+
+    assert await town.state("t2") is TripState.CANCELLED
+    assert not deciding.done()
+    go_on.set()
+    assert (await deciding).state is TripState.DECLINED
 
 
 async def test_a_trip_that_nobody_knows_cannot_be_decided_about(town: Town) -> None:

@@ -1,5 +1,6 @@
 """Trips are settled: in order, out of order, told twice, cancelled, declined."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -153,6 +154,80 @@ async def test_a_cancellation_is_noted_as_an_event_with_what_it_said(town: Town,
     (cancellation,) = noted
     assert cancellation.type == "trip.cancelled"
     assert json.loads(cancellation.body)["reason"] == "乘客取消"
+
+
+async def test_what_wechat_said_of_a_payment_is_noted_as_an_event_with_what_it_moved(
+    town: Town, noted: list[EventRecord]
+) -> None:
+    await town.rides()
+    await town.passes(3)
+
+    assert [event.type for event in noted] == ["trip.started", "trip.ended", "payscore.user_paid"]
+    ((_, told),) = town.received
+    assert json.loads(noted[-1].body)["resource"] == told
+
+
+async def test_a_payment_is_believed_about_the_order_that_was_opened_and_not_about_one_under_the_present_terms(
+    town: Town,
+) -> None:
+    town.listening = False
+    await town.rides()
+    await town.passes(3)
+    town.restart(service_id="999999")
+    town.listening = True
+    town.simulator.resend(town.simulator.notifications()[0].id)
+    await town.simulator.run_once()
+    ((_, told),) = town.received
+    assert await town.state() is TripState.PAID
+
+    with pytest.raises(Rejected, match=r"^the notification names another mchid, appid or service_id$"):
+        await town.settlement.note_paid(OrderPaid(resource=told | {"service_id": "999999"}))
+
+
+async def test_an_order_of_a_trip_that_was_not_opened_yet_is_ours_under_the_present_terms(town: Town) -> None:
+    await town.ends()  # its start has not come
+    told = {"mchid": town.payscore.terms.mchid, "out_order_no": "t1", "state": "DOING"}
+
+    for service_id in ("999999", None):
+        with pytest.raises(Rejected, match="names another"):
+            await town.settlement.note_paid(
+                OrderPaid(resource=told | {"appid": town.payscore.terms.appid, "service_id": service_id})
+            )
+
+    ids = {"appid": town.payscore.terms.appid, "service_id": town.payscore.terms.service_id}
+    assert await town.settlement.note_paid(OrderPaid(resource=told | ids)) == "t1"
+
+
+@pytest.mark.parametrize("by", ["a message", "the reconciler"])
+async def test_trips_do_not_wait_for_each_other(town: Town, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    for trip_id in ("t1", "t2"):
+        await town.settlement.note_started(town.a_start(trip_id))
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    send = town.payscore.send
+
+    async def sending(call: Call) -> Answer:
+        if b'"t1"' in call.body:
+            reached.set()
+            await go_on.wait()
+        return await send(call)
+
+    monkeypatch.setattr(town.payscore, "send", sending)
+
+    async def advances(trip_id: str) -> None:
+        if by == "a message":
+            await town.settlement.advance(trip_id)
+        else:
+            await town.settlement.take_up(await town.trip(trip_id))
+
+    waits = asyncio.create_task(advances("t1"))
+    async with asyncio.timeout(60):
+        await reached.wait()
+        await advances("t2")
+
+    assert await town.state("t2") is TripState.OPEN
+    assert await town.state("t1") is TripState.NOTED
+    go_on.set()
+    await waits
 
 
 async def test_an_order_is_opened_with_the_trips_own_risk_amount(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
