@@ -218,7 +218,7 @@ class Steps:
                 await self._question_refused(run, record, AskOrder, error)
                 return
             journal.remember(run.asked, journal.failed(record, error, self._clock()))
-            await self._take_absence(run, doubt(AskOrder, error, uncertain=False))
+            await self._take_absence(run, doubt(AskOrder, error))
             return
         except MalformedMessage as error:
             await self._question_odd(run, odd_answer(AskOrder, "malformed_answer", str(error)))
@@ -259,7 +259,7 @@ class Steps:
         journal.remember(run.asked, journal.failed(record, error, self._clock()))
         if error.refusal is Refusal.NOT_PERMITTED:  # a question needs no permission of the passenger's
             self._payscores.not_permitted(error.code)
-        await self._question_odd(run, doubt(step, error, uncertain=False))
+        await self._question_odd(run, doubt(step, error))
 
     async def _question_odd(self, run: Run, odd: Doubt) -> None:
         now = self._clock()

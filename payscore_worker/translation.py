@@ -158,7 +158,7 @@ def seen(order: Order) -> OrderSeen:
     )
 
 
-def doubt(step: type, error: WechatPayRejected, *, uncertain: bool) -> Doubt:
+def doubt(step: type, error: WechatPayRejected, *, uncertain: bool = False) -> Doubt:
     """Take a refusal; `uncertain`: another attempt with the same bytes may have been accepted."""
     return Doubt(
         step=step.__name__,

@@ -283,6 +283,12 @@ def test_a_refusal_is_taken_with_the_step_that_met_it(*, uncertain: bool) -> Non
     )
 
 
+def test_the_refusal_of_a_question_leaves_no_send_in_doubt() -> None:
+    error = WechatPayRejected("参数错误", refusal=Refusal.UNCLEAR, status=400, code="PARAM_ERROR")
+
+    assert not translation.doubt(AskOrder, error).uncertain
+
+
 @pytest.mark.parametrize("request_id", ["r1", ""])
 def test_an_answer_that_cannot_be_is_a_doubt_that_settles_nothing(request_id: str) -> None:
     told = {"request_id": request_id} if request_id else {}

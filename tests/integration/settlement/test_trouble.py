@@ -2,18 +2,20 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from payscore_worker import outcomes
 from payscore_worker.errors import OutcomeUnknown, Rejected, Retryable, TripBusy, WechatPayUnavailable
-from payscore_worker.events import OrderPaid
+from payscore_worker.events import FeeItem, OrderPaid
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
-from payscore_worker.storage import CallOutcome
-from payscore_worker.trip import TripState
+from payscore_worker.storage import CallOutcome, Storage
+from payscore_worker.trip import Declined, DeclineReason, Problem, TripState
 from payscore_worker.wechatpay import Answer, Call
-from tests.integration.settlement.town import Town
+from tests.integration.settlement.town import Town, a_town
 
 
 async def hours_pass(town: Town, hours: int) -> None:
@@ -235,6 +237,76 @@ async def test_a_cleared_problem_takes_the_trip_up(town: Town) -> None:
     await town.settlement.advance("t1")
 
     assert await town.state() is TripState.OPEN
+
+
+async def test_a_fare_above_what_an_order_may_take_is_declined_before_one_is_opened(
+    storage: Storage, family: str
+) -> None:
+    async with a_town(storage, family, rules={"capped": frozenset({family})}) as town:
+        await town.ends(total_fen=20_001)
+        await town.starts()
+
+        trip = await town.trip()
+        assert trip.state is TripState.DECLINED
+        assert trip.declined == Declined(
+            reason=DeclineReason.AMOUNT_OVER_LIMIT, message="the fare is above the risk amount"
+        )
+        assert town.simulator.orders_created == []
+        assert await town.announced_types() == ["settlement.declined"]
+
+
+async def test_an_order_whose_service_begins_hours_from_now_for_wechat_is_left_to_a_person(town: Town) -> None:
+    await town.starts()
+    trip, start = await town.trip(), town.now + timedelta(hours=3)
+    assert trip.opening is not None
+    later = replace(trip, opening=replace(trip.opening, start_time=start))
+    assert await town.storage.save(later, due_at=None, now=town.now)
+
+    await town.passes(600)
+    await town.ends()
+
+    assert (await town.trip()).problem == Problem(
+        code="start_in_future",
+        message=f"the service began for WeChat Pay at {start.isoformat()}",
+        request_id="",
+        step="CompleteOrder",
+        since=town.now,
+    )
+    assert town.calls_made("complete") == 0
+
+
+async def test_a_call_that_cannot_be_made_of_what_the_trip_says_is_left_to_a_person(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+
+    await town.ends(total_fen=3_200, fees=(FeeItem(name="里程费", amount_fen=3_000),), discounts=())
+
+    assert (await town.trip()).problem == Problem(
+        code="malformed_call",
+        message="total_fen: is not the sum of fees less discounts",
+        request_id="",
+        step="CompleteOrder",
+        since=town.now,
+    )
+    assert town.calls_made("complete") == 0
+
+
+@pytest.mark.parametrize("call", ["user_service_state", "query"])
+async def test_a_question_that_we_may_not_ask_counts_against_us_and_any_other_refusal_does_not(
+    town: Town, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(town.payscores, "not_permitted", counted.append)
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    town.refuse(call, "PARAM_ERROR", "参数错误")
+    town.refuse(call, "NO_AUTH", "商户无权限", status=403)
+
+    await town.rides()
+    for seconds in (3, 60, 600):
+        await town.passes(seconds)
+
+    assert counted == ["NO_AUTH"]
+    assert (await town.trip()).problem is None
 
 
 async def test_only_a_trip_that_is_known_and_has_a_problem_can_be_cleared(town: Town) -> None:
