@@ -44,6 +44,12 @@ def accepted(record: CallRecord, answer: Answer, at: datetime) -> CallRecord:
     )
 
 
+def answered_oddly(record: CallRecord, answer: Answer, at: datetime) -> CallRecord:
+    """Add a signed answer that is about something else, or says nothing: what became of the call is unknown."""
+    unknown = OutcomeUnknown("", status=answer.status, request_id=answer.request_id, attempts=answer.attempts)
+    return failed(record, unknown, at)
+
+
 def failed(record: CallRecord, error: WechatPayError, at: datetime) -> CallRecord:
     """Add a refusal, or that no answer can be believed."""
     unknown = error.unsure or isinstance(error, OutcomeUnknown)

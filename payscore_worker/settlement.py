@@ -235,11 +235,10 @@ class Settlement:
                     raise IllegalTransition("the trip, or its order, has changed since you looked: look again")
                 return decisions.decide(newest, decision, known, now)
 
-            asked = [] if sight.asked is None else [sight.asked]
             try:
-                trip = await self._books.change(sight.trip, decided, calls=asked)
+                trip = await self._books.change(sight.trip, decided, calls=sight.asked)
             except IllegalTransition:
-                for question in asked:  # WeChat Pay's word was heard all the same
+                for question in sight.asked:  # WeChat Pay's word was heard all the same
                     await self._storage.journal(sight.trip, question)
                 raise
         with suppress(Retryable):  # it stands decided, and the reconciler goes on with it

@@ -30,8 +30,8 @@ class Sight:
     """None: WeChat Pay could not be asked."""
     unknown: str = ""
     """Why not."""
-    asked: CallRecord | None = None
-    """The question, for the journal."""
+    asked: tuple[CallRecord, ...] = ()
+    """The question that was answered, for the journal."""
 
     @property
     def text(self) -> str:
@@ -68,7 +68,7 @@ class Onlooker:
             return Sight(trip=trip, known=None, unknown=f"no answer within {ASK_SECONDS:.0f} seconds")
         except SettlementError as error:
             return Sight(trip=trip, known=None, unknown=str(error))
-        return Sight(trip=trip, known=Known(order=order, certain=await self._certain(trip)), asked=asked)
+        return Sight(trip=trip, known=Known(order=order, certain=await self._certain(trip)), asked=(asked,))
 
     async def _answer(self, trip: Trip) -> tuple[OrderSeen | None, CallRecord]:
         """Ask for the order; none is an answer, too.

@@ -417,13 +417,9 @@ class Steps:
         )
 
     async def _answered_oddly(self, run: Run, record: CallRecord, answer: Answer, odd: Doubt) -> None:
-        """Take a signed answer that is about something else, or says nothing: what became of our call is unknown."""
-        unknown = OutcomeUnknown(
-            odd.message, status=answer.status, request_id=answer.request_id, attempts=answer.attempts, unsure=True
-        )
         now = self._clock()
         await self._move(
-            run, lambda trip: outcomes.refused(trip, odd, now), answered=journal.failed(record, unknown, now)
+            run, lambda trip: outcomes.refused(trip, odd, now), answered=journal.answered_oddly(record, answer, now)
         )
 
     async def _journal_failure(self, run: Run, record: CallRecord, error: WechatPayError) -> None:

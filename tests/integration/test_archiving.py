@@ -157,8 +157,12 @@ async def test_a_callback_for_a_trip_that_nobody_knows_is_still_refused(
     resource = paid_callback(town)
     await years_pass_and_trips_are_archived(town, database_url, tmp_path)
 
-    with pytest.raises(Rejected, match="no trip has the out_order_no 'nobody'"):
-        await order_paid.handle(OrderPaid(resource={**resource, "out_order_no": "nobody"}), town.settlement)
+    for other, said in {
+        ("out_order_no", "nobody"): "no trip has the out_order_no 'nobody'",
+        ("mchid", "1"): "the notification names another mchid",
+    }.items():
+        with pytest.raises(Rejected, match=f"^{said}$"):
+            await order_paid.handle(OrderPaid(resource=resource | dict([other])), town.settlement)
 
 
 async def test_the_books_balance_when_some_of_the_trips_are_archived(

@@ -82,6 +82,27 @@ def test_an_acceptance_is_kept_with_its_status_and_ends_what_was_said_before() -
     assert not accepted.is_surely_without_effect
 
 
+@pytest.mark.parametrize("before", [prepared(), lost()], ids=["the first send", "after a lost one"])
+def test_a_signed_answer_that_cannot_be_leaves_it_unknown_what_became_of_the_call(before: CallRecord) -> None:
+    answer = Answer(status=200, request_id="r2", attempts=3, data={})
+
+    odd = journal.answered_oddly(before, answer, LATER)
+
+    assert odd == replace(
+        before,
+        outcome=CallOutcome.UNKNOWN,
+        status=200,
+        code="",
+        request_id="r2",
+        attempts=3,
+        uncertain=True,
+        begun=0,
+        definite=0,
+        at=LATER,
+    )
+    assert not sent_again(odd).is_surely_without_effect
+
+
 def test_a_refusal_is_kept_in_full_and_makes_one_send_surely_without_effect() -> None:
     refused = journal.failed(prepared(), a_refusal(attempts=2), LATER)
 

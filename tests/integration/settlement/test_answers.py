@@ -13,10 +13,10 @@ from payscore_worker.errors import HeldBack, Rejected, Retryable
 from payscore_worker.events import OrderPaid, message_in_hand
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
-from payscore_worker.storage import CallOutcome
+from payscore_worker.storage import CallOutcome, Storage
 from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import Answer, Call
-from tests.integration.settlement.town import Town
+from tests.integration.settlement.town import Town, a_town
 
 PROXY_STATUSES = [400, 401, 403, 404, 407, 408, 413, 502]
 
@@ -296,6 +296,22 @@ async def test_a_signed_answer_that_cannot_be_read_parks_nothing(town: Town, cal
     await ends_well(town)
 
 
+async def test_an_answer_about_another_order_is_asked_about_again_at_growing_pauses_and_journaled_as_unknown(
+    town: Town,
+) -> None:
+    town.fault(FaultKind.ANOTHER_ORDER, "create", variant="mchid", times=None)
+    town.fault(FaultKind.NOT_YET, "query", times=None)
+
+    await tries(town.starts)
+    create = await town.call("create")
+    await town.passes(59)
+    trip = await town.trip()
+
+    assert (create.outcome, create.status, create.uncertain) == (CallOutcome.UNKNOWN, 200, True)
+    assert trip.doubt is not None
+    assert (trip.doubt.code, trip.doubt.message) == ("not_ours", "WeChat Pay answered with another mchid than ours")
+
+
 @pytest.mark.parametrize("variant", ["out_order_no", "mchid", "appid", "service_id"])
 @pytest.mark.parametrize("call", ["create", "query", "complete"])
 async def test_a_signed_answer_about_another_order_is_not_taken_for_ours(town: Town, call: str, variant: str) -> None:
@@ -426,6 +442,48 @@ async def test_settings_that_were_wrong_for_a_while_leave_nothing_behind(town: T
     await ends_well(town)
 
 
+async def test_an_order_that_was_refused_under_settings_since_corrected_is_built_anew(town: Town) -> None:
+    town.restart(service_id="999999")
+    town.refuse("create", "NO_AUTH", "商户暂无权限使用此服务", status=403, times=None)
+    await tries(town.starts)
+    refused = town.calls_made("create")
+    town.simulator.clear_faults()
+
+    town.restart()
+    await ends_well(town)
+
+    assert town.calls_made("create") == refused + 1  # under the old settings it is not sent again
+    opening = (await town.trip()).opening
+    assert opening is not None
+    assert opening.terms == town.payscore.terms
+
+
+async def test_an_order_whose_create_may_have_been_accepted_stays_under_the_settings_it_was_sent_with(
+    town: Town,
+) -> None:
+    terms = town.payscore.terms
+    town.fault(FaultKind.FAIL_BEFORE, "create", times=3)
+    await tries(town.starts)
+
+    town.restart(family="serviceorder" if terms.family == "payafter" else "payafter")
+    await ends_well(town)
+
+    opening = (await town.trip()).opening
+    assert opening is not None
+    assert opening.terms == terms
+
+
+async def test_that_there_is_no_order_is_believed_later_where_a_send_may_be_on_its_way(town: Town) -> None:
+    town.fault(FaultKind.FAIL_BEFORE, "create", times=3)
+    await tries(town.starts)
+    await tries(town.cancels)
+
+    await town.passes(60)
+    assert await town.state() is TripState.NOTED
+    await town.passes(60)
+    assert await town.state() is TripState.CANCELLED
+
+
 async def test_a_trip_opened_under_another_merchant_waits_for_its_keys(town: Town) -> None:
     await town.starts()
     mchid = town.payscore.terms.mchid
@@ -466,6 +524,63 @@ async def test_after_an_order_without_a_word_too_many_its_fare_is_accepted_the_f
 
     assert await town.state() is TripState.PAID
     assert town.calls_made("complete") == 1
+
+
+# --- The cancellation of an order ---
+
+
+async def test_a_cancel_whose_answers_were_lost_is_sent_again_with_the_same_bytes(town: Town) -> None:
+    await town.starts()
+    town.fault(FaultKind.DROP_REPLY, "cancel", times=3)
+
+    await tries(town.cancels)
+    await goes_on(town)
+
+    assert await town.state() is TripState.CANCELLED
+    cancel = await town.call("cancel")
+    assert (cancel.generation, cancel.outcome) == (2, CallOutcome.ACCEPTED)
+
+
+async def test_a_cancel_whose_reason_wechat_dislikes_is_sent_with_another(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.starts()
+    bodies, send = [], town.payscore.send
+
+    async def sending(call: Call) -> Answer:
+        if call.kind == "cancel":
+            bodies.append(call.body)
+        return await send(call)
+
+    monkeypatch.setattr(town.payscore, "send", sending)
+    town.refuse("cancel", "PARAM_ERROR", "参数错误")
+    await town.cancels(reason="乘客取消")
+
+    assert await town.state() is TripState.CANCELLED
+    assert ["乘客取消".encode() in body for body in bodies] == [True, False]
+    assert ((await town.call("cancel")).generation, (await town.call("cancel")).body) == (3, bodies[1])
+
+
+async def test_a_cancel_that_was_accepted_after_another_worker_had_completed_the_order_is_left_to_a_person(
+    storage: Storage, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_town(storage, family, rules={"capped": frozenset({family})}) as town:
+        await town.starts()
+        await town.passes(600)
+        send = town.payscore.send
+
+        async def overtaken(call: Call) -> Answer:
+            if call.kind == "cancel":
+                trip = replace(await town.trip(), state=TripState.COMPLETED, end_time=town.now, completed_at=town.now)
+                assert await town.storage.save(trip, due_at=None, now=town.now)
+            return await send(call)
+
+        monkeypatch.setattr(town.payscore, "send", overtaken)
+        await town.ends(total_fen=20_001)
+
+        problem = (await town.trip()).problem
+        assert problem is not None
+        assert (problem.code, problem.since) == ("revoked_after_completion", town.now)
 
 
 # --- Adopted, or shown to a person ---

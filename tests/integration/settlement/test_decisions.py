@@ -444,7 +444,7 @@ async def test_a_word_about_another_order_is_none_to_decide_by(town: Town, chang
 
     sight = await town.settlement.look("t1")
 
-    assert (sight.trip, sight.known, sight.asked) == (await town.trip(), None, None)
+    assert (sight.trip, sight.known, sight.asked) == (await town.trip(), None, ())
     assert (sight.text, sight.mark) == ("could not be asked: it answered with another order than ours", "")
 
 
