@@ -178,7 +178,7 @@ def _accept(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip
         look=None,
     )
     if order.phase is OrderPhase.COLLECTING:
-        return replace(charged, state=TripState.COMPLETED, polls=0, asked_at=None)
+        return replace(charged, state=TripState.COMPLETED)
     paid_at = order.paid_at or now
     payment = Payment(paid_fen=amount_fen, paid_at=paid_at, transaction_ids=order.transaction_ids)
     return replace(charged, state=TripState.PAID, payment=payment)
@@ -358,7 +358,6 @@ def _reopened(trip: Trip) -> Trip:
 
 
 def _over(trip: Trip, end: TripState, known: Known, now: datetime) -> Trip:
-    """End without a charge; look once more, late, where no signed word stands behind it and a create was sent."""
-    was_asked_for = trip.opening is not None and known.order is None
-    look = Look(at=now + LATE_LOOK) if was_asked_for else None
+    """End without a charge; look once more, late, where no signed word stands behind it and a create was ever sent."""
+    look = Look(at=now + LATE_LOOK) if trip.bodies and known.order is None else None
     return replace(_calm(trip), state=end, problem_told="", look=look)
