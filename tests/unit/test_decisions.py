@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 import pytest
@@ -30,6 +31,9 @@ from payscore_worker.trip import (
     note_ended,
 )
 from tests.builders import HOUR, NOW, PAYAFTER, SITUATIONS, a_trip, an_end, an_order
+
+LATER: Final = NOW + HOUR
+"""The moment of a decision where what was before it was at NOW."""
 
 ALL_CERTAIN: Final = frozenset({"OpenOrder", "CompleteOrder", "CancelOrder"})
 
@@ -64,8 +68,10 @@ def a_decision(verb: Verb) -> Decision:
     return Decision(verb=verb, by="wang", reason="why")
 
 
-def decided(trip: Trip, verb: Verb, order: OrderSeen | None, *, certain: frozenset[str] = ALL_CERTAIN) -> Trip:
-    return decide(trip, a_decision(verb), Known(order=order, certain=certain), NOW)
+def decided(
+    trip: Trip, verb: Verb, order: OrderSeen | None, *, certain: frozenset[str] = ALL_CERTAIN, now: datetime = NOW
+) -> Trip:
+    return decide(trip, a_decision(verb), Known(order=order, certain=certain), now)
 
 
 def whole(text: str) -> str:
@@ -203,6 +209,10 @@ def test_a_problem_is_ended_by_each_verb_that_is_named_for_it(code: str) -> None
 
 def test_a_code_that_is_not_ours_may_be_ended_in_every_way() -> None:
     assert verbs_for("ORDER_NOT_EXIST") == verbs_for("risk_refused") == AFTER_REFUSALS
+
+
+def test_a_trip_that_only_waits_may_be_given_up_and_nothing_else() -> None:
+    assert verbs_for("") == (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF)
 
 
 # --- What is refused, and what to do instead ---
@@ -359,24 +369,34 @@ def test_a_fare_whose_start_or_end_nobody_told_cannot_be_asked_for_anew(situatio
         decided(stuck(accepted, "completion_lost"), Verb.REBUILD, an_order())
 
 
-@pytest.mark.parametrize("verb", [Verb.REBUILD, Verb.ACCEPT])
-def test_wechats_word_that_leads_on_by_itself_makes_a_decision_needless(verb: Verb) -> None:
-    after = decided(stuck(SITUATIONS["completing"]()), verb, an_order(OrderPhase.DONE))
+@pytest.mark.parametrize(
+    "case",
+    [
+        "completing, stuck; rebuild; done",
+        "completing, stuck; accept; done",
+        "creating, stuck; rebuild; running",
+        "creating, stuck; rebuild; created",
+        "open, stuck; accept; revoked",
+    ],
+)
+def test_wechats_word_that_leads_on_by_itself_makes_a_decision_needless(case: str) -> None:
+    before, verb, order = taken_apart(case)
+    assert order is not None
 
-    assert (after.state, after.problem, after.accepted_fen) == (TripState.PAID, None, None)
+    after = decided(before, verb, order, now=LATER)
+
+    assert after == outcomes.see(before, order, LATER)
+    assert (after.problem, after.accepted_fen, after.written_off) == (None, None, None)
 
 
 def test_an_order_that_runs_after_all_is_taken_up_and_its_create_is_not_built_anew() -> None:
-    after = decided(stuck(SITUATIONS["creating"]()), Verb.REBUILD, an_order())
+    after = decided(stuck(SITUATIONS["creating"]()), Verb.REBUILD, an_order(), now=LATER)
 
-    assert (after.state, after.problem) == (TripState.OPEN, None)
+    assert (after.state, after.problem, after.opened_at) == (TripState.OPEN, None, LATER)
     assert after.opening is not None
 
 
 # --- What is recorded ---
-
-LATER: Final = NOW + HOUR
-"""The moment of the decision; what was before it was at NOW."""
 
 LATE: Final = Look(at=LATER + LATE_LOOK)
 
@@ -505,7 +525,7 @@ def test_a_decision_records_what_was_decided_and_changes_nothing_else(case: str)
     trip, verb, order = taken_apart(case)
     before = replace(trip, refusals=2, refused_as="BAD_TIME", rebuilds=2, polls=3, asked_at=NOW)
 
-    after = decide(before, a_decision(verb), Known(order=order, certain=ALL_CERTAIN), LATER)
+    after = decided(before, verb, order, now=LATER)
 
     assert after == replace(before, **{**RESTED, **RECORDED[case]})
 
