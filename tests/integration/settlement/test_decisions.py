@@ -3,16 +3,17 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, Final
 
 import pytest
 
-from payscore_worker.decisions import Decision, Verb
+from payscore_worker.decisions import Decision, Known, Verb
 from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, WechatPayUnavailable
 from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.orders import Stage
 from payscore_worker.storage import CallOutcome
-from payscore_worker.trip import Trip, TripState
+from payscore_worker.trip import OrderPhase, Trip, TripState
 from tests.integration.settlement.town import Town, no_sleep
 
 WHY = "与客服核对过"
@@ -353,6 +354,101 @@ async def test_nothing_is_decided_while_wechat_cannot_be_asked(town: Town) -> No
     assert sight.text.startswith("could not be asked: ")
     with pytest.raises(WechatPayUnavailable, match="nothing is decided"):
         await town.settlement.decide("t1", a_decision(Verb.CANCEL), mark=sight.mark, pause=no_sleep)
+
+
+REFUSED: Final = "WeChat Pay refused (invalid_parameter): 400 PARAM_ERROR 参数错误"
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "why"),
+    [
+        (FaultKind.UNAVAILABLE, {}, "HTTP 503"),
+        (FaultKind.REFUSE, {"status": 400, "code": "PARAM_ERROR", "message": "参数错误"}, REFUSED),
+        *(
+            (FaultKind.ANOTHER_ORDER, {"variant": member}, "it answered with another order than ours")
+            for member in ("out_order_no", "mchid", "appid", "service_id")
+        ),
+    ],
+)
+async def test_what_is_no_word_about_the_order_is_told_and_nothing_can_be_decided_about_it(
+    town: Town, fault: FaultKind, options: dict[str, Any], why: str
+) -> None:
+    await town.starts()
+    town.fault(fault, "query", times=None, **options)
+
+    sight = await town.settlement.look("t1", pause=no_sleep)
+
+    assert (sight.known, sight.mark, sight.asked) == (None, "", None)
+    assert sight.text == f"could not be asked: {why}"
+    assert sight.trip == await town.trip()
+
+
+async def test_a_person_does_not_wait_for_a_wechat_that_does_not_answer(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.starts()
+    monkeypatch.setattr("payscore_worker.sight.ASK_SECONDS", 0.0)
+
+    sight = await town.settlement.look("t1")
+
+    assert (sight.known, sight.text) == (None, "could not be asked: no answer within 0 seconds")
+
+
+async def test_what_is_seen_is_the_trip_the_order_and_which_sends_are_certain(town: Town) -> None:
+    await town.starts()
+
+    sight = await town.settlement.look("t1")
+
+    assert sight.trip == await town.trip()
+    assert sight.known is not None
+    assert sight.known.order is not None
+    assert sight.known.order.phase is OrderPhase.RUNNING
+    assert sight.known.certain == {"CompleteOrder", "CancelOrder"}, "never sent; the create was accepted"
+    assert (sight.text, sight.mark) == ("RUNNING", "OPEN//RUNNING")
+
+
+async def test_of_a_create_that_was_refused_every_send_is_certain(town: Town) -> None:
+    await stands_still(town, "create", "OpenOrder")
+
+    sight = await town.settlement.look("t1")
+
+    assert sight.known == Known(order=None, certain=frozenset({"OpenOrder", "CompleteOrder", "CancelOrder"}))
+    assert (sight.text, sight.mark) == ("no such order", "NOTED/PARAM_ERROR/no such order")
+
+
+async def test_an_order_is_seen_under_the_terms_that_it_was_opened_under(town: Town) -> None:
+    await town.starts()
+    town.restart(family="serviceorder" if town.payscore.family == "payafter" else "payafter", service_id="999999")
+
+    assert (await town.settlement.look("t1")).text == "RUNNING"
+
+
+async def test_a_look_is_a_question_for_the_journal(town: Town) -> None:
+    await town.starts("there")
+    await town.ends("not there")
+    town.clock.now += timedelta(seconds=60)
+
+    for trip_id, outcome, status in (("there", CallOutcome.ACCEPTED, 200), ("not there", CallOutcome.REFUSED, 404)):
+        asked = (await town.settlement.look(trip_id)).asked
+
+        assert asked is not None
+        assert (asked.kind, asked.method, asked.path, asked.body) == ("query", "GET", "", b"")
+        assert (asked.outcome, asked.status, asked.attempts, asked.at) == (outcome, status, 1, town.now)
+
+
+@pytest.mark.parametrize("situation", ["never asked for", "there", "not to be asked about"])
+async def test_what_was_said_once_is_enough_where_no_order_can_be_on_its_way(town: Town, situation: str) -> None:
+    await (town.ends() if situation == "never asked for" else town.starts())
+    if situation == "not to be asked about":
+        town.fault(FaultKind.UNAVAILABLE, "query", times=None)
+    pauses = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await town.settlement.look("t1", pause=pause)
+
+    assert pauses == []
 
 
 async def test_a_decision_is_about_what_was_seen_and_not_about_what_came_of_it(town: Town) -> None:
