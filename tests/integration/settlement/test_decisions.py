@@ -392,6 +392,7 @@ async def test_a_person_does_not_wait_for_a_wechat_that_does_not_answer(
     sight = await town.settlement.look("t1")
 
     assert (sight.known, sight.text) == (None, "could not be asked: no answer within 0 seconds")
+    assert sight.trip == await town.trip()
 
 
 async def test_what_is_seen_is_the_trip_the_order_and_which_sends_are_certain(town: Town) -> None:
