@@ -73,7 +73,9 @@ class Known:
             return "no such order"
         if self.order.total_fen is None and self.order.paid_fen is None:
             return self.order.phase.value
-        return f"{self.order.phase}, paid {self.order.paid_fen or 0} of {self.order.total_fen} fen"
+        is_untold = self.order.paid_fen is None and self.order.phase is OrderPhase.DONE
+        paid = "?" if is_untold else self.order.paid_fen or 0
+        return f"{self.order.phase}, paid {paid} of {self.order.total_fen} fen"
 
 
 GONE: Final = frozenset({OrderPhase.REVOKED, OrderPhase.EXPIRED})
@@ -178,18 +180,17 @@ def _accept(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip
         look=None,
     )
     if order.phase is OrderPhase.COLLECTING:
-        return replace(charged, state=TripState.COMPLETED, polls=0, asked_at=None)
+        return replace(charged, state=TripState.COMPLETED)
     paid_at = order.paid_at or now
     payment = Payment(paid_fen=amount_fen, paid_at=paid_at, transaction_ids=order.transaction_ids)
     return replace(charged, state=TripState.PAID, payment=payment)
 
 
 def _amount_fen(order: OrderSeen) -> int:
-    if order.phase is OrderPhase.DONE:
-        return order.paid_fen or 0
-    if order.total_fen is None:
-        raise IllegalTransition("WeChat Pay does not say which amount it collects; accept it when it does")
-    return order.total_fen
+    amount_fen = order.paid_fen if order.phase is OrderPhase.DONE else order.total_fen
+    if amount_fen is None:
+        raise IllegalTransition("WeChat Pay does not say which amount; accept it when it does")
+    return amount_fen
 
 
 # --- Write off ---
@@ -358,7 +359,6 @@ def _reopened(trip: Trip) -> Trip:
 
 
 def _over(trip: Trip, end: TripState, known: Known, now: datetime) -> Trip:
-    """End without a charge; look once more, late, where no signed word stands behind it and a create was sent."""
-    was_asked_for = trip.opening is not None and known.order is None
-    look = Look(at=now + LATE_LOOK) if was_asked_for else None
+    """End without a charge; look once more, late, where no signed word stands behind it and a create was ever sent."""
+    look = Look(at=now + LATE_LOOK) if trip.bodies and known.order is None else None
     return replace(_calm(trip), state=end, problem_told="", look=look)

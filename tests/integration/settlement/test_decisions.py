@@ -3,18 +3,17 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, Final
 
 import pytest
 
-from payscore_worker import sight as sight_module
-from payscore_worker.decisions import Decision, Verb
+from payscore_worker.decisions import Decision, Known, Verb
 from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, WechatPayUnavailable
 from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.orders import Stage
 from payscore_worker.storage import CallOutcome
-from payscore_worker.trip import Trip, TripState
-from payscore_worker.wechatpay import Answer, Order
+from payscore_worker.trip import OrderPhase, Trip, TripState
 from tests.integration.settlement.town import Town, no_sleep
 
 WHY = "与客服核对过"
@@ -357,6 +356,94 @@ async def test_nothing_is_decided_while_wechat_cannot_be_asked(town: Town) -> No
         await town.settlement.decide("t1", a_decision(Verb.CANCEL), mark=sight.mark, pause=no_sleep)
 
 
+REFUSED: Final = "WeChat Pay refused (invalid_parameter): 400 PARAM_ERROR 参数错误"
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "why"),
+    [
+        (FaultKind.UNAVAILABLE, {}, "HTTP 503"),
+        (FaultKind.REFUSE, {"status": 400, "code": "PARAM_ERROR", "message": "参数错误"}, REFUSED),
+        *(
+            (FaultKind.ANOTHER_ORDER, {"variant": member}, "it answered with another order than ours")
+            for member in ("out_order_no", "mchid", "appid", "service_id")
+        ),
+    ],
+)
+async def test_what_is_no_word_about_the_order_is_told_and_nothing_can_be_decided_about_it(
+    town: Town, fault: FaultKind, options: dict[str, Any], why: str
+) -> None:
+    await town.starts()
+    town.fault(fault, "query", times=None, **options)
+
+    sight = await town.settlement.look("t1", pause=no_sleep)
+
+    assert (sight.known, sight.mark, sight.asked) == (None, "", ())
+    assert sight.text == f"could not be asked: {why}"
+    assert sight.trip == await town.trip()
+
+
+async def test_a_person_does_not_wait_for_a_wechat_that_does_not_answer(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.starts()
+    monkeypatch.setattr("payscore_worker.sight.ASK_SECONDS", 0.0)
+
+    sight = await town.settlement.look("t1")
+
+    assert (sight.known, sight.text) == (None, "could not be asked: no answer within 0 seconds")
+    assert sight.trip == await town.trip()
+
+
+async def test_what_is_seen_is_the_trip_the_order_and_which_sends_are_certain(town: Town) -> None:
+    await town.starts()
+
+    sight = await town.settlement.look("t1")
+
+    assert sight.trip == await town.trip()
+    assert sight.known is not None
+    assert sight.known.order is not None
+    assert sight.known.order.phase is OrderPhase.RUNNING
+    assert sight.known.certain == {"CompleteOrder", "CancelOrder"}, "never sent; the create was accepted"
+    assert (sight.text, sight.mark) == ("RUNNING", "OPEN//RUNNING")
+
+
+async def test_of_a_create_that_was_refused_every_send_is_certain(town: Town) -> None:
+    await stands_still(town, "create", "OpenOrder")
+
+    sight = await town.settlement.look("t1")
+
+    assert sight.known == Known(order=None, certain=frozenset({"OpenOrder", "CompleteOrder", "CancelOrder"}))
+    assert (sight.text, sight.mark) == ("no such order", "NOTED/PARAM_ERROR/no such order")
+
+
+async def test_a_look_is_a_question_for_the_journal(town: Town) -> None:
+    await town.starts("there")
+    await town.ends("not there")
+    town.clock.now += timedelta(seconds=60)
+
+    for trip_id, outcome, status in (("there", CallOutcome.ACCEPTED, 200), ("not there", CallOutcome.REFUSED, 404)):
+        (asked,) = (await town.settlement.look(trip_id)).asked
+
+        assert (asked.kind, asked.method, asked.path, asked.body) == ("query", "GET", "", b"")
+        assert (asked.outcome, asked.status, asked.attempts, asked.at) == (outcome, status, 1, town.now)
+
+
+@pytest.mark.parametrize("situation", ["never asked for", "there", "not to be asked about"])
+async def test_what_was_said_once_is_enough_where_no_order_can_be_on_its_way(town: Town, situation: str) -> None:
+    await (town.ends() if situation == "never asked for" else town.starts())
+    if situation == "not to be asked about":
+        town.fault(FaultKind.UNAVAILABLE, "query", times=None)
+    pauses = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await town.settlement.look("t1", pause=pause)
+
+    assert pauses == []
+
+
 async def test_a_decision_is_about_what_was_seen_and_not_about_what_came_of_it(town: Town) -> None:
     await a_lowered_fare(town)
     await town.passes(60)
@@ -400,78 +487,6 @@ async def test_an_order_that_is_said_not_to_be_is_asked_about_twice_before_its_t
 
     assert pauses == [10.0]
     assert (await town.trip()).look is not None
-
-
-async def test_an_order_that_was_never_asked_for_need_not_be_asked_about_twice(town: Town) -> None:
-    await town.ends()  # its start has not come
-    sight, pauses = await town.settlement.look("t1"), []
-
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-
-    await town.settlement.decide("t1", a_decision(Verb.CANCEL), mark=sight.mark, pause=pause)
-
-    assert pauses == []
-    assert (town.calls_made("query"), (await town.trip()).look) == (2, None)  # to see, and to decide
-
-
-async def test_wechat_that_cannot_be_asked_is_not_asked_twice(town: Town) -> None:
-    await stands_still(town, "create", "OpenOrder")
-    town.fault(FaultKind.UNAVAILABLE, "query", times=None)
-
-    async def pause(_seconds: float) -> None:
-        raise AssertionError("nothing can come of a second question")
-
-    with pytest.raises(WechatPayUnavailable):
-        await town.settlement.decide("t1", a_decision(Verb.DECLINE), mark="", pause=pause)
-
-
-async def another_order(town: Town, **changes: str) -> None:
-    """Let WeChat Pay answer about an order with another id."""
-    query = town.payscore.query
-
-    async def querying(out_order_no: str) -> tuple[Order, Answer]:
-        order, answer = await query(out_order_no)
-        return replace(order, **changes), answer  # type: ignore[arg-type]
-
-    town.payscore.query = querying  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize("changes", [{"out_order_no": "t2"}, {"mchid": "1"}], ids=["number", "mchid"])
-async def test_a_word_about_another_order_is_none_to_decide_by(town: Town, changes: dict[str, str]) -> None:
-    await town.rides()
-    await another_order(town, **changes)
-
-    sight = await town.settlement.look("t1")
-
-    assert (sight.trip, sight.known, sight.asked) == (await town.trip(), None, ())
-    assert (sight.text, sight.mark) == ("could not be asked: it answered with another order than ours", "")
-
-
-async def test_a_question_that_is_not_answered_in_time_says_so(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    await town.rides()
-    monkeypatch.setattr(sight_module, "ASK_SECONDS", 0)
-
-    async def query(_out_order_no: str) -> tuple[Order, Answer]:
-        await asyncio.sleep(60)
-        raise AssertionError("nobody waits for that")
-
-    monkeypatch.setattr(town.payscore, "query", query)
-
-    sight = await town.settlement.look("t1")
-
-    assert (sight.trip, sight.known) == (await town.trip(), None)
-    assert sight.text == "could not be asked: no answer within 0 seconds"
-
-
-async def test_a_refused_question_tells_why_it_was_refused(town: Town) -> None:
-    await town.rides()
-    town.refuse("query", "NO_AUTH", "商户无权限", status=403, times=None)
-
-    sight = await town.settlement.look("t1")
-
-    assert (sight.trip, sight.known) == (await town.trip(), None)
-    assert "NO_AUTH" in sight.text
 
 
 async def test_what_a_person_decided_by_stands_in_the_journal(town: Town) -> None:
