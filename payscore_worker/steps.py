@@ -267,7 +267,7 @@ class Steps:
 
     async def _is_certain(self, trip: Trip, kind: CallKind) -> bool:
         """Tell whether no send of a call can have been accepted, by whichever worker it was made."""
-        record = await self._storage.last_call(trip.trip_id, kind) if trip.bodies else None
+        record = await self._storage.last_call(trip.trip_id, kind)
         return record is None or record.is_surely_without_effect
 
     def _speaking(self, trip: Trip) -> PayScore:

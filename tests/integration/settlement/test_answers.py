@@ -11,11 +11,13 @@ import pytest
 
 from payscore_worker.errors import HeldBack, Rejected, Retryable
 from payscore_worker.events import OrderPaid, message_in_hand
+from payscore_worker.outcomes import PAUSES
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.storage import CallOutcome, Storage
-from payscore_worker.trip import TripState
+from payscore_worker.trip import Problem, TripState
 from payscore_worker.wechatpay import Answer, Call
+from tests.builders import NOW
 from tests.integration.settlement.town import Town, a_town
 
 PROXY_STATUSES = [400, 401, 403, 404, 407, 408, 413, 502]
@@ -524,6 +526,118 @@ async def test_after_an_order_without_a_word_too_many_its_fare_is_accepted_the_f
 
     assert await town.state() is TripState.PAID
     assert town.calls_made("complete") == 1
+
+
+# --- How sure a refusal is, and of whom it speaks ---
+
+NOT_PERMITTED: dict[str, Any] = {"status": 403, "code": "NO_AUTH", "message": "商户暂无权限使用此服务"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"), [(None, ""), (3_599, "NO_AUTH"), (3_600, "")], ids=["never", "within the hour", "before"]
+)
+async def test_an_order_that_is_not_permitted_is_left_to_a_person_only_where_another_was_accepted_within_the_hour(
+    town: Town, seconds: float | None, code: str
+) -> None:
+    await town.settlement.note_started(town.a_start())
+    trip = await town.trip()
+    tired = replace(trip, refusals=len(PAUSES), refused_as="not_permitted")
+    assert await town.storage.save(tired, due_at=None, now=town.now)
+    if seconds is not None:
+        await town.starts("other", openid="oOther")
+        town.clock.now += timedelta(seconds=seconds)
+    town.refuse("create", out_order_no="t1", **NOT_PERMITTED)
+
+    await tries(lambda: town.settlement.advance("t1"))
+
+    problem = (await town.trip()).problem
+    assert ("" if problem is None else problem.code) == code
+
+
+async def test_bytes_that_were_refused_as_often_as_they_were_sent_are_surely_refused(town: Town) -> None:
+    town.refuse("create", "SOMETHING_NEW", "也许以后", times=2)
+
+    await town.starts()
+
+    trip = await town.trip()
+    assert town.calls_made("create") == 2
+    assert trip.doubt is not None
+    assert not trip.doubt.uncertain
+
+
+async def test_a_question_that_failed_stands_in_the_journal_and_one_that_was_not_asked_does_not(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def held_back(_openid: str) -> None:
+        raise HeldBack("WeChat Pay is out")
+
+    with monkeypatch.context() as out:
+        out.setattr(town.payscore, "service_enabled", held_back)
+        await tries(town.starts)
+    assert await town.storage.last_call("t1", "user_service_state") is None
+
+    town.fault(FaultKind.UNAVAILABLE, "user_service_state", times=3)
+    await tries(lambda: town.settlement.advance("t1"))
+    question = await town.call("user_service_state")
+    assert (question.attempts, question.status, question.method) == (3, 503, "GET")
+
+
+async def test_a_send_that_was_held_back_stands_in_the_journal_as_one_without_effect(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = town.payscore.send
+
+    async def held_back(call: Call) -> Answer:
+        if call.kind == "create":
+            raise HeldBack("WeChat Pay is out")
+        return await send(call)
+
+    monkeypatch.setattr(town.payscore, "send", held_back)
+    await tries(town.starts)
+
+    create = await town.call("create")
+    assert (create.begun, create.definite, create.attempts) == (1, 1, 0)
+    assert create.is_surely_without_effect
+
+
+async def test_an_order_that_wechat_does_not_find_after_its_acceptance_is_asked_about_again(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    town.fault(FaultKind.NOT_YET, "query")
+
+    await town.passes(60)
+
+    trip = await town.trip()
+    assert trip.unanswered is not None
+    assert (trip.unanswered.step, trip.unanswered.count) == ("AskOrder", 1)
+    assert trip.unanswered.code == (await town.call("query")).code == "ORDER_NOT_EXIST"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"state": TripState.CANCELLED},
+        {"problem": Problem(code="mine", message="", request_id="", step="OpenOrder", since=NOW)},
+    ],
+    ids=["moved", "left to a person"],
+)
+async def test_a_refusal_does_not_move_a_trip_that_another_worker_has_taken_elsewhere(
+    town: Town, monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, Any]
+) -> None:
+    send = town.payscore.send
+
+    async def overtaken(call: Call) -> Answer:
+        if call.kind == "create":
+            assert await town.storage.save(replace(await town.trip(), **elsewhere), due_at=None, now=town.now)
+        return await send(call)
+
+    monkeypatch.setattr(town.payscore, "send", overtaken)
+    town.refuse("create", "SOMETHING_NEW", "也许以后")
+    await tries(town.starts)
+
+    trip = await town.trip()
+    assert trip == replace(trip, **elsewhere, doubt=None, refusals=0)
+    assert (await town.call("create")).code == "SOMETHING_NEW"
 
 
 # --- The cancellation of an order ---
