@@ -46,8 +46,7 @@ def accepted(record: CallRecord, answer: Answer, at: datetime) -> CallRecord:
 
 def answered_oddly(record: CallRecord, answer: Answer, at: datetime) -> CallRecord:
     """Add a signed answer that is about something else, or says nothing: what became of the call is unknown."""
-    unknown = OutcomeUnknown("", status=answer.status, request_id=answer.request_id, attempts=answer.attempts)
-    return failed(record, unknown, at)
+    return replace(accepted(record, answer, at), outcome=CallOutcome.UNKNOWN, uncertain=True)
 
 
 def failed(record: CallRecord, error: WechatPayError, at: datetime) -> CallRecord:

@@ -1,6 +1,7 @@
 """What nobody told us is found by asking, once, whoever asks; and nobody asks while WeChat Pay is out."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -57,6 +58,19 @@ async def test_reconcilers_side_by_side_ask_about_each_trip_once(storage: Storag
         assert sum(claimed) == len(trips)
         assert town.calls_made("query") - asked == len(trips)
         assert [await town.state(trip_id) for trip_id in trips] == [TripState.PAID] * len(trips)
+
+
+async def test_a_trip_that_was_taken_up_for_nothing_is_due_again_when_its_time_comes(town: Town) -> None:
+    await town.starts()
+    assert await town.storage.save(await town.trip(), due_at=town.now, now=town.now)
+
+    taken_up = []
+    for hours in (0, 1, 22, 1):
+        town.clock.now += timedelta(hours=hours)
+        taken_up.append(await town.reconciler.run_once())
+
+    assert taken_up == [1, 0, 0, 1]
+    assert (await town.announced_types())[-1] == "settlement.stale"
 
 
 async def test_nothing_is_taken_up_while_wechat_pay_is_out_and_everything_after(town: Town) -> None:
