@@ -91,7 +91,7 @@ class WechatPayClient:
         self.clock: Final = clock
         self._sleep = sleep
         self._pace = Pace(sleep=sleep)
-        self._base_url = base_urls[0].rstrip("/")
+        self._base_url = base_urls[0].removesuffix("/")
         signer = Signer(merchant.mchid, merchant.serial_no, merchant.private_key)
         self._signers = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="wechatpay-sign")
         self._auth = WechatPayAuth(signer=signer, signers=self._signers, keys=keys, clock=clock)
