@@ -12,7 +12,7 @@ import httpx
 from payscore_worker.errors import OutcomeUnknown, SettlementError, WechatPayUnavailable
 from payscore_worker.wechatpay.hosts import TALLY, Tally
 from payscore_worker.wechatpay.keys import VerificationKeys
-from payscore_worker.wechatpay.signatures import Signer
+from payscore_worker.wechatpay.signatures import SERIAL_HEADER, Signer
 from payscore_worker.wechatpay.verification import Verifier
 
 MAX_ANSWER_BYTES: Final = 1 << 20
@@ -42,7 +42,7 @@ class SigningAuth(httpx.Auth):
         await self.prepare(request)
         serial = self._keys.wanted_serial
         if serial is not None:
-            request.headers["Wechatpay-Serial"] = serial
+            request.headers[SERIAL_HEADER] = serial
         request.headers["Authorization"] = await self._authorize(request)
         response = yield request
         _refuse_encoded(response)

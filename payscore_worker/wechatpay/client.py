@@ -25,15 +25,16 @@ from payscore_worker.errors import (
     WechatPayRejected,
     WechatPayUnavailable,
 )
-from payscore_worker.wechatpay.answers import error_in, not_processed, read_answer, unknown
+from payscore_worker.wechatpay.answers import error_in, not_processed, read_answer, request_id_of, unknown
 from payscore_worker.wechatpay.auth import SigningAuth, WechatPayAuth
 from payscore_worker.wechatpay.hosts import TALLY, Hosts, Tally, cause_of, may_be_processed
-from payscore_worker.wechatpay.keys import VerificationKeys
+from payscore_worker.wechatpay.keys import SERIAL_CHARS, VerificationKeys
 from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.pace import Pace
 from payscore_worker.wechatpay.port import Answer, Call, CallKind
+from payscore_worker.wechatpay.reading import printable
 from payscore_worker.wechatpay.refusals import code_label
-from payscore_worker.wechatpay.signatures import Signer
+from payscore_worker.wechatpay.signatures import SERIAL_HEADER, Signer
 
 TRIES: Final = 3
 """The first and two quick ones; what lasts longer is for the broker (reference payscore-api F.4)."""
@@ -162,7 +163,7 @@ class WechatPayClient:
             "http.request.resend_count": sending.tally.sends - 1,
             "payscore.outcome": _outcome(error),
             "payscore.code": code_label("" if error is None else error.code),
-            "payscore.request_id": None if response is None else response.headers.get("Request-ID"),
+            "payscore.request_id": None if response is None else request_id_of(response),
         }
 
     async def _try_quickly(self, sending: _Sending[T]) -> T:
@@ -243,10 +244,9 @@ def _log_call(sending: _Sending[T], started: float, error: WechatPayError | None
     metrics.of(metrics.CALLS, kind, _outcome(error), code_label(code)).observe(seconds)
     metrics.of(metrics.SENDS, kind).inc(sending.tally.sends)
     response = sending.tally.response
-    headers = httpx.Headers() if response is None else response.headers
-    wanted = "" if response is None else response.request.headers.get("Wechatpay-Serial", "")
     # Bound, so that the line of the message that this call was made for names it too.
-    structlog.contextvars.bind_contextvars(wechatpay_request_id=headers.get("Request-ID", ""))
+    request_id = "" if response is None else request_id_of(response)
+    structlog.contextvars.bind_contextvars(wechatpay_request_id=request_id)
     _log.info(
         "wechatpay_call",
         kind=kind,
@@ -256,10 +256,15 @@ def _log_call(sending: _Sending[T], started: float, error: WechatPayError | None
         code=code,
         attempts=sending.tally.sends,
         duration_ms=round(seconds * 1000, 1),
-        serial=headers.get("Wechatpay-Serial", ""),
-        wanted_serial=wanted,
+        serial="" if response is None else _serial_in(response.headers),
+        wanted_serial="" if response is None else _serial_in(response.request.headers),
         outcome=_outcome(error),
     )
+
+
+def _serial_in(headers: httpx.Headers) -> str:
+    """Read which key is named; an answer that nobody has verified may name anything."""
+    return printable(headers.get(SERIAL_HEADER, ""), SERIAL_CHARS)
 
 
 def _outcome(error: WechatPayError | None) -> str:

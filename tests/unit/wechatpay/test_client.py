@@ -158,32 +158,32 @@ def probing(_: httpx.Request) -> httpx.Response:
     return response
 
 
-UNBELIEVABLE: list[Reply] = [
-    tampered,
-    without_headers,
-    probing,
-    lambda _: a_success(key=a_key("somebody")),
-    lambda _: a_success(serial="PUB_KEY_ID_9999"),
-    lambda _: a_success(at=NOW - timedelta(seconds=300)),
-    lambda _: a_success(at=NOW + timedelta(seconds=300)),
-    lambda _: a_success(status=204, content=b"", key=a_key("somebody")),
-]
-NAMES = ["tampered", "unsigned", "probe", "other key", "unknown serial", "300 s old", "300 s ahead", "204, other key"]
+UNBELIEVABLE: dict[str, tuple[Reply, str]] = {
+    "tampered": (tampered, "bad_signature"),
+    "unsigned": (without_headers, "bad_signature"),
+    "probe": (probing, "bad_signature"),
+    "other key": (lambda _: a_success(key=a_key("somebody")), "bad_signature"),
+    "unknown serial": (lambda _: a_success(serial="PUB_KEY_ID_9999"), "unknown_serial"),
+    "300 s old": (lambda _: a_success(at=NOW - timedelta(seconds=300)), "stale_timestamp"),
+    "300 s ahead": (lambda _: a_success(at=NOW + timedelta(seconds=300)), "stale_timestamp"),
+    "204, other key": (lambda _: a_success(status=204, content=b"", key=a_key("somebody")), "bad_signature"),
+}
 
 
-@pytest.mark.parametrize("reply", UNBELIEVABLE, ids=NAMES)
-async def test_a_success_that_nothing_proves_is_an_unknown_outcome(clock: Clock, wechat: Wechat, reply: Reply) -> None:
+@pytest.mark.parametrize("kind", UNBELIEVABLE)
+async def test_a_success_that_nothing_proves_is_an_unknown_outcome(clock: Clock, wechat: Wechat, kind: str) -> None:
+    reply, doubt = UNBELIEVABLE[kind]
     wechat.replies = [reply] * 3
 
-    with pytest.raises(OutcomeUnknown) as unknown:
+    with pytest.raises(OutcomeUnknown, match=f"^the answer is not verified: {doubt}$") as unknown:
         await a_client(wechat, clock=clock).send(COMPLETE)
 
-    assert (unknown.value.attempts, unknown.value.status) == (3, 204 if reply is UNBELIEVABLE[-1] else 200)
+    assert (unknown.value.attempts, unknown.value.status) == (3, 204 if kind.startswith("204") else 200)
 
 
-@pytest.mark.parametrize("reply", UNBELIEVABLE, ids=NAMES)
-async def test_after_a_probe_the_next_signed_answer_is_taken(clock: Clock, wechat: Wechat, reply: Reply) -> None:
-    wechat.replies = [reply, a_success({"order_id": "42"})]
+@pytest.mark.parametrize("kind", UNBELIEVABLE)
+async def test_after_a_probe_the_next_signed_answer_is_taken(clock: Clock, wechat: Wechat, kind: str) -> None:
+    wechat.replies = [UNBELIEVABLE[kind][0], a_success({"order_id": "42"})]
 
     answer = await a_client(wechat, clock=clock).send(COMPLETE)
 
@@ -271,15 +271,17 @@ async def test_a_compressed_answer_is_refused_before_a_byte_of_it_is_read(
 
     wechat.replies = [compressed] * 3
 
-    with pytest.raises(OutcomeUnknown, match="compressed") as unknown:
+    said = r"^the answer is compressed, which we did not ask for$"
+    with pytest.raises(OutcomeUnknown, match=said) as unknown:
         await a_client(wechat, clock=clock).send(COMPLETE)
 
     assert (unknown.value.attempts, read) == (1 if status == 400 else 3, 0)
 
 
-async def test_an_answer_that_says_it_is_as_it_is_is_taken(clock: Clock, wechat: Wechat) -> None:
+@pytest.mark.parametrize("encoding", ["Identity", "identity, identity", "identity,", ""])
+async def test_an_answer_that_says_it_is_as_it_is_is_taken(clock: Clock, wechat: Wechat, encoding: str) -> None:
     reply = a_success({"order_id": "42"})
-    reply.headers["Content-Encoding"] = "Identity"
+    reply.headers["Content-Encoding"] = encoding
     wechat.replies = [reply]
 
     assert (await a_client(wechat, clock=clock).send(COMPLETE)).data == {"order_id": "42"}
@@ -323,7 +325,8 @@ async def test_a_call_that_is_cancelled_is_not_tried_again(clock: Clock, wechat:
 
     client = a_client(wechat, clock=clock, transport=httpx.MockTransport(never_the_second_time))
     sending = asyncio.create_task(client.send(COMPLETE))
-    await trying.wait()
+    async with asyncio.timeout(10):
+        await trying.wait()
     sending.cancel()
 
     with pytest.raises(asyncio.CancelledError):
@@ -379,8 +382,10 @@ async def test_a_key_that_does_not_come_is_not_waited_for_without_end(
     monkeypatch.setattr("payscore_worker.wechatpay.auth.KEY_SECONDS", 0.01)
     client = a_client(wechat, clock=clock, keys=certificate_mode(clock), transport=httpx.MockTransport(never))
 
-    with pytest.raises(WechatPayUnavailable, match="for lack of a key"):
-        await client.send(COMPLETE)
+    said = r"^not sent, for lack of a key to verify the answer: TimeoutError$"
+    async with asyncio.timeout(10):
+        with pytest.raises(WechatPayUnavailable, match=said):
+            await client.send(COMPLETE)
 
     assert [request.url.path for request in wechat.requests] == ["/v3/certificates"]
     await client.aclose()
@@ -872,6 +877,16 @@ async def test_the_line_of_an_answer_without_headers_says_which_key_was_wanted(c
 
     assert (line["code"], line["wechatpay_request_id"], line["serial"]) == ("PARAM_ERROR", "", "")
     assert line["wanted_serial"] == PUBLIC_KEY_ID
+
+
+async def test_the_line_of_an_answer_that_nobody_has_verified_cannot_be_flooded(clock: Clock, wechat: Wechat) -> None:
+    said = {"Wechatpay-Serial": "\x1b[2J" + "A" * 1000, "Request-ID": "B" * 1000}
+    wechat.replies = [httpx.Response(400, json={"code": "PARAM_ERROR"}, headers=said)]
+
+    line = await logged(wechat, COMPLETE, clock)
+
+    assert line["serial"] == "\\x1b[2J" + "A" * 60
+    assert line["wechatpay_request_id"] == "B" * 200
 
 
 async def test_the_download_of_a_first_certificate_wants_no_key(clock: Clock, wechat: Wechat) -> None:
