@@ -325,7 +325,7 @@ async def test_a_damaged_certificate_is_named_by_the_beginning_of_what_it_is_cal
         ({"serial_no": "A" * 65}, "A" * 64),
         ({"serial_no": "A", "encrypt_certificate": []}, "A"),
     ],
-    ids=repr,
+    ids=["a number", "null", "empty", "a terminal's words", "a serial that is a number", "too long", "not sealed"],
 )
 async def test_an_entry_of_another_form_does_not_discard_the_others(clock: Clock, odd: object, called: str) -> None:
     entry = msgspec.json.decode(certificates_body({OLD: a_certificate(a_key("old"))}))["data"][0]
