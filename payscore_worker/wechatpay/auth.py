@@ -46,7 +46,7 @@ class SigningAuth(httpx.Auth):
         request.headers["Authorization"] = await self._authorize(request)
         response = yield request
         _refuse_encoded(response)
-        response.stream = _Bounded(response.stream)
+        response.stream = _Bounded(response.stream)  # type: ignore[arg-type]  # asynchronous: httpx has looked
         await response.aread()
         if response.is_success:
             await self.check(response)
@@ -117,9 +117,7 @@ def _refuse_encoded(response: httpx.Response) -> None:
 class _Bounded(httpx.AsyncByteStream):
     """An answer that is cut off when it grows too large."""
 
-    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream) -> None:
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("an asynchronous answer is needed")
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -92,7 +92,7 @@ def out(breaker: Breaker, kind: FailureClass = FailureClass.UNREACHABLE) -> Brea
 async def run_until_closed(breaker: Breaker, probe: Probe) -> None:
     """Run its probes until one of them closes it, or breaks the run."""
     running, closed = asyncio.create_task(breaker.run(probe)), asyncio.create_task(breaker.closed())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(5):
         await asyncio.wait([running, closed], return_when=asyncio.FIRST_COMPLETED)
     if running.done():
         await running
@@ -533,7 +533,8 @@ async def test_calls_at_a_slower_pace_go_one_after_the_other() -> None:
     pace = Pace()
     pace.throttled(await pace.turn())
 
-    turns = await asyncio.gather(*(pace.turn() for _ in range(4)))
+    async with asyncio.timeout(5):
+        turns = await asyncio.gather(*(pace.turn() for _ in range(4)))
 
     gaps = [later - earlier for earlier, later in pairwise(turns)]
     assert all(gap >= FIRST_GAP_SECONDS * 0.9 for gap in gaps)
