@@ -215,20 +215,20 @@ class WechatPayClient:
             call.method,
             self._base_url + call.path,
             headers=self._headers_with_body if call.body else self._headers,
-            content=call.body or None,
+            content=call.body,
             extensions={"timeout": TIMEOUT, TALLY: sending.tally},
         )
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Tell whether a second try may fare better: nothing came back, nothing to believe, trouble there, or throttled."""
-    if not isinstance(error, WechatPayError) or isinstance(error, WechatPayRejected | MerchantRefused):
+    """Tell whether a second try may fare better: nothing came back, nothing to believe, trouble there, or throttled.
+
+    What is refused comes as another 4xx, and would be refused again.
+    """
+    if not isinstance(error, WechatPayError):
         return False
-    return error.status is None or error.status == HTTPStatus.TOO_MANY_REQUESTS or not _is_client_error(error.status)
-
-
-def _is_client_error(status: int) -> bool:
-    return httpx.codes.is_client_error(status)
+    status = error.status
+    return status is None or status == HTTPStatus.TOO_MANY_REQUESTS or not httpx.codes.is_client_error(status)
 
 
 def _read_unverified(response: httpx.Response, tally: Tally) -> tuple[Mapping[str, str], bytes]:

@@ -34,7 +34,7 @@ from payscore_worker.errors import (
 from payscore_worker.wechatpay import Call, CallKind, VerificationKeys, WechatPayClient
 from payscore_worker.wechatpay.auth import MAX_ANSWER_BYTES
 from payscore_worker.wechatpay.client import PAUSE_SECONDS, SIGNING_THREADS
-from payscore_worker.wechatpay.signatures import request_text
+from payscore_worker.wechatpay.signatures import Signer, request_text
 from tests.unit.wechatpay.vectors import APIV3_KEY, CERTIFICATE_SERIAL
 from tests.unit.wechatpay.wechat import (
     BACKUP,
@@ -613,6 +613,7 @@ async def test_a_call_that_stays_throttled_was_not_processed(clock: Clock, wecha
 
     error = unavailable.value
     assert (error.status, error.code, error.attempts) == (429, "FREQUENCY_LIMITED", 3)
+    assert len(pauses.seconds) == 3  # one before each further try, and one for the pace that the first 429 has set
 
 
 async def test_a_request_to_try_later_is_passed_on_as_unknown(clock: Clock, wechat: Wechat, pauses: Pauses) -> None:
@@ -804,10 +805,21 @@ async def test_closing_waits_for_no_signature_and_drops_those_that_have_not_begu
         client._signers.submit(go_on.wait)
 
 
-async def test_threads_that_sign_are_named_for_whoever_looks_at_the_process(clock: Clock, wechat: Wechat) -> None:
-    signing = a_client(wechat, clock=clock)._signers.submit(threading.current_thread)
+async def test_what_signs_is_threads_named_for_whoever_looks_at_the_process(
+    clock: Clock, wechat: Wechat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing: list[tuple[str, str]] = []
 
-    assert signing.result(10).name.startswith("wechatpay-sign_")
+    def sign(_: Signer, signed: bytes) -> str:
+        signing.append((threading.current_thread().name.rpartition("_")[0], signed.split()[1].decode()))
+        return ""
+
+    monkeypatch.setattr(Signer, "sign", sign)
+    with pytest.raises(WechatPayUnavailable):
+        await a_client(wechat, clock=clock, keys=certificate_mode(clock)).send(COMPLETE)
+    await a_client(wechat, clock=clock).send(COMPLETE)
+
+    assert signing == [("wechatpay-sign", "/v3/certificates"), ("wechatpay-sign", COMPLETE.path)]
 
 
 # --- Logs ---
