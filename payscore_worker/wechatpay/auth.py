@@ -62,7 +62,7 @@ class SigningAuth(httpx.Auth):
         sign = partial(
             self._signer.authorize,
             method=request.method,
-            target=request.url.raw_path.decode("ascii"),
+            target=request.url.raw_path.decode(),
             body=request.content,
             timestamp=int(self._clock().timestamp()),
         )

@@ -308,7 +308,7 @@ async def test_an_answer_that_never_comes_is_given_up(
     monkeypatch.setattr("payscore_worker.wechatpay.client.TRY_SECONDS", 0.01)
     client = a_client(wechat, clock=clock, transport=httpx.MockTransport(never))
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(5):
         with pytest.raises(OutcomeUnknown, match=r"^no answer: TimeoutError$"):
             await client.send(COMPLETE)
 
@@ -325,7 +325,7 @@ async def test_a_call_that_is_cancelled_is_not_tried_again(clock: Clock, wechat:
 
     client = a_client(wechat, clock=clock, transport=httpx.MockTransport(never_the_second_time))
     sending = asyncio.create_task(client.send(COMPLETE))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(5):
         await trying.wait()
     sending.cancel()
 
@@ -383,7 +383,7 @@ async def test_a_key_that_does_not_come_is_not_waited_for_without_end(
     client = a_client(wechat, clock=clock, keys=certificate_mode(clock), transport=httpx.MockTransport(never))
 
     said = r"^not sent, for lack of a key to verify the answer: TimeoutError$"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(5):
         with pytest.raises(WechatPayUnavailable, match=said):
             await client.send(COMPLETE)
 
@@ -793,8 +793,8 @@ async def test_closing_closes_the_transport(clock: Clock) -> None:
 
 async def test_closing_waits_for_no_signature_and_drops_those_that_have_not_begun(clock: Clock, wechat: Wechat) -> None:
     client, go_on = a_client(wechat, clock=clock), threading.Event()
-    under_way = [client._signers.submit(go_on.wait, 10) for _ in range(SIGNING_THREADS)]
-    waiting = client._signers.submit(go_on.wait, 10)
+    under_way = [client._signers.submit(go_on.wait, 5) for _ in range(SIGNING_THREADS)]
+    waiting = client._signers.submit(go_on.wait, 5)
 
     await client.aclose()
 
