@@ -12,7 +12,7 @@ import httpx
 from payscore_worker.errors import OutcomeUnknown, SettlementError, WechatPayUnavailable
 from payscore_worker.wechatpay.hosts import TALLY, Tally
 from payscore_worker.wechatpay.keys import VerificationKeys
-from payscore_worker.wechatpay.signatures import Signer
+from payscore_worker.wechatpay.signatures import SERIAL_HEADER, Signer
 from payscore_worker.wechatpay.verification import Verifier
 
 MAX_ANSWER_BYTES: Final = 1 << 20
@@ -42,11 +42,11 @@ class SigningAuth(httpx.Auth):
         await self.prepare(request)
         serial = self._keys.wanted_serial
         if serial is not None:
-            request.headers["Wechatpay-Serial"] = serial
+            request.headers[SERIAL_HEADER] = serial
         request.headers["Authorization"] = await self._authorize(request)
         response = yield request
         _refuse_encoded(response)
-        response.stream = _Bounded(response.stream)
+        response.stream = _Bounded(response.stream)  # type: ignore[arg-type]  # asynchronous: httpx has looked
         await response.aread()
         if response.is_success:
             await self.check(response)
@@ -62,7 +62,7 @@ class SigningAuth(httpx.Auth):
         sign = partial(
             self._signer.authorize,
             method=request.method,
-            target=request.url.raw_path.decode("ascii"),
+            target=request.url.raw_path.decode(),
             body=request.content,
             timestamp=int(self._clock().timestamp()),
         )
@@ -117,9 +117,7 @@ def _refuse_encoded(response: httpx.Response) -> None:
 class _Bounded(httpx.AsyncByteStream):
     """An answer that is cut off when it grows too large."""
 
-    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream) -> None:
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("an asynchronous answer is needed")
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

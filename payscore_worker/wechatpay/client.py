@@ -25,15 +25,16 @@ from payscore_worker.errors import (
     WechatPayRejected,
     WechatPayUnavailable,
 )
-from payscore_worker.wechatpay.answers import error_in, not_processed, read_answer, unknown
+from payscore_worker.wechatpay.answers import error_in, not_processed, read_answer, request_id_of, unknown
 from payscore_worker.wechatpay.auth import SigningAuth, WechatPayAuth
 from payscore_worker.wechatpay.hosts import TALLY, Hosts, Tally, cause_of, may_be_processed
-from payscore_worker.wechatpay.keys import VerificationKeys
+from payscore_worker.wechatpay.keys import SERIAL_CHARS, VerificationKeys
 from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.pace import Pace
 from payscore_worker.wechatpay.port import Answer, Call, CallKind
+from payscore_worker.wechatpay.reading import printable
 from payscore_worker.wechatpay.refusals import code_label
-from payscore_worker.wechatpay.signatures import Signer
+from payscore_worker.wechatpay.signatures import SERIAL_HEADER, Signer
 
 TRIES: Final = 3
 """The first and two quick ones; what lasts longer is for the broker (reference payscore-api F.4)."""
@@ -91,7 +92,7 @@ class WechatPayClient:
         self.clock: Final = clock
         self._sleep = sleep
         self._pace = Pace(sleep=sleep)
-        self._base_url = base_urls[0].rstrip("/")
+        self._base_url = base_urls[0].removesuffix("/")
         signer = Signer(merchant.mchid, merchant.serial_no, merchant.private_key)
         self._signers = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="wechatpay-sign")
         self._auth = WechatPayAuth(signer=signer, signers=self._signers, keys=keys, clock=clock)
@@ -162,7 +163,7 @@ class WechatPayClient:
             "http.request.resend_count": sending.tally.sends - 1,
             "payscore.outcome": _outcome(error),
             "payscore.code": code_label("" if error is None else error.code),
-            "payscore.request_id": None if response is None else response.headers.get("Request-ID"),
+            "payscore.request_id": None if response is None else request_id_of(response),
         }
 
     async def _try_quickly(self, sending: _Sending[T]) -> T:
@@ -214,20 +215,20 @@ class WechatPayClient:
             call.method,
             self._base_url + call.path,
             headers=self._headers_with_body if call.body else self._headers,
-            content=call.body or None,
+            content=call.body,
             extensions={"timeout": TIMEOUT, TALLY: sending.tally},
         )
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Tell whether a second try may fare better: nothing came back, nothing to believe, trouble there, or throttled."""
-    if not isinstance(error, WechatPayError) or isinstance(error, WechatPayRejected | MerchantRefused):
+    """Tell whether a second try may fare better: nothing came back, nothing to believe, trouble there, or throttled.
+
+    What is refused comes as another 4xx, and would be refused again.
+    """
+    if not isinstance(error, WechatPayError):
         return False
-    return error.status is None or error.status == HTTPStatus.TOO_MANY_REQUESTS or not _is_client_error(error.status)
-
-
-def _is_client_error(status: int) -> bool:
-    return httpx.codes.is_client_error(status)
+    status = error.status
+    return status is None or status == HTTPStatus.TOO_MANY_REQUESTS or not httpx.codes.is_client_error(status)
 
 
 def _read_unverified(response: httpx.Response, tally: Tally) -> tuple[Mapping[str, str], bytes]:
@@ -243,10 +244,9 @@ def _log_call(sending: _Sending[T], started: float, error: WechatPayError | None
     metrics.of(metrics.CALLS, kind, _outcome(error), code_label(code)).observe(seconds)
     metrics.of(metrics.SENDS, kind).inc(sending.tally.sends)
     response = sending.tally.response
-    headers = httpx.Headers() if response is None else response.headers
-    wanted = "" if response is None else response.request.headers.get("Wechatpay-Serial", "")
     # Bound, so that the line of the message that this call was made for names it too.
-    structlog.contextvars.bind_contextvars(wechatpay_request_id=headers.get("Request-ID", ""))
+    request_id = "" if response is None else request_id_of(response)
+    structlog.contextvars.bind_contextvars(wechatpay_request_id=request_id)
     _log.info(
         "wechatpay_call",
         kind=kind,
@@ -256,10 +256,15 @@ def _log_call(sending: _Sending[T], started: float, error: WechatPayError | None
         code=code,
         attempts=sending.tally.sends,
         duration_ms=round(seconds * 1000, 1),
-        serial=headers.get("Wechatpay-Serial", ""),
-        wanted_serial=wanted,
+        serial="" if response is None else _serial_in(response.headers),
+        wanted_serial="" if response is None else _serial_in(response.request.headers),
         outcome=_outcome(error),
     )
+
+
+def _serial_in(headers: httpx.Headers) -> str:
+    """Read which key is named; an answer that nobody has verified may name anything."""
+    return printable(headers.get(SERIAL_HEADER, ""), SERIAL_CHARS)
 
 
 def _outcome(error: WechatPayError | None) -> str:

@@ -87,7 +87,7 @@ class Hosts(httpx.AsyncBaseTransport):
             return request
         url = self._hosts[host]
         headers = request.headers.copy()
-        headers["Host"] = url.netloc.decode("ascii")
+        headers["Host"] = url.netloc.decode()
         return httpx.Request(
             request.method,
             request.url.copy_with(scheme=url.scheme, netloc=url.netloc),
@@ -117,7 +117,7 @@ def _host(base_url: str) -> httpx.URL:
         url.scheme not in ("http", "https")
         or not url.host
         or url.userinfo
-        or url.path not in ("", "/")
+        or url.path != "/"  # httpx reads none as this one
         or url.query
         or url.fragment
     ):

@@ -14,7 +14,7 @@ def make_transport(*, max_connections: int, idle_seconds: float) -> httpx_aiohtt
         connector = aiohttp.TCPConnector(
             limit=max_connections, keepalive_timeout=idle_seconds, ssl=transport.ssl_context
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     transport = httpx_aiohttp.AiohttpTransport(client=session)
     return transport

@@ -23,7 +23,7 @@ from payscore_worker.errors import (
     WechatPayUnavailable,
 )
 from payscore_worker.trip import OrderTerms
-from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker
+from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker, Probe
 from payscore_worker.wechatpay.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.pace import FIRST_GAP_SECONDS, LONGEST_GAP_SECONDS, MAX_WAITING, Pace
 
@@ -89,17 +89,24 @@ def out(breaker: Breaker, kind: FailureClass = FailureClass.UNREACHABLE) -> Brea
     return breaker
 
 
+async def run_until_closed(breaker: Breaker, probe: Probe) -> None:
+    """Run its probes until one of them closes it, or breaks the run."""
+    running, closed = asyncio.create_task(breaker.run(probe)), asyncio.create_task(breaker.closed())
+    async with asyncio.timeout(5):
+        await asyncio.wait([running, closed], return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        await running
+    running.cancel()
+
+
 async def probed(breaker: Breaker, answers: Iterable[bool]) -> None:
-    """Run its probes until one of them closes it; all answers must have been asked for by then."""
+    """Answer its probes until one of them closes it; all answers must have been asked for by then."""
     left = iter(answers)
 
     async def probe() -> bool:
         return next(left)
 
-    running = asyncio.create_task(breaker.run(probe))
-    async with asyncio.timeout(60):
-        await breaker.closed()
-    running.cancel()
+    await run_until_closed(breaker, probe)
     assert next(left, None) is None
 
 
@@ -114,10 +121,7 @@ async def test_it_closes_when_a_probe_is_answered_and_probes_one_at_a_time_until
         probing -= 1
         return next(answers)
 
-    running = asyncio.create_task(breaker.run(probe))
-    async with asyncio.timeout(60):
-        await breaker.closed()
-    running.cancel()
+    await run_until_closed(breaker, probe)
 
     assert most == 1
     assert next(answers, None) is None
@@ -529,7 +533,8 @@ async def test_calls_at_a_slower_pace_go_one_after_the_other() -> None:
     pace = Pace()
     pace.throttled(await pace.turn())
 
-    turns = await asyncio.gather(*(pace.turn() for _ in range(4)))
+    async with asyncio.timeout(5):
+        turns = await asyncio.gather(*(pace.turn() for _ in range(4)))
 
     gaps = [later - earlier for earlier, later in pairwise(turns)]
     assert all(gap >= FIRST_GAP_SECONDS * 0.9 for gap in gaps)

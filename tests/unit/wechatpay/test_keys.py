@@ -122,7 +122,7 @@ async def test_both_kinds_of_key_are_held_side_by_side(clock: Clock, source: Sou
     assert keys.wanted_serial == PUBLIC_KEY_ID
 
 
-async def test_only_so_many_wait_for_a_serial_to_be_looked_up(clock: Clock) -> None:
+async def test_only_so_many_wait_for_a_serial_to_be_looked_up_and_as_many_the_next_time(clock: Clock) -> None:
     keys, allowed = certificate_mode(clock), asyncio.Event()
 
     async def slow() -> tuple[Mapping[str, str], bytes]:
@@ -130,14 +130,19 @@ async def test_only_so_many_wait_for_a_serial_to_be_looked_up(clock: Clock) -> N
         return {}, b""
 
     keys.download_from(slow)
-    waiting = [asyncio.create_task(keys.find(f"{number:X}")) for number in range(MAX_WAITING)]
-    await settled()
+    for _ in range(2):
+        waiting = [asyncio.create_task(keys.find(f"{number:X}")) for number in range(MAX_WAITING)]
+        await settled()
+        one_more = asyncio.create_task(keys.find("FF"))
+        await settled()
 
-    assert await keys.find("FF") is None
-    assert not any(task.done() for task in waiting)
+        assert one_more.done()
+        assert not any(task.done() for task in waiting)
 
-    allowed.set()
-    assert set(await asyncio.gather(*waiting)) == {None}
+        allowed.set()
+        assert set(await asyncio.gather(*waiting, one_more)) == {None}
+        allowed.clear()
+        clock.advance(DOWNLOAD_PAUSE)
 
 
 # --- Certificates ---
@@ -252,6 +257,15 @@ async def test_a_list_of_expired_certificates_is_refused(source: Source) -> None
         await keys.refresh()
 
 
+async def test_a_certificate_that_has_expired_is_not_even_held(source: Source) -> None:
+    source.listed[NEW] = a_certificate(a_key("new"), expires=NOW)
+    keys = keys_from(source)
+
+    await keys.refresh()
+
+    assert keys.serial_of(a_key("new").public_key()) is None
+
+
 async def test_no_more_certificates_are_held_than_make_sense(source: Source) -> None:
     pem = a_certificate(a_key("old"))
     source.listed = {OLD: pem} | {f"{n:X}": pem for n in range(1, 100)}
@@ -291,6 +305,15 @@ async def test_one_certificate_that_cannot_be_read_does_not_discard_the_others(s
     assert line["certificates"][0] == f"{ELLIPTIC}: not an RSA certificate"
 
 
+async def test_a_damaged_certificate_is_named_by_the_beginning_of_what_it_is_called(source: Source) -> None:
+    source.listed["A" * 65] = b"no PEM"
+
+    with capture_logs() as logs:
+        await keys_from(source).refresh()
+
+    assert logs[0]["certificates"] == [f"{'A' * 64}: ValueError"]
+
+
 @pytest.mark.parametrize(
     ("odd", "called"),
     [
@@ -302,7 +325,7 @@ async def test_one_certificate_that_cannot_be_read_does_not_discard_the_others(s
         ({"serial_no": "A" * 65}, "A" * 64),
         ({"serial_no": "A", "encrypt_certificate": []}, "A"),
     ],
-    ids=repr,
+    ids=["a number", "null", "empty", "a terminal's words", "a serial that is a number", "too long", "not sealed"],
 )
 async def test_an_entry_of_another_form_does_not_discard_the_others(clock: Clock, odd: object, called: str) -> None:
     entry = msgspec.json.decode(certificates_body({OLD: a_certificate(a_key("old"))}))["data"][0]
@@ -379,7 +402,7 @@ async def test_a_certificate_without_end_ends_where_our_times_do(source: Source)
 
 @pytest.mark.parametrize("key_id", ["", "PUB_KEY_ID_1\nX: y", "PUB_KEY_ID_1 ", "PUB_KEY_ID_号", "P" * 129])
 def test_an_id_that_would_break_a_header_is_refused(clock: Clock, key_id: str) -> None:
-    with pytest.raises(ValueError, match="id of a public key"):
+    with pytest.raises(ValueError, match=r"^the id of a public key: letters, digits, _ and - are expected$"):
         VerificationKeys(apiv3_keys=[APIV3_KEY], clock=clock, public_keys={key_id: merchant_key().public_key()})
 
 
