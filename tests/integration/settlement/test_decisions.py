@@ -14,7 +14,7 @@ from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.orders import Stage
 from payscore_worker.storage import CallOutcome
 from payscore_worker.trip import OrderPhase, Trip, TripState
-from tests.integration.settlement.town import Town, no_sleep
+from tests.integration.settlement.town import Town, no_sleep, reached
 
 WHY = "与客服核对过"
 
@@ -552,7 +552,7 @@ async def test_one_person_at_a_time_decides_about_a_trip_and_another_trip_need_n
         await go_on.wait()
 
     deciding = asyncio.create_task(town.settlement.decide("t1", a_decision(Verb.DECLINE), mark=sight.mark, pause=pause))
-    await asked.wait()
+    await reached(asked, by=deciding)
 
     async with asyncio.timeout(60):
         await town.settlement.decide("t2", a_decision(Verb.CANCEL), mark=other.mark, pause=no_sleep)

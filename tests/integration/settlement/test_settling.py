@@ -18,7 +18,7 @@ from payscore_worker.simulator import Behaviour, Passenger
 from payscore_worker.storage import CallOutcome, Direction, EventRecord, Storage
 from payscore_worker.trip import Trip, TripState
 from payscore_worker.wechatpay import Answer, Call
-from tests.integration.settlement.town import TERMS, Town, a_town
+from tests.integration.settlement.town import TERMS, Town, a_town, reached
 
 
 async def test_a_trip_is_settled_from_its_start_to_the_money(town: Town) -> None:
@@ -202,12 +202,12 @@ async def test_an_order_of_a_trip_that_was_not_opened_yet_is_ours_under_the_pres
 async def test_trips_do_not_wait_for_each_other(town: Town, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     for trip_id in ("t1", "t2"):
         await town.settlement.note_started(town.a_start(trip_id))
-    reached, go_on = asyncio.Event(), asyncio.Event()
+    underway, go_on = asyncio.Event(), asyncio.Event()
     send = town.payscore.send
 
     async def sending(call: Call) -> Answer:
         if b'"t1"' in call.body:
-            reached.set()
+            underway.set()
             await go_on.wait()
         return await send(call)
 
@@ -220,8 +220,8 @@ async def test_trips_do_not_wait_for_each_other(town: Town, monkeypatch: pytest.
             await town.settlement.take_up(await town.trip(trip_id))
 
     waits = asyncio.create_task(advances("t1"))
+    await reached(underway, by=waits)
     async with asyncio.timeout(60):
-        await reached.wait()
         await advances("t2")
 
     assert await town.state("t2") is TripState.OPEN

@@ -1,5 +1,6 @@
 """A town for one test: our settlement, a database, and WeChat Pay as the simulator plays it, under one clock."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,17 @@ def simulator_keys() -> SimulatorKeys:
 @cache
 def merchant_private_key() -> RSAPrivateKey:
     return load_private_key(simulator_keys().merchant_private_key_pem)
+
+
+async def reached(event: asyncio.Event, *, by: asyncio.Task[Any]) -> None:
+    """Wait until a task comes by; what fails in it fails here, and keeps nobody waiting."""
+    coming = asyncio.create_task(event.wait())
+    await asyncio.wait({coming, by}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    coming.cancel()
+    if not event.is_set():
+        by.cancel()
+        await by
+        raise AssertionError("it has come to its end another way")
 
 
 async def no_sleep(_seconds: float) -> None:
