@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -238,6 +239,25 @@ async def sqlite(tmp_path: Path) -> SqliteStorage:
     return storage
 
 
+async def in_one_transaction(sqlite: SqliteStorage, *jobs: Awaitable[Any]) -> list[Any]:
+    """Have the thread take these jobs in one go: it is held up until all of them wait."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(_db: sqlite3.Connection) -> None:
+        held.set()
+        go_on.wait(60)
+
+    holding = asyncio.create_task(sqlite._do(hold))
+    await asyncio.to_thread(held.wait, 60)
+    waiting = [asyncio.ensure_future(job) for job in jobs]
+    async with asyncio.timeout(60):
+        while sqlite._tickets.qsize() < len(jobs):
+            await asyncio.sleep(0)
+    go_on.set()
+    await holding
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
 def raising(error: BaseException) -> Callable[[sqlite3.Connection], NoReturn]:
     def job(db: sqlite3.Connection) -> NoReturn:
         db.execute("INSERT INTO passenger (openid, service_enabled, as_of) VALUES ('half done', true, '')")
@@ -263,11 +283,11 @@ def raising(error: BaseException) -> Callable[[sqlite3.Connection], NoReturn]:
 async def test_whatever_a_job_raises_is_its_own_and_those_beside_it_are_written(
     sqlite: SqliteStorage, error: Exception, named: type[Exception]
 ) -> None:
-    results = await asyncio.gather(
+    results = await in_one_transaction(
+        sqlite,
         sqlite.save(a_trip("before"), due_at=None, now=NOW),
         sqlite._do(raising(error)),
         sqlite.save(a_trip("after"), due_at=None, now=NOW),
-        return_exceptions=True,
     )
 
     assert (results[0], type(results[1]), results[2]) == (True, named, True)
@@ -284,8 +304,8 @@ async def test_a_transaction_that_sqlite_gave_up_itself_fails_all_its_jobs_and_n
         db.execute("ROLLBACK")
         raise sqlite3.OperationalError("database or disk is full")
 
-    results = await asyncio.gather(
-        sqlite.save(a_trip("before"), due_at=None, now=NOW), sqlite._do(gives_up), return_exceptions=True
+    results = await in_one_transaction(
+        sqlite, sqlite.save(a_trip("before"), due_at=None, now=NOW), sqlite._do(gives_up)
     )
 
     assert [type(result) for result in results] == [StorageUnavailable, StorageUnavailable]
