@@ -25,6 +25,7 @@ from payscore_worker.storage.sqlite import SqliteStorage
 from payscore_worker.trip import Payment, Trip
 from tests.builders import NOW, SITUATIONS, a_cancellation, a_start, a_trip
 from tests.integration.databases import make_tables
+from tests.integration.messaging.waiting import eventually
 
 MINUTE: Final = timedelta(minutes=1)
 HALF: Final = "half \ud83d"
@@ -250,9 +251,7 @@ async def in_one_transaction(sqlite: SqliteStorage, *jobs: Awaitable[Any]) -> li
     holding = asyncio.create_task(sqlite._do(hold))
     await asyncio.to_thread(held.wait, 60)
     waiting = [asyncio.ensure_future(job) for job in jobs]
-    async with asyncio.timeout(60):
-        while sqlite._tickets.qsize() < len(jobs):
-            await asyncio.sleep(0)
+    await eventually(lambda: sqlite._tickets.qsize() == len(jobs))
     go_on.set()
     await holding
     return await asyncio.gather(*waiting, return_exceptions=True)
