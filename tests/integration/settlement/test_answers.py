@@ -16,7 +16,7 @@ from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.storage import CallOutcome, Storage
 from payscore_worker.trip import Problem, TripState
-from payscore_worker.wechatpay import Answer, Call
+from payscore_worker.wechatpay import Answer, Call, Order
 from tests.builders import NOW
 from tests.integration.settlement.town import Town, a_town
 
@@ -695,6 +695,53 @@ async def test_a_cancel_that_was_accepted_after_another_worker_had_completed_the
         problem = (await town.trip()).problem
         assert problem is not None
         assert (problem.code, problem.since) == ("revoked_after_completion", town.now)
+
+
+# --- The ticket of the legacy family ---
+
+
+async def without_its_ticket(town: Town) -> None:
+    """Have a trip whose order runs, and whose ticket nobody has kept."""
+    await town.starts()
+    await town.passes(600)
+    assert await town.storage.save(replace(await town.trip(), finish_ticket=""), due_at=None, now=town.now)
+
+
+async def test_a_running_order_that_is_shown_without_its_ticket_is_asked_about_again(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_town(storage, "payafter") as town:
+        await without_its_ticket(town)
+        query = town.payscore.query
+
+        async def without(out_order_no: str) -> tuple[Order, Answer]:
+            order, answer = await query(out_order_no)
+            return replace(order, finish_ticket=None), answer
+
+        with monkeypatch.context() as bare:
+            bare.setattr(town.payscore, "query", without)
+            await town.ends()
+
+        unanswered = (await town.trip()).unanswered
+        assert unanswered is not None
+        assert (unanswered.code, unanswered.step) == ("no_finish_ticket", "AskOrder")
+        assert unanswered.message == "WeChat Pay shows a running order without finish_ticket"
+        assert unanswered.request_id == (await town.call("query")).request_id != ""
+
+        await town.passes(60)
+        assert await town.state() in {TripState.COMPLETED, TripState.PAID}
+
+
+async def test_an_order_that_runs_no_more_needs_no_ticket(storage: Storage) -> None:
+    async with a_town(storage, "payafter") as town:
+        await without_its_ticket(town)
+        town.simulator.complete_by_hand("t1", 3_200)
+
+        await town.ends()
+
+        trip = await town.trip()
+        assert trip.state in {TripState.COMPLETED, TripState.PAID}
+        assert trip.unanswered is None
 
 
 # --- Adopted, or shown to a person ---
