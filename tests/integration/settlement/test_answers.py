@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from payscore_worker.errors import HeldBack, Rejected, Retryable
+from payscore_worker.errors import HeldBack, MalformedMessage, Rejected, Retryable
 from payscore_worker.events import OrderPaid, message_in_hand
-from payscore_worker.outcomes import PAUSES
+from payscore_worker.outcomes import MAX_REBUILDS, PAUSES
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
-from payscore_worker.storage import CallOutcome, Storage
+from payscore_worker.storage import CallOutcome, ServiceNote, Storage
 from payscore_worker.trip import Problem, TripState
 from payscore_worker.wechatpay import Answer, Call, Order
+from payscore_worker.wechatpay.orders import read_order
 from tests.builders import NOW
-from tests.integration.settlement.town import Town, a_town
+from tests.integration.settlement.town import TERMS, Town, a_town
 
 PROXY_STATUSES = [400, 401, 403, 404, 407, 408, 413, 502]
 
@@ -695,6 +696,150 @@ async def test_a_cancel_that_was_accepted_after_another_worker_had_completed_the
         problem = (await town.trip()).problem
         assert problem is not None
         assert (problem.code, problem.since) == ("revoked_after_completion", town.now)
+
+
+# --- What is noted of an answer that cannot be, and of one that can ---
+
+UNREADABLE = "total_amount: expected an amount in whole fen, not str"
+
+
+def unreadable(*_: object, **__: object) -> Any:
+    raise MalformedMessage(UNREADABLE)
+
+
+async def test_a_question_whose_answer_cannot_be_read_is_noted_with_what_is_wrong(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as odd:
+        odd.setattr(town.payscore, "service_enabled", unreadable)
+        await town.starts()
+    first = (await town.trip()).unanswered
+    await town.passes(60)
+    await town.passes(600)
+    await town.ends()
+    monkeypatch.setattr(town.payscore, "query", unreadable)
+    town.listening = False
+    await town.passes(60)
+    then = (await town.trip()).unanswered
+
+    for unanswered, step in ((first, "AskServiceState"), (then, "AskOrder")):
+        assert unanswered is not None
+        assert (unanswered.step, unanswered.code, unanswered.message) == (step, "malformed_answer", UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    ("odd", "code", "message"),
+    [
+        (unreadable, "malformed_answer", UNREADABLE),
+        (
+            lambda data: read_order(data | {"state": "SOMETHING_NEW"}),
+            "unknown_state",
+            "WeChat Pay shows a state that no table knows",
+        ),
+    ],
+    ids=["unreadable", "unknown"],
+)
+async def test_a_create_whose_answer_cannot_be_is_noted_with_what_is_wrong(
+    town: Town, monkeypatch: pytest.MonkeyPatch, odd: Callable[..., Any], code: str, message: str
+) -> None:
+    town.fault(FaultKind.NOT_YET, "query", times=None)
+    monkeypatch.setattr(town.payscore, "read_created", odd)
+
+    await tries(town.starts)
+
+    doubt = (await town.trip()).doubt
+    assert doubt is not None
+    assert (doubt.step, doubt.code, doubt.message) == ("OpenOrder", code, message)
+    assert (await town.call("create")).outcome is CallOutcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("asked_for", "taken"), [(50_000, 20_000), (5_000, 5_000)])
+async def test_an_order_without_a_word_too_many_asks_for_no_more_than_the_settings_allow(
+    town: Town, asked_for: int, taken: int
+) -> None:
+    await town.settlement.note_started(town.a_start(risk_amount_fen=asked_for))
+    last = replace(await town.trip(), rebuilds=MAX_REBUILDS)
+    assert await town.storage.save(last, due_at=None, now=town.now)
+
+    await town.settlement.advance("t1")
+
+    opening = (await town.trip()).opening
+    assert opening is not None
+    assert (opening.is_plain, opening.risk_amount_fen, opening.start_time) == (True, taken, None)
+    assert opening.terms == town.payscore.terms
+
+
+@pytest.mark.parametrize(("began", "sent"), [(-600, 10), (5, 10), (600, 600)], ids=["before", "just now", "later"])
+async def test_a_start_that_is_sent_to_the_second_lies_ahead_of_wechats_clock(
+    storage: Storage, family: str, began: int, sent: int
+) -> None:
+    async with a_town(storage, family, terms=replace(TERMS, start_at_event=True)) as town:
+        await town.starts(started_at=town.now + timedelta(seconds=began))
+
+        opening = (await town.trip()).opening
+        assert opening is not None
+        assert not opening.is_plain
+        assert opening.start_time == town.now + timedelta(seconds=sent)
+
+
+async def test_what_wechat_said_of_the_service_is_kept_with_its_time_where_it_is_used(
+    storage: Storage, family: str
+) -> None:
+    async with a_town(storage, family, terms=replace(TERMS, service_state_ttl=timedelta(hours=1))) as town:
+        await town.starts()
+
+        assert await storage.service_of("oPassenger") == ServiceNote(enabled=True, as_of=town.now)
+
+
+async def test_it_is_counted_that_we_may_open_orders_and_that_we_may_not_though_the_service_is_on(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(town.payscores, "not_permitted", counted.append)
+    monkeypatch.setattr(town.payscores, "permitted", lambda: counted.append("permitted"))
+    town.refuse("create", **NOT_PERMITTED)
+
+    await town.starts()
+    await goes_on(town, minutes=1)
+
+    assert counted == ["NO_AUTH", "permitted"]
+
+
+async def test_of_two_workers_that_open_an_order_at_once_the_later_goes_on_from_where_the_first_has_come(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, enabled = town.another_settlement(), town.payscore.service_enabled
+
+    async def overtaken(openid: str) -> tuple[bool, Answer]:
+        answered = await enabled(openid)
+        monkeypatch.setattr(town.payscore, "service_enabled", enabled)
+        await other.advance("t1")
+        return answered
+
+    monkeypatch.setattr(town.payscore, "service_enabled", overtaken)
+    await town.starts()
+
+    assert (await town.state(), town.calls_made("create")) == (TripState.OPEN, 1)
+    assert (await town.call("create")).generation == 1
+
+
+async def test_what_a_release_before_did_not_keep_of_an_order_is_taken_from_its_create(town: Town) -> None:
+    await town.starts()
+    trip = await town.trip()
+    assert trip.opening is not None
+    assert await town.storage.save(replace(trip, opening=None), due_at=None, now=town.now)
+
+    assert (await town.settlement.look("t1")).trip.opening == trip.opening
+
+
+async def test_of_a_body_that_was_dropped_nothing_is_taken(town: Town) -> None:
+    town.refuse("create", "SOMETHING_NEW", "也许以后", times=None)
+    await town.starts()
+    dropped = replace(await town.trip(), opening=None)
+    assert dropped.state is TripState.NOTED
+    assert await town.storage.save(dropped, due_at=None, now=town.now)
+
+    assert (await town.settlement.look("t1")).trip.opening is None
 
 
 # --- The ticket of the legacy family ---
