@@ -698,6 +698,27 @@ async def test_a_cancel_that_was_accepted_after_another_worker_had_completed_the
         assert (problem.code, problem.since) == ("revoked_after_completion", town.now)
 
 
+async def test_a_fare_that_is_accepted_after_a_person_took_another_amount_is_left_to_a_person(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.starts()
+    await town.passes(600)
+    send = town.payscore.send
+
+    async def overtaken(call: Call) -> Answer:
+        if call.kind == "complete":
+            taken = replace(await town.trip(), state=TripState.COMPLETED, accepted_fen=3_000, completed_at=town.now)
+            assert await town.storage.save(taken, due_at=None, now=town.now)
+        return await send(call)
+
+    monkeypatch.setattr(town.payscore, "send", overtaken)
+    await town.ends()
+
+    problem = (await town.trip()).problem
+    assert problem is not None
+    assert problem.code == "amount_differs"
+
+
 # --- What is noted of an answer that cannot be, and of one that can ---
 
 UNREADABLE = "total_amount: expected an amount in whole fen, not str"
