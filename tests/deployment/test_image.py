@@ -25,7 +25,7 @@ from tests.deployment.tools import ROOT
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("image")]
 
 BUILD_SECONDS: Final = 400.0
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 180.0
 STOP_SECONDS: Final = 40.0
 
 

@@ -61,7 +61,7 @@ async def test_consuming_goes_on_after_a_channel_error(
         before = list(opened)
         for channel in before:
             await (await channel.get_underlay_channel()).basic_ack(delivery_tag=4711)  # never delivered: an error
-        await eventually(lambda: len(opened) == 2 * len(before))
+        await eventually(lambda: len(opened) >= 2 * len(before))  # more, where it broke off on the way
 
         await goes_on(worker, desk, handler)
 
