@@ -15,7 +15,7 @@ from payscore_worker.outcomes import MAX_REBUILDS, PAUSES
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.storage import CallOutcome, ServiceNote, Storage
-from payscore_worker.trip import Problem, TripState
+from payscore_worker.trip import Problem, SayStale, TripState
 from payscore_worker.wechatpay import Answer, Call, Order
 from payscore_worker.wechatpay.orders import read_order
 from tests.builders import NOW
@@ -936,9 +936,21 @@ async def test_a_failed_create_is_cancelled_and_never_announced_as_opened(town: 
 
 
 async def test_a_start_far_in_the_future_is_refused(town: Town) -> None:
+    for hours in (8.0, 1.001):
+        with pytest.raises(Rejected, match="started_at"):
+            await town.starts(started_at=town.now + timedelta(hours=hours))
 
-    with pytest.raises(Rejected, match="started_at"):
-        await town.starts(started_at=town.now + timedelta(hours=8))
+    await town.starts(started_at=town.now + timedelta(hours=1))
+    assert await town.state() is TripState.OPEN
+
+
+async def test_a_trip_that_goes_round_and_round_is_told_of_by_its_name(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payscore_worker.settlement.next_step", lambda *_: SayStale())
+
+    with pytest.raises(RuntimeError, match=r"^trip t1 took more than 16 steps$"):
+        await town.starts()
 
 
 async def test_every_debits_transaction_is_kept(town: Town) -> None:
