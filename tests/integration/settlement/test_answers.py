@@ -728,6 +728,20 @@ def unreadable(*_: object, **__: object) -> Any:
     raise MalformedMessage(UNREADABLE)
 
 
+async def test_a_question_that_is_answered_about_another_order_is_noted_with_what_is_wrong(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    town.fault(FaultKind.ANOTHER_ORDER, "query", variant="mchid")
+
+    await town.passes(60)
+
+    unanswered = (await town.trip()).unanswered
+    assert unanswered is not None
+    assert (unanswered.step, unanswered.code) == ("AskOrder", "not_ours")
+    assert unanswered.message == "WeChat Pay answered with another order than ours"
+    assert unanswered.request_id == (await town.call("query")).request_id != ""
+
+
 async def test_a_question_whose_answer_cannot_be_read_is_noted_with_what_is_wrong(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
