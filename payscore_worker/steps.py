@@ -245,10 +245,6 @@ class Steps:
             return
         word, now = seen(order), self._clock()
         certain = trip.doubt is not None and await self._is_certain(trip, SENT_BY[trip.doubt.step])
-        asked = outcomes.asked(trip, word, now, certain=certain)
-        if replace(trip, finish_ticket=asked.finish_ticket) == asked:
-            run.trip = asked  # the next write comes with the complete
-            return
         await self._hear(run, word, lambda trip: outcomes.asked(trip, word, now, certain=certain))
 
     def _needs_ticket(self, trip: Trip) -> bool:

@@ -23,6 +23,9 @@ hypothesis.settings.register_profile("payscore", deadline=None)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("payscore")
 
+# Where nothing is configured, structlog shows what every frame held, in colour: a second of work for each traceback.
+structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
+
 
 @pytest.fixture(autouse=True)
 def logs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -641,6 +641,33 @@ async def test_a_refusal_does_not_move_a_trip_that_another_worker_has_taken_else
     assert (await town.call("create")).code == "SOMETHING_NEW"
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"state": TripState.COMPLETED, "end_time": NOW, "completed_at": NOW},
+        {"problem": Problem(code="mine", message="", request_id="", step="OpenOrder", since=NOW)},
+    ],
+    ids=["moved", "left to a person"],
+)
+async def test_an_answer_about_where_an_order_stood_does_not_move_a_trip_that_another_worker_has_taken_elsewhere(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, Any]
+) -> None:
+    async with a_town(storage, "payafter") as town:
+        query = town.payscore.query
+
+        async def overtaken(out_order_no: str) -> tuple[Order, Answer]:
+            answered = await query(out_order_no)
+            assert await town.storage.save(replace(await town.trip(), **elsewhere), due_at=None, now=town.now)
+            return answered
+
+        monkeypatch.setattr(town.payscore, "query", overtaken)
+        await town.starts()
+
+        trip = await town.trip()
+        assert town.calls_made("query") == 1
+        assert trip == replace(trip, **elsewhere, finish_ticket="")
+
+
 # --- The cancellation of an order ---
 
 
@@ -910,6 +937,46 @@ async def test_a_running_order_that_is_shown_without_its_ticket_is_asked_about_a
 
         await town.passes(60)
         assert await town.state() in {TripState.COMPLETED, TripState.PAID}
+
+
+async def test_an_order_runs_even_when_it_is_shown_without_its_ticket_before_the_end(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_town(storage, "payafter") as town:
+        query = town.payscore.query
+
+        async def without(out_order_no: str) -> tuple[Order, Answer]:
+            order, answer = await query(out_order_no)
+            return replace(order, finish_ticket=None), answer
+
+        with monkeypatch.context() as bare:
+            bare.setattr(town.payscore, "query", without)
+            await town.starts()
+
+        trip = await town.trip()
+        assert (trip.state, trip.unanswered) == (TripState.OPEN, None)
+
+        await town.passes(600)
+        await town.ends()
+        await town.passes(60)
+        assert await town.state() is TripState.PAID
+
+
+@pytest.mark.parametrize("family", ["payafter", "serviceorder"])
+async def test_an_order_whose_acceptance_was_lost_runs_when_the_trip_has_ended_meanwhile(
+    storage: Storage, family: str
+) -> None:
+    async with a_town(storage, family) as town:
+        town.fault(FaultKind.DROP_REPLY, "create", times=3)
+        await tries(town.starts)
+        await tries(town.ends)
+
+        trip = await town.trip()
+        assert trip.unanswered is None
+        assert (trip.ended is None, trip.state in {TripState.OPEN, TripState.COMPLETED}) == (False, True)
+
+        await goes_on(town)
+        assert await town.state() is TripState.PAID
 
 
 async def test_an_order_that_runs_no_more_needs_no_ticket(storage: Storage) -> None:
