@@ -15,7 +15,7 @@ from payscore_worker.outcomes import MAX_REBUILDS, PAUSES
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.storage import CallOutcome, ServiceNote, Storage
-from payscore_worker.trip import Problem, SayStale, TripState
+from payscore_worker.trip import Problem, SayStale, Trip, TripState
 from payscore_worker.wechatpay import Answer, Call, Order
 from payscore_worker.wechatpay.orders import read_order
 from tests.builders import NOW
@@ -432,7 +432,7 @@ async def test_a_trip_opened_by_a_release_that_did_not_keep_the_terms_is_spoken_
     assert await town.state() is TripState.PAID
 
 
-@pytest.mark.parametrize("wrong", [{"service_id": "999999"}, {"appid": "wx9999999999999999"}])
+@pytest.mark.parametrize("wrong", [{"service_id": "999999"}, {"appid": "wx9999999999999999"}, {"mchid": "1999999999"}])
 async def test_settings_that_were_wrong_for_a_while_leave_nothing_behind(town: Town, wrong: dict[str, str]) -> None:
     town.restart(**wrong)
     await tries(town.starts)
@@ -452,10 +452,13 @@ async def test_an_order_that_was_refused_under_settings_that_have_changed_since_
     assert refused
     town.simulator.clear_faults()
 
+    asked = town.calls_made("query")
     town.restart(family="serviceorder" if town.payscore.family == "payafter" else "payafter")
     await ends_well(town)
 
     assert town.calls_made("create") == refused + 1  # under the old settings it is not sent again
+    questions = [call for call in reversed(town.simulator.calls(10_000)) if call.kind == "query"][asked:]
+    assert {question.family for question in questions} == {town.payscore.family}  # nor may it be possible to ask
     opening = (await town.trip()).opening
     assert opening is not None
     assert opening.terms == town.payscore.terms
@@ -654,18 +657,18 @@ async def test_an_answer_about_where_an_order_stood_does_not_move_a_trip_that_an
 ) -> None:
     async with a_town(storage, "payafter") as town:
         query = town.payscore.query
+        taken: list[Trip] = []
 
         async def overtaken(out_order_no: str) -> tuple[Order, Answer]:
             answered = await query(out_order_no)
             assert await town.storage.save(replace(await town.trip(), **elsewhere), due_at=None, now=town.now)
+            taken.append(await town.trip())
             return answered
 
         monkeypatch.setattr(town.payscore, "query", overtaken)
         await town.starts()
 
-        trip = await town.trip()
-        assert town.calls_made("query") == 1
-        assert trip == replace(trip, **elsewhere, finish_ticket="")
+        assert taken == [replace(await town.trip(), version=taken[0].version)]
 
 
 # --- The cancellation of an order ---
@@ -963,17 +966,18 @@ async def test_an_order_runs_even_when_it_is_shown_without_its_ticket_before_the
 
 
 @pytest.mark.parametrize("family", ["payafter", "serviceorder"])
-async def test_an_order_whose_acceptance_was_lost_runs_when_the_trip_has_ended_meanwhile(
+async def test_an_order_whose_acceptance_was_lost_and_then_denied_runs_when_the_trip_has_ended_meanwhile(
     storage: Storage, family: str
 ) -> None:
     async with a_town(storage, family) as town:
         town.fault(FaultKind.DROP_REPLY, "create", times=3)
         await tries(town.starts)
+        town.refuse("create", "SOMETHING_NEW", "也许以后")
         await tries(town.ends)
+        await town.passes(20)
 
         trip = await town.trip()
-        assert trip.unanswered is None
-        assert (trip.ended is None, trip.state in {TripState.OPEN, TripState.COMPLETED}) == (False, True)
+        assert (trip.state in {TripState.OPEN, TripState.COMPLETED}, trip.unanswered) == (True, None)
 
         await goes_on(town)
         assert await town.state() is TripState.PAID
