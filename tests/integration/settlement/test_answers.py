@@ -834,6 +834,26 @@ async def test_an_order_without_a_word_too_many_asks_for_no_more_than_the_settin
     assert opening.terms == town.payscore.terms
 
 
+async def test_an_order_says_all_that_was_told_until_its_words_have_been_refused_twice(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies, send = [], town.payscore.send
+
+    async def sending(call: Call) -> Answer:
+        if call.kind == "create":
+            bodies.append(call.body)
+        return await send(call)
+
+    monkeypatch.setattr(town.payscore, "send", sending)
+    town.refuse("create", "PARAM_ERROR", "参数错误", times=MAX_REBUILDS)
+    await tries(lambda: town.starts(risk_amount_fen=50_000))
+    await goes_on(town, minutes=10)
+
+    assert await town.state() is TripState.OPEN
+    assert ["静安寺".encode() in body for body in bodies] == [True, True, False]
+    assert [b"50000" in body for body in bodies] == [True, True, False]
+
+
 @pytest.mark.parametrize(("began", "sent"), [(-600, 10), (5, 10), (600, 600)], ids=["before", "just now", "later"])
 async def test_a_start_that_is_sent_to_the_second_lies_ahead_of_wechats_clock(
     storage: Storage, family: str, began: int, sent: int
