@@ -1,5 +1,17 @@
-"""Runs the commands: `python -m payscore_worker`."""
+"""Runs the commands: `payscore-worker`, or `python -m payscore_worker`."""
 
-from payscore_worker.cli import main
+import sys
 
-main()
+from payscore_worker import stopping
+
+
+def main() -> None:
+    """Heed signals, and only then load what a command needs: that takes seconds on a busy machine."""
+    stopping.heed(sys.argv[1:])
+    from payscore_worker.cli import main as run_command  # noqa: PLC0415 - see above
+
+    run_command()
+
+
+if __name__ == "__main__":
+    main()

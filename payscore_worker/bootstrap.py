@@ -2,7 +2,6 @@
 
 import asyncio
 import faulthandler
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from starlette.applications import Starlette
 
 from consumers import CONSUMERS, subscriptions
-from payscore_worker import metrics, tracing
+from payscore_worker import metrics, stopping, tracing
 from payscore_worker.console.depths import DepthRing
-from payscore_worker.console.opening import Plan, is_shut, open_beside_worker, open_console
+from payscore_worker.console.opening import REPLAY_END_SECONDS, Plan, is_shut, open_beside_worker, open_console
 from payscore_worker.errors import FailureClass, WechatPayError
+from payscore_worker.messaging.connection import CLOSE_TIMEOUT_SECONDS
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.relay import SETTLE_SECONDS, Relay
@@ -28,6 +28,7 @@ from payscore_worker.ops.health import Check, health_routes, metrics_route
 from payscore_worker.ops.lag import measure_lag
 from payscore_worker.ops.queues import QueueLook
 from payscore_worker.reconciler import Reconciler
+from payscore_worker.serving import STOP_SECONDS as HTTP_STOP_SECONDS
 from payscore_worker.serving import Server, make_server
 from payscore_worker.settings import (
     BrokerSettings,
@@ -72,7 +73,35 @@ DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
 
 FLUSH_SECONDS: Final = 3.0
-"""A batch takes milliseconds; with the drain, and with what is given back, still under those 30 seconds."""
+"""A batch takes milliseconds."""
+
+PARTS_SECONDS: Final = CLOSE_TIMEOUT_SECONDS + 0.5
+"""The slowest part to end is one whose broker has frozen: it waits so long for the answer to its good-bye."""
+
+CLOSE_SECONDS: Final = 3.0
+"""A good-bye to the database is a few bytes; where nobody takes them, its connections are cut."""
+
+MARGIN_SECONDS: Final = 1.0
+"""For what happens between these steps, on a machine that is busy stopping."""
+
+WORKER_STOP_SECONDS: Final = (
+    DRAIN_SECONDS
+    + max(FLUSH_SECONDS + 2 * SETTLE_SECONDS, HTTP_STOP_SECONDS)
+    + PARTS_SECONDS
+    + CLOSE_SECONDS
+    + tracing.END_SECONDS
+    + MARGIN_SECONDS
+)
+"""A worker is gone so long after SIGTERM, whatever is frozen. Whoever stops it must leave it longer: deploy/ does."""
+
+WEBHOOK_STOP_SECONDS: Final = HTTP_STOP_SECONDS + PARTS_SECONDS + tracing.END_SECONDS + MARGIN_SECONDS
+"""The same of a webhook."""
+
+CONSOLE_STOP_SECONDS: Final = WEBHOOK_STOP_SECONDS + REPLAY_END_SECONDS + CLOSE_SECONDS
+"""The same of a console, which ends a replay between two messages and writes that down."""
+
+STOP_SECONDS: Final = 8.0
+"""The same of what has nothing in hand; Docker kills after ten."""
 
 LAST_RESORT_SECONDS: Final = 60.0
 """One part has failed, and another does not end as it is told: we would sit here deaf, and no supervisor would know."""
@@ -225,7 +254,7 @@ async def database(environment: Environment) -> AsyncIterator[Storage]:
             see_that_it_fits(schema)
         yield storage
     finally:
-        await storage.aclose()
+        await _close(storage)
 
 
 def traces(environment: Environment, service: str) -> AbstractContextManager[None]:
@@ -289,7 +318,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
         routes = health_routes(checks, metrics.registry(metrics.WORKER))
         application = Starlette(routes=routes)
         server = make_server(application, host=ops.ops_host, port=ops.ops_port)
-        stopping = stop_on_signals()
+        told = stop_on_signals(within_seconds=WORKER_STOP_SECONDS)
         async with asyncio.TaskGroup() as group:
             serving = _part(group, server.serve())
             publishing = _part(group, publisher.run())
@@ -319,20 +348,21 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
                 ring=ring,
             )
             console = _part(group, open_beside_worker(application, plan)) if with_console else None
-            _part(group, consumers.run())
+            consuming = _part(group, consumers.run())
             log.info("worker_started", ops_port=ops.ops_port, family=wechatpay.payscores.current.family)
-            await stopping.wait()
+            await told.wait()
             log.info("worker_stopping")
             reconciler.stop()
             await asyncio.gather(
                 consumers.stop(grace_seconds=DRAIN_SECONDS), asyncio.wait([reconciling], timeout=DRAIN_SECONDS)
             )
-            for part in (reconciling, probing, watch, keeping, *([] if console is None else [console])):
-                part.cancel()
-            await _flush(relay, relaying)
-            publishing.cancel()
             server.stop()
-            await serving
+            looking = (reconciling, probing, watch, keeping, *([] if console is None else [console]))
+            for part in looking:
+                part.cancel()
+            await asyncio.gather(_flush(relay, relaying), serving)
+            await _end(*looking, relaying, publishing, consuming)
+            await _close(storage)
         log.info("worker_stopped")
 
 
@@ -399,7 +429,7 @@ async def run_console(environment: Environment) -> None:
         watching.show_calls(wechatpay.client, wechatpay.keys)
         application = Starlette(routes=health_routes(checks, metrics.registry(metrics.CONSOLE)))
         server = make_server(application, host=ops.ops_host, port=ops.ops_port, max_connections=CONSOLE_CONNECTIONS)
-        stopping = stop_on_signals()
+        told = stop_on_signals(within_seconds=CONSOLE_STOP_SECONDS)
         async with asyncio.TaskGroup() as group:
             serving = _part(group, server.serve())
             others = [
@@ -407,12 +437,12 @@ async def run_console(environment: Environment) -> None:
                 for work in (look.run(), breaker.run(guarded.probe), measure_lag(), open_console(application, plan))
             ]
             log.info("console_started", ops_port=ops.ops_port, family=wechatpay.payscores.current.family)
-            await stopping.wait()
+            await told.wait()
             log.info("console_stopping")
             server.stop()
             await serving
-            for other in others:
-                other.cancel()
+            await _end(*others, seconds=PARTS_SECONDS + REPLAY_END_SECONDS)
+            await _close(storage)
         log.info("console_stopped")
 
 
@@ -448,17 +478,16 @@ async def run_webhook(environment: Environment) -> None:
             port=address.webhook_port,
             max_connections=WEBHOOK_CONNECTIONS,
         )
-        stopping = stop_on_signals()
+        told = stop_on_signals(within_seconds=WEBHOOK_STOP_SECONDS)
         async with asyncio.TaskGroup() as group:
             serving = _part(group, server.serve())
             publishing = _part(group, publisher.run())
             lag = _part(group, measure_lag())
             log.info("webhook_started", port=address.webhook_port)
-            await stopping.wait()
+            await told.wait()
             server.stop()
             await serving
-            publishing.cancel()
-            lag.cancel()
+            await _end(publishing, lag)
         log.info("webhook_stopped")
 
 
@@ -470,11 +499,11 @@ async def run_simulator(config: SimulatorConfig, *, host: str, port: int) -> Non
         shown = metrics_route(metrics.registry(metrics.SIMULATOR))
         application.router.routes.insert(0, shown)  # before the route that takes everything
         server = Server(uvicorn_config(application, host=host, port=port))
-        stopping = stop_on_signals()
+        told = stop_on_signals()
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve())
             log.info("simulator_started", host=host, port=port)
-            await stopping.wait()
+            await told.wait()
             server.stop()
             await serving
 
@@ -486,10 +515,13 @@ async def run_migrate(environment: Environment) -> Schema:
     return await migrate(environment.read(DatabaseSettings).database_url)
 
 
-async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Do work that has no end of its own, until SIGTERM or SIGINT; what it raises is raised."""
-    stopping = stop_on_signals()
-    working, stopped = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+async def until_stopped(work: Coroutine[Any, Any, None], *, within_seconds: float | None = STOP_SECONDS) -> None:
+    """Do work that has no end of its own, until SIGTERM or SIGINT; what it raises is raised.
+
+    It has `within_seconds` to clear up; None: as long as it takes.
+    """
+    told = stop_on_signals(within_seconds=within_seconds)
+    working, stopped = asyncio.create_task(work), asyncio.create_task(told.wait())
     await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
     for task in (working, stopped):
         task.cancel()
@@ -507,16 +539,33 @@ def _part(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> asyncio.
 def _end_soon_if_failed(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("part_failed", reason=str(error), error=type(error).__name__)
-        faulthandler.dump_traceback_later(LAST_RESORT_SECONDS, exit=True)
+        if stopping.told() is None:  # else there is a limit already
+            faulthandler.dump_traceback_later(LAST_RESORT_SECONDS, exit=True)
 
 
-def stop_on_signals() -> asyncio.Event:
-    """Make an event that SIGTERM and SIGINT set."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
+def stop_on_signals(*, within_seconds: float | None = STOP_SECONDS) -> asyncio.Event:
+    """Make an event that the first signal sets; the process ends `within_seconds` of it, or at once at the second."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def tell() -> None:
+        if not loop.is_closed():  # else the role has ended already
+            loop.call_soon_threadsafe(told.set)
+
+    stopping.on_first(tell, within_seconds=within_seconds)
+    return told
+
+
+async def _end(*parts: asyncio.Task[None], seconds: float = PARTS_SECONDS) -> None:
+    """Have parts end, and wait until they have; who waits for the database longer is told when that is closed."""
+    for part in parts:
+        part.cancel()
+    await asyncio.wait(parts, timeout=seconds)
+
+
+async def _close(storage: Storage) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await storage.aclose()
 
 
 async def _flush(relay: Relay, relaying: asyncio.Task[None]) -> None:

@@ -17,6 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 GRACE_SECONDS: Final = 5
 """Requests in hand get this long; WeChat Pay itself waits no longer for an answer."""
 
+STOP_SECONDS: Final = GRACE_SECONDS + 0.5
+"""stop() is noticed within a tenth of a second, and as much is given to those who hang up."""
+
 KEEP_ALIVE_SECONDS: Final = 75
 """Longer than the idle time of the usual proxies, so that they close first."""
 

@@ -14,10 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from payscore_worker import version
-from payscore_worker.tracing import FIELDS, Kind, Value
-
-FLUSH_SECONDS: Final = 5.0
-"""What waits to be sent is given up when a process ends and the collector does not answer."""
+from payscore_worker.tracing import END_SECONDS, FIELDS, Kind, Value
 
 KINDS: Final = {
     Kind.CONSUMER: SpanKind.CONSUMER,
@@ -68,7 +65,7 @@ class OpenTelemetry:
         """Send what waits, but not for long: the exporter's own patience is no measure for the end of a process."""
         ending = threading.Thread(target=self._provider.shutdown, name="traces-end", daemon=True)
         ending.start()
-        ending.join(FLUSH_SECONDS)
+        ending.join(END_SECONDS)
 
 
 class _Noting:

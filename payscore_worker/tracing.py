@@ -17,6 +17,9 @@ FIELDS: Final = ("traceparent", "tracestate")
 
 RABBITMQ: Final = {"messaging.system": "rabbitmq"}
 
+END_SECONDS: Final = 3.0
+"""What waits to be sent is given up when a process ends and the collector does not answer."""
+
 Value = str | int | None
 
 

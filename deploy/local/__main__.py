@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # called by its pa
 from deploy.local.errors import SetupFailed, Unusable
 from deploy.local.postgresql import PrivatePostgreSQL
 from deploy.local.prometheus import PrivatePrometheus
-from deploy.local.rabbitmq import PrivateRabbitMQ
+from deploy.local.rabbitmq import PrivateRabbitMQ, home_of_rabbitmq
 from deploy.local.services import (
     Service,
     apt_install,
@@ -27,7 +27,7 @@ from deploy.local.services import (
 
 RUN = Path(__file__).resolve().parents[2] / ".run"  # whatever we start keeps its data here
 SERVICES = {
-    "rabbitmq": rabbitmq_service(RUN / "rabbitmq"),
+    "rabbitmq": rabbitmq_service(RUN / home_of_rabbitmq()),
     "postgresql": postgresql_service(RUN / "postgresql"),
     "prometheus": prometheus_service(RUN / "prometheus"),
 }
@@ -82,7 +82,7 @@ def clean() -> None:
 
 def _ours() -> list[tuple[str, PrivateRabbitMQ | PrivatePostgreSQL | PrivatePrometheus | None]]:
     return [
-        ("RabbitMQ", PrivateRabbitMQ.load(RUN / "rabbitmq")),
+        *(("RabbitMQ", PrivateRabbitMQ.load(home)) for home in sorted(RUN.glob("rabbitmq*"))),
         ("PostgreSQL", PrivatePostgreSQL.load(RUN / "postgresql")),
         ("Prometheus", PrivatePrometheus.load(RUN / "prometheus")),
     ]

@@ -14,7 +14,7 @@ from rich.console import Console
 from deploy.local.errors import SetupFailed
 from deploy.local.prometheus import PrivatePrometheus, configuration, find_program, start_prometheus
 from deploy.local.services import apt_install, prometheus_service, say
-from payscore_worker import logs
+from payscore_worker import logs, stopping
 from payscore_worker.bootstrap import until_stopped
 from payscore_worker.demo.briefing import brief
 from payscore_worker.demo.load import Load
@@ -66,10 +66,11 @@ are dead letters. After a minute they are under "Dead letters"; put them back wi
 
 
 def main() -> int:
+    stopping.heed()
     arguments = _parser().parse_args()
     logs.set_up(as_json=False, level=logging.ERROR)
     try:
-        asyncio.run(until_stopped(play(arguments.trips_a_second)))
+        asyncio.run(until_stopped(play(arguments.trips_a_second), within_seconds=None))  # its stage has its limits
     except (SettlementError, SetupFailed, *BROKEN) as error:
         say(f"error: {error}")
         return 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -30,6 +31,7 @@ CTL_SECONDS = 60.0  # one command is one start of the Erlang machine, about 1 s
 # Debian's /usr/sbin/rabbitmq-server changes to the account "rabbitmq" when root calls it, and turns everybody else
 # away. The scripts behind it run as whoever calls them, and they are the same for Debian, Ubuntu and RPMs.
 PACKAGED_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+SCRIPTS_SETTING = "PAYSCORE_TEST_RABBITMQ"  # the folder of another RabbitMQ's scripts, and of its Erlang's programs
 METRICS = "prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}\n"
 LOOPBACK_ONLY = "-kernel inet_dist_use_interface {127,0,0,1}"
 
@@ -62,13 +64,27 @@ def start_rabbitmq(directory: Path, *, with_metrics: bool = False) -> "PrivateRa
 
 
 def find_scripts() -> Path | None:
-    """The folder of rabbitmq-server and rabbitmqctl, where they are installed."""
+    """The folder of rabbitmq-server and rabbitmqctl: the one that is named, else where they are installed."""
+    if named := os.environ.get(SCRIPTS_SETTING):
+        return _named_scripts(Path(named))
     found = shutil.which("rabbitmq-server")
     folders = [PACKAGED_SCRIPTS] if found is None else [PACKAGED_SCRIPTS, Path(found).parent]
     for folder in folders:
         if (folder / "rabbitmq-server").exists() and (folder / "rabbitmqctl").exists():
             return folder
     return None
+
+
+def home_of_rabbitmq() -> str:
+    """Name the folder of our private one: another RabbitMQ does not read the data of the installed one."""
+    named = os.environ.get(SCRIPTS_SETTING)
+    return "rabbitmq" if not named else f"rabbitmq-{re.sub(r'[^0-9A-Za-z.]+', '-', named).strip('-')}"
+
+
+def _named_scripts(folder: Path) -> Path:
+    if not (folder / "rabbitmq-server").exists() or not (folder / "rabbitmqctl").exists():
+        raise SetupFailed(f"{SCRIPTS_SETTING} is set, but there is no rabbitmq-server and rabbitmqctl in {folder}")
+    return folder.absolute()
 
 
 @dataclass(frozen=True)
@@ -170,6 +186,11 @@ class PrivateRabbitMQ:
     def _epmd_file(self) -> Path:
         return self.directory / "epmd.pid"
 
+    @property
+    def _path(self) -> str:
+        """Where programs are looked for: a RabbitMQ in a folder of its own has its own Erlang beside it."""
+        return f"{self.scripts}:{os.environ.get('PATH', os.defpath)}"
+
     def _answers(self) -> bool:
         with suppress(Unusable):
             log_in(self.url)
@@ -177,7 +198,7 @@ class PrivateRabbitMQ:
         return False
 
     def _spawn_epmd(self) -> Process:
-        program = shutil.which("epmd")
+        program = shutil.which("epmd", path=self._path)
         if program is None:
             raise SetupFailed("epmd, a part of Erlang, is not on the PATH; RabbitMQ cannot start without it")
         words = [program, "-address", "127.0.0.1", "-port", str(self.epmd_port)]
@@ -205,7 +226,7 @@ class PrivateRabbitMQ:
         """All that server and rabbitmqctl are told; nothing is inherited that could point them to another node."""
         here = self.directory
         return {
-            "PATH": os.environ.get("PATH", os.defpath),
+            "PATH": self._path,
             "HOME": str(here / "home"),
             "LC_ALL": "C.UTF-8",
             "ERL_EPMD_ADDRESS": "127.0.0.1",

@@ -13,6 +13,7 @@ from payscore_worker.cli.output import NOT_FINE, WRONG_USE
 from payscore_worker.errors import SettlementError
 from payscore_worker.messaging.link import BROKEN
 from payscore_worker.settings import SettingsError
+from payscore_worker.stopping import WITH_PARENT
 
 COMMANDS: Final[Mapping[str, str]] = {
     "demo": "demo",
@@ -51,6 +52,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="payscore-worker")
+@click.option(WITH_PARENT, is_flag=True, hidden=True, expose_value=False)  # heeded before this is read (stopping.py)
 def cli() -> None:
     """Settle ride-hailing trips through WeChat PayScore."""
     logs.set_up(as_json=False, level=logging.WARNING)  # the roles, which are read through their logs, say more

@@ -1,5 +1,7 @@
 """What every command shares: running, printing, failing."""
 
+import asyncio
+import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -11,18 +13,43 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from payscore_worker import stopping
+
 FINE: Final = 0
 NOT_FINE: Final = 1
 WRONG_USE: Final = 2
+
+END_SECONDS: Final = 8.0
+"""What a command may take to clear up once it is told to stop; Docker kills after ten."""
 
 _T = TypeVar("_T")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run work to its end."""
-    return uvloop.run(work)
+def run(work: Coroutine[Any, Any, _T], *, within_seconds: float | None = END_SECONDS) -> _T:
+    """Run work to its end; told to stop, it is cancelled, and the process ends as a shell tells of the signal.
+
+    So its transactions are rolled back, and what it has in hand is given back; `within_seconds` bounds that.
+    """
+    try:
+        return uvloop.run(_until_told(work, within_seconds))
+    except asyncio.CancelledError:
+        if (number := stopping.told()) is None:
+            raise
+        click.echo(f"stopped by {number.name} before it was done", err=True)
+        sys.exit(stopping.code_of(number))
+
+
+async def _until_told(work: Coroutine[Any, Any, _T], within_seconds: float | None) -> _T:
+    loop = asyncio.get_running_loop()
+    working = loop.create_task(work)
+
+    def cancel() -> None:
+        loop.call_soon_threadsafe(working.cancel)  # which wakes the loop, too
+
+    with stopping.reacting(cancel, within_seconds=within_seconds):
+        return await working
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from payscore_worker.bootstrap import make_topology
+from payscore_worker.bootstrap import make_topology, until_stopped
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.messaging.inspect import Depth, ManagementUnavailable, depths, unacked_by_management
 from payscore_worker.messaging.link import BROKEN, connect, end_if_told
@@ -60,8 +59,7 @@ def queues(*, watch: bool, every: float, as_json: bool) -> None:
     if watch:
         if as_json:
             raise click.UsageError("--watch is for people; take --json again and again")
-        with suppress(KeyboardInterrupt):
-            run(_watch(Environment().read(BrokerSettings), every))
+        run(until_stopped(_watch(Environment().read(BrokerSettings), every)))
         return
     found = run(_depths(Environment().read(BrokerSettings)))
     if as_json:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import click
 import structlog
+import uvloop
 
 from payscore_worker import bootstrap, logs
 from payscore_worker.cli.arguments import Text
@@ -115,7 +116,7 @@ def _serve(role: Callable[[Environment], Coroutine[Any, Any, None]], service: st
     logs.set_up(as_json=settings.as_json, level=settings.level)
     try:
         with bootstrap.traces(variables, service):
-            run(role(variables))
+            uvloop.run(role(variables))  # which says itself from when on it has something in hand
     except ExceptionGroup as group:
         for error in group.exceptions:
             log.error("role_failed", exc_info=error)  # noqa: TRY400 - each of the group has its own traceback

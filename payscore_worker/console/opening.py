@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
+from typing import Final
 
 import structlog
 from starlette.applications import Starlette
@@ -19,6 +20,9 @@ from payscore_worker.messaging.topology import Topology
 from payscore_worker.settlement import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.wechatpay import Breaker, PayScores
+
+REPLAY_END_SECONDS: Final = 5.0
+"""For the last word in the record about a replay that is ended, where the database does not answer."""
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import structlog
 
+from payscore_worker.console.opening import REPLAY_END_SECONDS
 from payscore_worker.errors import Rejected, SettlementError, StorageUnavailable
 from payscore_worker.messaging.deadletters import Choice, DeadLetters, Fate, Progress
 from payscore_worker.messaging.link import BROKEN
@@ -23,9 +24,6 @@ KEPT: Final = 20
 
 LEFT_SHOWN: Final = 50
 """Letters that had to stay, and why; the dead-letter queue itself has all of them."""
-
-END_SECONDS: Final = 5.0
-"""For the last word in the record while the worker stops."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -151,7 +149,7 @@ class Replays:
 
     async def _record_the_end(self, replay: Replay, stage: Stage) -> None:
         try:
-            async with asyncio.timeout(END_SECONDS):
+            async with asyncio.timeout(REPLAY_END_SECONDS):
                 await self._actions.end(
                     replay.number,
                     Outcome(stage.value),

@@ -42,7 +42,7 @@ class Heard:
 
 
 class Audience:
-    """Listens to every announcement, on a queue of its own."""
+    """Listens to every announcement, on a queue of its own, which goes with the connection."""
 
     def __init__(self, url: str, topology: Topology, trips: Sequence[PlannedTrip]) -> None:
         self._url = url
@@ -68,7 +68,7 @@ class Audience:
 
     async def _work(self, session: Session) -> None:
         channel = await session.channel()
-        queue = await channel.declare_queue(self._queue, auto_delete=True)
+        queue = await channel.declare_queue(self._queue, exclusive=True)  # others that do not last may be forbidden
         await queue.bind(self._topology.name(EVENTS), "#")
         await session.consume(queue, self._take)
         self._listening.set()

@@ -14,13 +14,15 @@ from typing import Final
 import httpx
 from dotenv import dotenv_values
 
+from payscore_worker.bootstrap import WORKER_STOP_SECONDS
 from payscore_worker.errors import SettlementError
+from payscore_worker.stopping import WITH_PARENT
 
 READY_SECONDS: Final = 60.0
 """A role is up within two seconds; this is for a machine that is busy installing."""
 
-STOP_SECONDS: Final = 40.0
-"""Longer than a worker takes to drain."""
+STOP_SECONDS: Final = WORKER_STOP_SECONDS + 4.0
+"""By then a worker has ended by itself, whatever is frozen."""
 
 SAMPLE_SECONDS: Final = 0.5
 MAX_FAILED_STARTS: Final = 5
@@ -111,10 +113,11 @@ class Role:
                 sys.executable,
                 "-m",
                 "payscore_worker",
+                WITH_PARENT,  # however we end
                 *self._arguments,
                 cwd=self._directory,
                 env=self._environment,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for us; we stop them in order

@@ -68,7 +68,7 @@ class Topology:
         return self.name(f"{queue}.dead")
 
     def staging(self, queue: str) -> str:
-        """Name the queue through which dead letters of a queue are replayed; it stands from the first replay on."""
+        """Name the queue through which dead letters of a queue are replayed; a look or the first replay makes it."""
         return self.name(f"{queue}.replay")
 
     def turn(self, queue: str) -> str:

@@ -1,19 +1,23 @@
 """How full the queues are, as gauges: for those without RabbitMQ's plugin, and to know for how long."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from aio_pika.abc import AbstractConnection
 
 from payscore_worker import metrics
 from payscore_worker.messaging.inspect import Depth, depths
-from payscore_worker.messaging.link import LinkBroken, Session, keep_linked
-from payscore_worker.messaging.topology import Topology
+from payscore_worker.messaging.link import SET_UP_TIMEOUT_SECONDS, LinkBroken, Session, keep_linked, scratch_channel
+from payscore_worker.messaging.topology import QUEUES, Topology, TopologyRefused
 from payscore_worker.ops.looking import Looking, Rhythm
 
-QUEUES: Final = Rhythm(every=timedelta(seconds=10), limit=timedelta(seconds=10))
+RHYTHM: Final = Rhythm(every=timedelta(seconds=10), limit=timedelta(seconds=10))
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class QueueLook:
@@ -32,7 +36,7 @@ class QueueLook:
         self._on_look = on_look
         self._clock = clock
         self._connection: AbstractConnection | None = None
-        self._looking = Looking("queues", self._look, QUEUES)
+        self._looking = Looking("queues", self._look, RHYTHM)
         self._not_empty_since: dict[str, float] = {}
         self._shown: set[str] = set()
 
@@ -46,8 +50,18 @@ class QueueLook:
         await keep_linked(self._url, "payscore-worker look", self._work)
 
     async def _work(self, session: Session) -> None:
+        await self._declare_staging(session)
         self._connection = session.connection
         await self._looking.run()
+
+    async def _declare_staging(self, session: Session) -> None:
+        """Declare what the first replay would: to ask for a queue that is not there is an error in RabbitMQ's log."""
+        try:
+            async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS), scratch_channel(session.connection) as channel:
+                for queue in QUEUES:
+                    await self._topology.declare_staging(channel, queue)
+        except TopologyRefused as refusal:  # a replay will say so again; the look does without
+            log.warning("staging_not_declared", reason=str(refusal))
 
     async def _look(self) -> None:
         if self._connection is None:

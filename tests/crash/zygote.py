@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 import uvloop
 
-from payscore_worker import bootstrap, logs
+from payscore_worker import bootstrap, logs, stopping
 from payscore_worker.settings import Environment
 from payscore_worker.simulator import SimulatorConfig, SimulatorKeys
 from tests.crash import impatience, seams
@@ -145,6 +145,7 @@ def _settle_in(start: Start) -> None:
     log = os.open(start.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    stopping.heed([start.role])
     logs.set_up(as_json=True, level=logging.INFO)
     if start.plan:
         points.enter(start.role, plan=Path(start.plan), trace=Path(start.trace))

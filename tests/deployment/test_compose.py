@@ -9,14 +9,21 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from payscore_worker.bootstrap import DRAIN_SECONDS
+from payscore_worker.bootstrap import (
+    CONSOLE_STOP_SECONDS,
+    STOP_SECONDS,
+    WEBHOOK_STOP_SECONDS,
+    WORKER_STOP_SECONDS,
+)
 from payscore_worker.cli import COMMANDS
-from payscore_worker.console.replays import END_SECONDS
-from payscore_worker.serving import GRACE_SECONDS
+from payscore_worker.cli.output import END_SECONDS
 from payscore_worker.settings import Environment, OpsSettings
 from tests.deployment.tools import ROOT, run
 
 ROLES: Final = ("worker", "webhook", "console", "simulator")
+DOCKERS_GRACE: Final = "10s"
+"""Where a service does not say."""
+
 ONCE: Final = ("prepare", "migrate", "topology", "demo-settings")
 
 
@@ -59,10 +66,20 @@ def test_every_role_has_as_few_rights_as_it_needs(compose: dict[str, Any]) -> No
         assert "user" not in service  # the image's own, which is not root
 
 
-def test_nobody_is_stopped_before_what_is_in_hand_is_finished(compose: dict[str, Any]) -> None:
-    assert seconds(compose["services"]["worker"]["stop_grace_period"]) > DRAIN_SECONDS + 10
-    assert seconds(compose["services"]["webhook"]["stop_grace_period"]) > GRACE_SECONDS + 5
-    assert seconds(compose["services"]["console"]["stop_grace_period"]) > GRACE_SECONDS + END_SECONDS + 5
+STOPS: Final = {
+    "worker": WORKER_STOP_SECONDS,
+    "webhook": WEBHOOK_STOP_SECONDS,
+    "console": CONSOLE_STOP_SECONDS,
+    "simulator": STOP_SECONDS,
+    "load": STOP_SECONDS,
+    "migrate": END_SECONDS,
+    "topology": END_SECONDS,
+}
+
+
+def test_nobody_is_killed_before_the_last_step_of_a_stop_has_had_its_time(compose: dict[str, Any]) -> None:
+    for name, stop in STOPS.items():
+        assert seconds(compose["services"][name].get("stop_grace_period", DOCKERS_GRACE)) > stop, name
 
 
 def test_everything_has_limits_and_comes_back(compose: dict[str, Any]) -> None:

@@ -10,14 +10,23 @@ import msgspec
 import pytest
 import yaml
 
-from payscore_worker.bootstrap import DRAIN_SECONDS
+from payscore_worker.bootstrap import (
+    CONSOLE_STOP_SECONDS,
+    DRAIN_SECONDS,
+    WEBHOOK_STOP_SECONDS,
+    WORKER_STOP_SECONDS,
+)
 from payscore_worker.cli import COMMANDS
+from payscore_worker.cli.output import END_SECONDS
 from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.settings import PARTS
 from tests.deployment.tools import ROOT, run
 
 SCHEMAS: Final = ("1.29", "1.37")
 """The oldest and the newest version that the manifests are checked for."""
+
+KUBERNETES_GRACE_SECONDS: Final = 30
+"""Where a pod does not say."""
 
 OURS: Final = (
     *("payscore-worker", "payscore-webhook", "payscore-console"),
@@ -123,8 +132,29 @@ def test_every_pod_is_restricted(documents: list[dict[str, Any]]) -> None:
             assert container["resources"]["limits"]["memory"]
 
 
-def test_nobody_is_killed_before_what_is_in_hand_is_finished(documents: list[dict[str, Any]]) -> None:
-    assert pods(documents)["payscore-worker"]["terminationGracePeriodSeconds"] >= DRAIN_SECONDS + 10
+STOPS: Final = {
+    "payscore-worker": WORKER_STOP_SECONDS,
+    "payscore-webhook": WEBHOOK_STOP_SECONDS,
+    "payscore-console": CONSOLE_STOP_SECONDS,
+    "payscore-migrate": END_SECONDS,
+    "payscore-topology": END_SECONDS,
+    "payscore-archive": END_SECONDS,
+}
+
+
+def test_nobody_is_killed_before_the_last_step_of_a_stop_has_had_its_time(documents: list[dict[str, Any]]) -> None:
+    for name, pod in pods(documents).items():
+        pre_stop = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
+        waits = float(pre_stop[1]) if pre_stop[:1] == ["sleep"] else 0.0
+
+        assert pod.get("terminationGracePeriodSeconds", KUBERNETES_GRACE_SECONDS) > waits + STOPS[name], name
+
+
+def test_what_ends_because_something_is_away_is_started_again_without_end(documents: list[dict[str, Any]]) -> None:
+    """A Deployment knows no limit, and waits five minutes at most between two starts."""
+    for name, pod in pods(documents).items():
+        if name in ("payscore-worker", "payscore-webhook", "payscore-console"):
+            assert pod.get("restartPolicy", "Always") == "Always"
 
 
 def test_alive_is_not_ready(documents: list[dict[str, Any]]) -> None:

@@ -96,6 +96,17 @@ class Desk:
     async def take_dead(self, queue: str) -> AbstractIncomingMessage:
         return await self.take(f"{queue}.dead")
 
+    async def lose(self, queue: str, times: int) -> None:
+        """Take the message of a queue and go without an answer, so often: as workers that it kills."""
+
+        async def once() -> bool:
+            async with self.connection.channel() as channel:
+                place = await channel.get_queue(self.topology.name(queue), ensure=False)
+                return await place.get(fail=False) is not None
+
+        for _ in range(times):
+            await eventually(once)
+
     async def do(self, work: Callable[[aio_pika.abc.AbstractChannel], Awaitable[object]]) -> None:
         """Do something to the broker, on a channel that it may cost."""
         async with self.connection.channel() as channel:

@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
 
 from payscore_worker.errors import ConflictingFact, WechatPayUnavailable
-from payscore_worker.messaging.topology import RIDE_EVENTS
+from payscore_worker.messaging.topology import DELIVERY_LIMIT, RIDE_EVENTS
 from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk, a_cancellation
 from tests.integration.messaging.waiting import eventually
 from tests.integration.messaging.worker import Handler, a_worker
@@ -257,12 +257,9 @@ async def test_what_cannot_be_copied_is_dead_lettered_by_rabbitmq_itself(
 
 async def test_a_message_that_kills_its_workers_is_set_aside_in_the_end(desk: Desk) -> None:
     await desk.cancel("t1")
-    async with desk.connection.channel() as channel:
-        queue = await channel.get_queue(desk.topology.name(TRIP_CANCELLED))
-        for _ in range(51):
-            message = await queue.get()
-            await message.nack(requeue=True)
-        dead = await desk.take_dead(TRIP_CANCELLED)
+    await desk.lose(TRIP_CANCELLED, DELIVERY_LIMIT + 1)
+
+    dead = await desk.take_dead(TRIP_CANCELLED)
 
     assert dead.headers["x-death"][0]["reason"] == "delivery_limit"  # type: ignore[index,call-overload]
 

@@ -32,7 +32,7 @@ from payscore_worker.messaging.deadletters import (
 from payscore_worker.messaging.envelope import BROKERS_OWN, HISTORY
 from payscore_worker.messaging.inspect import depths
 from payscore_worker.messaging.moving import Busy, Mover
-from payscore_worker.messaging.topology import QUEUES
+from payscore_worker.messaging.topology import DELIVERY_LIMIT, QUEUES
 from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk, a_cancellation
 from tests.integration.messaging.waiting import eventually
 from tests.integration.messaging.worker import Handler, a_worker
@@ -120,10 +120,7 @@ async def test_a_look_can_be_limited_to_the_oldest(amqp_url: str, desk: Desk, le
 
 async def test_what_rabbitmq_buried_itself_has_a_reason_and_a_name_too(desk: Desk, letters: DeadLetters) -> None:
     await desk.put(TRIP_CANCELLED, a_cancellation("t1"))
-    async with desk.connection.channel() as channel:
-        queue = await channel.get_queue(desk.topology.name(TRIP_CANCELLED))
-        for _ in range(51):
-            await (await queue.get()).nack(requeue=True)
+    await desk.lose(TRIP_CANCELLED, DELIVERY_LIMIT + 1)
     await eventually(lambda: desk.ready(DEAD))
 
     (letter,) = await listed(letters)

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from payscore_worker import metrics
 from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, WechatPayUnavailable
+from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.ops import watching
 from payscore_worker.ops.health import health_routes
 from payscore_worker.ops.queues import QueueLook
@@ -160,3 +161,30 @@ async def test_a_role_answers_with_its_own_metrics() -> None:
     assert answer.headers["content-type"].startswith("text/plain")
     assert 'payscore_notifications_total{type="none",verdict="BadSignature"}' in answer.text
     assert "payscore_consuming" not in answer.text
+
+
+async def test_a_look_asks_for_no_queue_that_is_not_there(amqp_url: str, desk: Desk) -> None:
+    """RabbitMQ calls such a question an error, in its log, each time."""
+    looks: list[int] = []
+    look = QueueLook(amqp_url, desk.topology, on_look=lambda found: looks.append(len(found)))
+    looking = asyncio.create_task(look.run())
+    try:
+        await eventually(lambda: looks)
+        for queue in QUEUES:
+            assert await desk.ready(f"{queue}.replay") == 0
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+
+
+async def test_a_look_goes_on_though_it_may_not_declare_a_staging_queue(amqp_url: str, desk: Desk) -> None:
+    async with desk.connection.channel() as channel:
+        await channel.declare_queue(desk.topology.staging(TRIP_CANCELLED), durable=True)  # otherwise than we would
+    looks: list[int] = []
+    look = QueueLook(amqp_url, desk.topology, on_look=lambda found: looks.append(len(found)))
+    looking = asyncio.create_task(look.run())
+    try:
+        await eventually(lambda: looks)
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)

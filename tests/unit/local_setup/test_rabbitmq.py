@@ -118,3 +118,39 @@ def test_a_start_that_fails_shows_the_log_and_leaves_nothing_running(
         start_rabbitmq(directory)
 
     assert not list(directory.glob("*.pid"))
+
+
+@pytest.fixture
+def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with another RabbitMQ's scripts, named as such."""
+    for name in ("rabbitmq-server", "rabbitmqctl"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv(rabbitmq.SCRIPTS_SETTING, str(tmp_path))
+    return tmp_path
+
+
+def test_another_rabbitmq_is_taken_where_it_is_named(another: Path) -> None:
+    assert rabbitmq.find_scripts() == another
+
+
+def test_another_rabbitmq_has_a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(rabbitmq.SCRIPTS_SETTING, raising=False)
+    assert rabbitmq.home_of_rabbitmq() == "rabbitmq"
+
+    monkeypatch.setenv(rabbitmq.SCRIPTS_SETTING, "/opt/rabbitmq-4.0/bin")
+    assert rabbitmq.home_of_rabbitmq() == "rabbitmq-opt-rabbitmq-4.0-bin"
+
+
+def test_a_folder_without_a_rabbitmq_is_named(another: Path) -> None:
+    (another / "rabbitmqctl").unlink()
+
+    with pytest.raises(SetupFailed, match=f"PAYSCORE_TEST_RABBITMQ is set, but there is no .* in {another}"):
+        rabbitmq.find_scripts()
+
+
+def test_the_erlang_beside_another_rabbitmq_comes_first(another: Path, tmp_path: Path) -> None:
+    node = PrivateRabbitMQ(
+        directory=tmp_path, scripts=another, amqp_port=1, distribution_port=2, epmd_port=3, metrics_port=None
+    )
+
+    assert node._environment()["PATH"].startswith(f"{another}:")
