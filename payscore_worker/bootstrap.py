@@ -48,6 +48,7 @@ from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uv
 from payscore_worker.steps import Terms
 from payscore_worker.storage import Schema, Storage, see_that_it_fits
 from payscore_worker.storage.database import open_storage
+from payscore_worker.storage.url import Told
 from payscore_worker.tracing import TracingNotInstalled
 from payscore_worker.trip import Rules
 from payscore_worker.webhook import PUBLISH_SECONDS, Webhook
@@ -207,6 +208,21 @@ def make_settlement(
     )
 
 
+def database_url(environment: Environment) -> Told:
+    """Tell the database's URL as its file says it now, or as it said last: a password may be changed while we run."""
+    last = environment.read(DatabaseSettings).database_url
+
+    def told() -> str:
+        nonlocal last
+        try:
+            last = environment.read(DatabaseSettings).database_url
+        except SettingsError as error:
+            log.warning("database_url_not_read", reason=str(error))
+        return last
+
+    return told
+
+
 @asynccontextmanager
 async def database(environment: Environment) -> AsyncIterator[Storage]:
     """Open the database; an embedded one is brought to the current schema first.
@@ -215,11 +231,11 @@ async def database(environment: Environment) -> AsyncIterator[Storage]:
         SchemaOutdated: this release cannot run on its schema; says what to do.
 
     """
-    url = environment.read(DatabaseSettings).database_url
+    url = database_url(environment)
     storage = await open_storage(url)
     try:
         schema = await storage.schema()
-        if schema.is_behind and url.startswith("sqlite"):
+        if schema.is_behind and url().startswith("sqlite"):
             await run_migrate(environment)
         else:
             see_that_it_fits(schema)
@@ -297,13 +313,13 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             reconciling = _part(group, reconciler.run())
             keeping = _part(group, storage.until_lost())
             probing = _part(group, breaker.run(guarded.probe))
-            database_url, ring = environment.read(DatabaseSettings).database_url, DepthRing()
+            ring = DepthRing()
             watch = _part(
                 group,
                 watching.watch(
                     amqp_url=broker.amqp_url,
                     topology=topology,
-                    database_url=database_url,
+                    database_url=database_url(environment),
                     clock=now,
                     on_depths=lambda found: ring.note(now(), found),
                 ),
@@ -352,7 +368,7 @@ def _console_plan(
         host=ops.ops_host,
         token=ops.ops_token,
         amqp_url=broker.amqp_url,
-        database_url=environment.read(DatabaseSettings).database_url,
+        database_url=database_url(environment),
         topology=make_topology(broker),
         queues={one.queue: one.events for one in CONSUMERS},
         out_order_no_prefix=environment.read(OrderSettings).out_order_no_prefix,

@@ -28,6 +28,9 @@ from payscore_worker.settings import (
     SettingsError,
 )
 from payscore_worker.storage import see_that_it_fits
+from payscore_worker.storage.connecting import see_that_statements_stay
+from payscore_worker.storage.engine import reason_of
+from payscore_worker.storage.url import Postgresql, read_url
 from payscore_worker.wechatpay import UnusableCertificates, read_date
 
 MAX_SKEW: Final = timedelta(seconds=5)
@@ -143,13 +146,13 @@ def _settings(environment: Environment) -> Check:
 async def _database(url: str) -> Check:
     try:
         schema = await read_schema(url)
+        if isinstance(read_url(url), Postgresql):
+            await see_that_statements_stay(lambda: url)
         see_that_it_fits(schema)
     except SchemaOutdated as error:
         return Check(name="database", ok=False, detail=error.found, repair=error.remedy)
     except Exception as error:  # noqa: BLE001 - whatever a driver raises, it is the finding
-        return Check(
-            name="database", ok=False, detail=f"{type(error).__name__}: {error}", repair="check PAYSCORE_DATABASE_URL"
-        )
+        return Check(name="database", ok=False, detail=reason_of(error), repair="check PAYSCORE_DATABASE_URL")
     return Check(name="database", ok=True, detail=f"at revision {schema.revision}")
 
 
