@@ -47,6 +47,7 @@ from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
 from payscore_worker.steps import Terms
 from payscore_worker.storage import Schema, Storage, see_that_it_fits
+from payscore_worker.storage.clock import DatabaseClock
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.url import Told
 from payscore_worker.tracing import TracingNotInstalled
@@ -274,13 +275,15 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
     orders = environment.read(OrderSettings)
     topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
     async with database(environment) as storage, aclosing(wechatpay.client):
+        clock = DatabaseClock(storage, own=now)
+        await clock.look()
         await wechatpay.warm_up()
         publisher = Publisher(broker.amqp_url, name="payscore-worker publish", topology=topology)
-        relay = Relay(outbox=storage, publisher=publisher, exchange=topology.name(EVENTS), clock=now)
+        relay = Relay(outbox=storage, publisher=publisher, exchange=topology.name(EVENTS), clock=clock)
         breaker = Breaker()
         guarded = GuardedPayScores(wechatpay.payscores, breaker)
         settlement = make_settlement(storage=storage, payscores=guarded, orders=orders, on_announced=relay.wake)
-        reconciler = Reconciler(storage=storage, settlement=settlement, clock=now, is_out=lambda: breaker.is_open)
+        reconciler = Reconciler(storage=storage, settlement=settlement, clock=clock, is_out=lambda: breaker.is_open)
         consumers = Consumers(
             url=broker.amqp_url,
             name="payscore-worker consume",
@@ -296,6 +299,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             "consuming": _holds(lambda: consumers.hearing.is_consuming),
             "keys": _holds(lambda: wechatpay.keys.ready),
             "merchant": _holds(lambda: breaker.reason is not FailureClass.MISCONFIGURED),
+            "clock": _holds(lambda: not clock.is_off),
         }
         watching.show_build("worker")
         watching.show_calls(wechatpay.client, wechatpay.keys)
@@ -312,6 +316,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             relaying = _part(group, relay.run())
             reconciling = _part(group, reconciler.run())
             keeping = _part(group, storage.until_lost())
+            timing = _part(group, clock.run())
             probing = _part(group, breaker.run(guarded.probe))
             ring = DepthRing()
             watch = _part(
@@ -320,7 +325,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
                     amqp_url=broker.amqp_url,
                     topology=topology,
                     database_url=database_url(environment),
-                    clock=now,
+                    clock=clock,
                     on_depths=lambda found: ring.note(now(), found),
                 ),
             )
@@ -343,7 +348,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             await asyncio.gather(
                 consumers.stop(grace_seconds=DRAIN_SECONDS), asyncio.wait([reconciling], timeout=DRAIN_SECONDS)
             )
-            for part in (reconciling, probing, watch, keeping, *([] if console is None else [console])):
+            for part in (reconciling, probing, watch, keeping, timing, *([] if console is None else [console])):
                 part.cancel()
             await _flush(relay, relaying)
             publishing.cancel()

@@ -200,6 +200,11 @@ class PostgresStorage:
                 return Schema(revision=None) if row is None else Schema(**row)
         return Schema(revision=None)
 
+    async def now(self) -> datetime:
+        async with self._connection() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        return now
+
     async def ping(self) -> None:
         async with self._connection() as connection:
             await connection.fetchval("SELECT 1")
