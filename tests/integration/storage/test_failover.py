@@ -26,7 +26,7 @@ AT_ONCE: Final = 8
 """Writers: as many connections, each of which has to be found out."""
 
 BACK_SECONDS: Final = 150.0
-"""It takes five seconds, or twenty where nobody hangs up; a busy machine multiplies that."""
+"""It takes three seconds, or eighteen where nobody hangs up; a busy machine multiplies that."""
 
 log = structlog.stdlib.get_logger(__name__)
 
