@@ -48,7 +48,9 @@ from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
 from payscore_worker.steps import Terms
 from payscore_worker.storage import Schema, Storage, see_that_it_fits
+from payscore_worker.storage.clock import DatabaseClock
 from payscore_worker.storage.database import open_storage
+from payscore_worker.storage.url import Told
 from payscore_worker.tracing import TracingNotInstalled
 from payscore_worker.trip import Rules
 from payscore_worker.webhook import PUBLISH_SECONDS, Webhook
@@ -236,6 +238,21 @@ def make_settlement(
     )
 
 
+def database_url(environment: Environment) -> Told:
+    """Tell the database's URL as its file says it now, or as it said last: a password may be changed while we run."""
+    last = environment.read(DatabaseSettings).database_url
+
+    def told() -> str:
+        nonlocal last
+        try:
+            last = environment.read(DatabaseSettings).database_url
+        except SettingsError as error:
+            log.warning("database_url_not_read", reason=str(error))
+        return last
+
+    return told
+
+
 @asynccontextmanager
 async def database(environment: Environment) -> AsyncIterator[Storage]:
     """Open the database; an embedded one is brought to the current schema first.
@@ -244,11 +261,11 @@ async def database(environment: Environment) -> AsyncIterator[Storage]:
         SchemaOutdated: this release cannot run on its schema; says what to do.
 
     """
-    url = environment.read(DatabaseSettings).database_url
+    url = database_url(environment)
     storage = await open_storage(url)
     try:
         schema = await storage.schema()
-        if schema.is_behind and url.startswith("sqlite"):
+        if schema.is_behind and url().startswith("sqlite"):
             await run_migrate(environment)
         else:
             see_that_it_fits(schema)
@@ -287,13 +304,15 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
     orders = environment.read(OrderSettings)
     topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
     async with database(environment) as storage, aclosing(wechatpay.client):
+        clock = DatabaseClock(storage, own=now)
+        await clock.look()
         await wechatpay.warm_up()
         publisher = Publisher(broker.amqp_url, name="payscore-worker publish", topology=topology)
-        relay = Relay(outbox=storage, publisher=publisher, exchange=topology.name(EVENTS), clock=now)
+        relay = Relay(outbox=storage, publisher=publisher, exchange=topology.name(EVENTS), clock=clock)
         breaker = Breaker()
         guarded = GuardedPayScores(wechatpay.payscores, breaker)
         settlement = make_settlement(storage=storage, payscores=guarded, orders=orders, on_announced=relay.wake)
-        reconciler = Reconciler(storage=storage, settlement=settlement, clock=now, is_out=lambda: breaker.is_open)
+        reconciler = Reconciler(storage=storage, settlement=settlement, clock=clock, is_out=lambda: breaker.is_open)
         consumers = Consumers(
             url=broker.amqp_url,
             name="payscore-worker consume",
@@ -309,6 +328,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             "consuming": _holds(lambda: consumers.hearing.is_consuming),
             "keys": _holds(lambda: wechatpay.keys.ready),
             "merchant": _holds(lambda: breaker.reason is not FailureClass.MISCONFIGURED),
+            "clock": _holds(lambda: not clock.is_off),
         }
         watching.show_build("worker")
         watching.show_calls(wechatpay.client, wechatpay.keys)
@@ -325,15 +345,16 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             relaying = _part(group, relay.run())
             reconciling = _part(group, reconciler.run())
             keeping = _part(group, storage.until_lost())
+            timing = _part(group, clock.run())
             probing = _part(group, breaker.run(guarded.probe))
-            database_url, ring = environment.read(DatabaseSettings).database_url, DepthRing()
+            ring = DepthRing()
             watch = _part(
                 group,
                 watching.watch(
                     amqp_url=broker.amqp_url,
                     topology=topology,
-                    database_url=database_url,
-                    clock=now,
+                    database_url=database_url(environment),
+                    clock=clock,
                     on_depths=lambda found: ring.note(now(), found),
                 ),
             )
@@ -357,7 +378,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
                 consumers.stop(grace_seconds=DRAIN_SECONDS), asyncio.wait([reconciling], timeout=DRAIN_SECONDS)
             )
             server.stop()
-            looking = (reconciling, probing, watch, keeping, *([] if console is None else [console]))
+            looking = (reconciling, probing, watch, keeping, timing, *([] if console is None else [console]))
             for part in looking:
                 part.cancel()
             await asyncio.gather(_flush(relay, relaying), serving)
@@ -382,7 +403,7 @@ def _console_plan(
         host=ops.ops_host,
         token=ops.ops_token,
         amqp_url=broker.amqp_url,
-        database_url=environment.read(DatabaseSettings).database_url,
+        database_url=database_url(environment),
         topology=make_topology(broker),
         queues={one.queue: one.events for one in CONSUMERS},
         out_order_no_prefix=environment.read(OrderSettings).out_order_no_prefix,

@@ -215,6 +215,10 @@ BOOKS = _gauge(
 IMBALANCE = _gauge(
     "payscore_books_imbalance_trips", f"Noted trips less those of the other entries; anything but 0 is a loss.{ALIKE}"
 )
+CLOCK_AHEAD = _gauge(
+    "payscore_clock_ahead_of_database_seconds",
+    "By how much this worker's clock is ahead of the database's; below 0 it is behind. Beyond 5 one of them is wrong.",
+)
 LOOK_AGE = _gauge(
     "payscore_look_age_seconds",
     "How old what this worker last read is: of unfinished trips (trips), of all trips (books), of RabbitMQ (queues).",
@@ -247,6 +251,7 @@ BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)
 DATABASE: Final = (
     *(TRIPS, TRIPS_AGE, PROBLEM_TRIPS, PROBLEM_AGE, TRIPS_LATE, TRIPS_DUE_LAG, UNANSWERED, UNANSWERED_AGE),
     *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, OUTBOX_UNROUTED, BOOKS, IMBALANCE, LOOK_AGE),
+    CLOCK_AHEAD,
 )
 CALLBACKS: Final = (NOTIFICATIONS, NOTIFICATION_SECONDS)
 

@@ -17,6 +17,8 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta, Struct
 
+from payscore_worker.storage.url import UnreadableUrl, UnusableParameter, read_url
+
 PREFIX: Final = "PAYSCORE_"
 
 _DURATION: Final = r"[0-9]{1,6}(?:ms|s|m|h|d)"
@@ -111,8 +113,8 @@ class DatabaseSettings(Part, frozen=True, kw_only=True):
     database_url: Annotated[
         str,
         Meta(
-            pattern=r"^(?:sqlite\+aiosqlite:///.|postgresql\+asyncpg://.)",
-            description="sqlite+aiosqlite:///FILE or postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE",
+            pattern=r"^(?:sqlite\+aiosqlite:///.|postgres(?:ql)?(?:\+asyncpg)?://.)",
+            description="sqlite+aiosqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
         ),
     ] = "sqlite+aiosqlite:///payscore.db"
 
@@ -289,13 +291,17 @@ class Environment:
 def _check_addresses(part: type[Part], values: Mapping[str, str]) -> None:
     """Refuse an address that no library could read: theirs are tracebacks, and some tell what they stumbled upon."""
     for name in ADDRESSES & values.keys():
-        address = values[name]
-        if name == DATABASE_URL:  # whose reader takes a password with / or # as it is
-            address = f"//{address.partition('://')[2].rpartition('@')[2]}"
+        hint = "where user and password have %2F for /, %23 for # and %40 for @"
         try:
-            _ = urlsplit(address).port
+            if name == DATABASE_URL:
+                read_url(values[name])
+            else:
+                _ = urlsplit(values[name]).port
+        except UnusableParameter as error:
+            raise SettingsError(f"{name}: {error}") from None
+        except UnreadableUrl as error:
+            raise SettingsError(f"{name}: {error}; it should be {description(part, name)}, {hint}") from None
         except ValueError:
-            hint = "where user and password have %2F for /, %23 for # and %40 for @"
             raise SettingsError(
                 f"{name}: its host or port cannot be read; it should be {description(part, name)}, {hint}"
             ) from None

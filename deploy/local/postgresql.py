@@ -136,6 +136,14 @@ class PrivatePostgreSQL:
         self.stop()
         self.start()
 
+    def reload(self) -> None:
+        """Read its configuration again."""
+        self._pg_ctl("reload")
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self._pg_ctl("promote", "-t", str(START_SECONDS), "-w")
+
     def remove(self) -> None:
         """End it, and delete all it had."""
         self.kill()
@@ -166,7 +174,7 @@ def _create(directory: Path) -> PrivatePostgreSQL:
     server = PrivatePostgreSQL(
         directory=directory.resolve(),
         programs=programs,
-        home=_make_home(directory, account=account),
+        home=make_home(directory, account=account),
         account=account,
         password=secrets.token_hex(16),
         port=0,
@@ -183,7 +191,7 @@ def _unprivileged_account() -> str:
     raise SetupFailed(f"PostgreSQL does not run as root, and there is no account {accounts} to run it as")
 
 
-def _make_home(directory: Path, *, account: str | None) -> Path:
+def make_home(directory: Path, *, account: str | None) -> Path:
     """A new folder for the data.
 
     PostgreSQL does not run as root. As another account it may be unable to reach our directory (/root, say, is closed

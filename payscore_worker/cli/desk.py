@@ -1,12 +1,10 @@
 """What commands share that act: who acts, and on which database."""
 
 import getpass
-from pathlib import Path
-
-from sqlalchemy import make_url
 
 from payscore_worker.deciding import MAX_NAME
 from payscore_worker.errors import StorageUnavailable
+from payscore_worker.storage.url import Sqlite, read_url
 
 
 def who() -> str:
@@ -24,6 +22,6 @@ def see_that_there_is(database_url: str) -> None:
         StorageUnavailable: there is none.
 
     """
-    url = make_url(database_url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        raise StorageUnavailable(f"there is no database {url.database!r} to ask about the trips")
+    url = read_url(database_url)
+    if isinstance(url, Sqlite) and not url.file.exists():
+        raise StorageUnavailable(f"there is no database {str(url.file)!r} to ask about the trips")

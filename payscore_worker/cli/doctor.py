@@ -28,10 +28,12 @@ from payscore_worker.settings import (
     SettingsError,
 )
 from payscore_worker.storage import see_that_it_fits
+from payscore_worker.storage.clock import MAX_SKEW, DatabaseClock
+from payscore_worker.storage.connecting import see_that_statements_stay
+from payscore_worker.storage.database import open_storage
+from payscore_worker.storage.engine import reason_of
+from payscore_worker.storage.url import Postgresql, read_url
 from payscore_worker.wechatpay import UnusableCertificates, read_date
-
-MAX_SKEW: Final = timedelta(seconds=5)
-"""Half of the margin that we keep in the times we send."""
 
 RSA_BITS: Final = 2048
 """What WeChat Pay issues certificates for."""
@@ -116,7 +118,11 @@ async def _checks(environment: Environment) -> AsyncIterator[Check]:
     yield settings
     if not settings.ok:
         return
-    yield await _database(environment.read(DatabaseSettings).database_url)
+    url = environment.read(DatabaseSettings).database_url
+    database = await _database(url)
+    yield database
+    if database.ok:
+        yield await _database_clock(url)
     yield await _broker(environment.read(BrokerSettings))
     heard = Heard(make_transport_to_wechat())
     try:
@@ -143,14 +149,25 @@ def _settings(environment: Environment) -> Check:
 async def _database(url: str) -> Check:
     try:
         schema = await read_schema(url)
+        if isinstance(read_url(url), Postgresql):
+            await see_that_statements_stay(lambda: url)
         see_that_it_fits(schema)
     except SchemaOutdated as error:
         return Check(name="database", ok=False, detail=error.found, repair=error.remedy)
     except Exception as error:  # noqa: BLE001 - whatever a driver raises, it is the finding
-        return Check(
-            name="database", ok=False, detail=f"{type(error).__name__}: {error}", repair="check PAYSCORE_DATABASE_URL"
-        )
+        return Check(name="database", ok=False, detail=reason_of(error), repair="check PAYSCORE_DATABASE_URL")
     return Check(name="database", ok=True, detail=f"at revision {schema.revision}")
+
+
+async def _database_clock(url: str) -> Check:
+    """Compare our clock with the database's, by which leases begin and end."""
+    storage = await open_storage(url)
+    try:
+        clock = DatabaseClock(storage, own=now)
+        await clock.look()
+    finally:
+        await storage.aclose()
+    return _difference("database clock", clock.skew, "the database's")
 
 
 async def _broker(broker: BrokerSettings) -> Check:
@@ -177,12 +194,12 @@ def _clock(heard: Heard) -> Check:
     if heard.skew is None:
         detail = "no answer to a signed call tells WeChat Pay's time"
         return Check(name="clock", ok=False, detail=detail, repair=REACH)
-    detail = (
-        f"{abs(heard.skew).total_seconds():.1f} s {'ahead of' if heard.skew > timedelta() else 'behind'} WeChat Pay's"
-    )
-    return Check(
-        name="clock", ok=abs(heard.skew) <= MAX_SKEW, detail=detail, repair="run NTP: timedatectl set-ntp true"
-    )
+    return _difference("clock", heard.skew, "WeChat Pay's")
+
+
+def _difference(name: str, skew: timedelta, whose: str) -> Check:
+    detail = f"{abs(skew).total_seconds():.1f} s {'ahead of' if skew > timedelta() else 'behind'} {whose}"
+    return Check(name=name, ok=abs(skew) <= MAX_SKEW, detail=detail, repair="run NTP: timedatectl set-ntp true")
 
 
 async def _verification_keys(wechatpay: WechatPay) -> Check:

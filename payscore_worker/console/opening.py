@@ -19,6 +19,7 @@ from payscore_worker.events import EventIn
 from payscore_worker.messaging.topology import Topology
 from payscore_worker.settlement import Settlement
 from payscore_worker.storage import Storage
+from payscore_worker.storage.url import Told
 from payscore_worker.wechatpay import Breaker, PayScores
 
 REPLAY_END_SECONDS: Final = 5.0
@@ -34,7 +35,7 @@ class Plan:
     host: str
     token: str | None = field(repr=False)
     amqp_url: str = field(repr=False)
-    database_url: str = field(repr=False)
+    database_url: str | Told = field(repr=False)
     topology: Topology
     queues: Mapping[str, Mapping[str, type[EventIn]]]
     """The event types that each queue carries."""

@@ -2,7 +2,8 @@
 
 On PostgreSQL each migration is a transaction of its own, in which no statement waits long for a lock: what waits for a
 table keeps everybody else from it. Indexes of tables that hold rows are built beside the work (`alter.create_index`).
-On SQLite all migrations are one transaction.
+On SQLite all migrations are one transaction. What is set or locked ends with its transaction: behind a pooler the next
+one may be on another connection of the server.
 """
 
 import asyncio
@@ -10,21 +11,22 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, delete, insert, text
+from sqlalchemy import Connection, delete, event, insert, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker import version
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage import SCHEMA_REVISION, Schema, see_that_it_fits
-from payscore_worker.storage.engine import BROKEN, engine_for, lock_from_the_start, schema_of
+from payscore_worker.storage.engine import BROKEN, engine_for, lock_from_the_start, reason_of, schema_of
 from payscore_worker.storage.tables import schema_range
+from payscore_worker.storage.url import Postgresql, read_url
 
 MIGRATE_TIMEOUT_SECONDS: Final = 3_600.0
 """The indexes of a hundred million rows take some minutes each; one that takes longer wants a plan of its own."""
@@ -51,11 +53,11 @@ async def migrate(database_url: str) -> Schema:
     """
     try:
         async with asyncio.timeout(MIGRATE_TIMEOUT_SECONDS), engine_for(database_url) as engine, _alone(engine):
-            return await _migrate(engine)
+            return await _migrate(engine, is_pooled=_is_pooled(database_url))
     except TimeoutError as error:
         raise StorageUnavailable(f"migrating: not done after {MIGRATE_TIMEOUT_SECONDS:g} seconds") from error
     except BROKEN as error:
-        raise StorageUnavailable(f"migrating: {_first_line(error)}") from error
+        raise StorageUnavailable(f"migrating: {reason_of(error)}") from error
 
 
 async def read_schema(database_url: str) -> Schema:
@@ -69,31 +71,30 @@ def newest_revision() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
-async def _migrate(engine: AsyncEngine) -> Schema:
+async def _migrate(engine: AsyncEngine, *, is_pooled: bool) -> Schema:
     """Migrate, and try again where somebody held a table: what is done stays done."""
     until = time.monotonic() + TABLE_LOCK_SECONDS
     while True:
         try:
             async with engine.connect() as connection:
-                return await connection.run_sync(_upgrade)
+                return await connection.run_sync(_upgrade, is_pooled=is_pooled)
         except DBAPIError as error:
             if not _is_in_use(error) or time.monotonic() > until:
                 raise
-            log.warning("migration_waits", reason=_first_line(error))
+            log.warning("migration_waits", reason=reason_of(error))
         await asyncio.sleep(AGAIN_SECONDS)
 
 
-def _upgrade(connection: Connection) -> Schema:
+def _upgrade(connection: Connection, *, is_pooled: bool) -> Schema:
     schema = schema_of(connection)
     if schema.is_ahead:
         see_that_it_fits(schema)
         return schema
     config = _config()
     config.attributes["connection"] = connection
+    config.attributes["is_pooled"] = is_pooled
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SET lock_timeout = '{TABLE_LOCK_TIMEOUT}'"))
-        connection.execute(text("SET statement_timeout = 0"))  # a role's limit is for its questions
-        connection.commit()
+        connection.commit()  # each migration begins its own
     command.upgrade(config, "head")
     known = Schema(revision=SCHEMA_REVISION, runs_from=_runs_from(), migrated_by=version())
     if (schema.revision, schema.runs_from) != (known.revision, known.runs_from):
@@ -122,11 +123,14 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
         lock_from_the_start(engine)
         yield
         return
+    _bound_each_transaction(engine)
     async with engine.connect() as connection:
-        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        while not await _has_lock(autocommit):  # noqa: ASYNC110 - it is another process that lets go
+        holding = await connection.execution_options(isolation_level="READ COMMITTED")
+        while not await _has_lock(holding):
+            await holding.rollback()
             await asyncio.sleep(AGAIN_SECONDS)
-        yield  # the lock ends with the connection
+        await holding.execute(text(_WITHOUT_SNAPSHOT))
+        yield  # the lock ends with the transaction
 
 
 async def _has_lock(connection: AsyncConnection) -> bool:
@@ -135,8 +139,34 @@ async def _has_lock(connection: AsyncConnection) -> bool:
 
 
 _LOCK: Final = (
-    "SELECT pg_try_advisory_lock(hashtext('payscore-worker migrate'), hashtext(coalesce(current_schema(), '')))"
+    "SELECT pg_try_advisory_xact_lock(hashtext('payscore-worker migrate'), hashtext(coalesce(current_schema(), '')))"
 )
+
+
+_WITHOUT_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
+"""A question that was asked last keeps its snapshot until the next statement, and an index that we build while we hold
+the lock would wait for that, for ever. This statement has none."""
+
+
+def _bound_each_transaction(engine: AsyncEngine) -> None:
+    """Let no statement wait long for a table, and no limit end what takes its time: a role's are for its questions."""
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def bound(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            for setting, value in _BOUNDS.items():
+                connection.exec_driver_sql(f"SET LOCAL {setting} = '{value}'")
+
+
+_BOUNDS: Final = {
+    "lock_timeout": TABLE_LOCK_TIMEOUT,
+    "statement_timeout": "0",
+}
+
+
+def _is_pooled(database_url: str) -> bool:
+    url = read_url(database_url)
+    return isinstance(url, Postgresql) and url.is_pooled
 
 
 def _is_in_use(error: DBAPIError) -> bool:
@@ -147,11 +177,6 @@ def _is_in_use(error: DBAPIError) -> bool:
 
 _IN_USE: Final = ("55P03", "40P01")
 """Of PostgreSQL: lock_not_available, deadlock_detected."""
-
-
-def _first_line(error: Exception) -> str:
-    cause: Any = error.orig if isinstance(error, DBAPIError) else error
-    return f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
 
 
 def _config() -> Config:

@@ -1,6 +1,7 @@
 """How migrations change tables that are in use: each change may be run again after it broke off anywhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,10 +30,24 @@ def create_index(name: str, table: str, columns: Sequence[str], *, where: str | 
     with op.get_context().autocommit_block():
         if _is_invalid(name):
             op.drop_index(name, table, postgresql_concurrently=True)
-        # It waits for transactions that were there before it, and nobody waits for it.
-        op.execute("SET lock_timeout = 0")
-        op.create_index(name, table, list(columns), if_not_exists=True, postgresql_concurrently=True, **options)
-        op.execute("RESET lock_timeout")
+        with _without_limits():
+            op.create_index(name, table, list(columns), if_not_exists=True, postgresql_concurrently=True, **options)
+
+
+@contextmanager
+def _without_limits() -> Iterator[None]:
+    """Let it take its time: it waits for transactions that were there before it, and nobody waits for it.
+
+    Behind a pooler a session is nobody's own, and what we set would stay with whoever has it next: there, the limits of
+    the role hold.
+    """
+    config = op.get_context().config
+    limits = () if config is None or config.attributes.get("is_pooled") else ("lock_timeout", "statement_timeout")
+    for limit in limits:
+        op.execute(f"SET {limit} = 0")
+    yield
+    for limit in limits:
+        op.execute(f"RESET {limit}")
 
 
 def create_table(name: str, *parts: Any) -> None:  # noqa: ANN401 - columns and constraints, as alembic takes them

@@ -19,6 +19,7 @@ from payscore_worker.messaging.inspect import Depth
 from payscore_worker.messaging.topology import QUEUES, Topology, duration_text
 from payscore_worker.ops.lag import measure_lag
 from payscore_worker.ops.queues import QueueLook
+from payscore_worker.storage.url import Told
 from payscore_worker.tally import OWN_CODES
 from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import Breaker, CallKind, VerificationKeys, WechatPayClient
@@ -95,7 +96,7 @@ async def watch(
     *,
     amqp_url: str,
     topology: Topology,
-    database_url: str,
+    database_url: str | Told,
     clock: Callable[[], datetime],
     on_depths: Callable[[list[Depth]], None] = lambda _: None,
 ) -> None:
@@ -109,7 +110,7 @@ async def watch(
         log.exception("watching_ended")
 
 
-async def _look_at_database(database_url: str, clock: Callable[[], datetime]) -> None:
+async def _look_at_database(database_url: str | Told, clock: Callable[[], datetime]) -> None:
     """Look at the database, by way of SQLAlchemy, which takes its time to import: in a thread, once all runs."""
     engine_for = (await asyncio.to_thread(import_module, "payscore_worker.storage.engine")).engine_for
     database = await asyncio.to_thread(import_module, "payscore_worker.ops.database")

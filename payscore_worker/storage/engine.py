@@ -6,22 +6,29 @@ from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import Connection, event, inspect, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from payscore_worker.storage.connecting import COLLISIONS, POOLER, Connector
 from payscore_worker.storage.schema import Schema
 from payscore_worker.storage.statements import SCHEMA
+from payscore_worker.storage.url import Sqlite, Told, UnreadableUrl, as_told, read_url
 
-BROKEN: Final = (DBAPIError, OSError, asyncpg.PostgresError)
+BROKEN: Final = (DBAPIError, OSError, asyncpg.PostgresError, UnreadableUrl)
 """What is raised where the database is away or refuses a statement; asyncpg's own while it connects."""
 
 
 @asynccontextmanager
-async def engine_for(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Make an engine that keeps no connection."""
-    url, connect_args = _split_server_settings(make_url(database_url))
+async def engine_for(database_url: str | Told) -> AsyncIterator[AsyncEngine]:
+    """Make an engine that keeps no connection.
+
+    Raises:
+        UnreadableUrl: the URL cannot be used.
+
+    """
+    url, connect_args = _for_sqlalchemy(as_told(database_url))
     engine = create_async_engine(url, poolclass=NullPool, connect_args=connect_args, json_deserializer=_as_it_is)
     try:
         yield engine
@@ -38,10 +45,24 @@ def schema_of(connection: Connection) -> Schema:
     return Schema(revision=None)
 
 
-def cause_of(error: Exception) -> str:
+def cause_of(error: BaseException) -> str:
     """Name what the driver raised, in one line and without the statement and its values."""
-    cause: Any = error.orig if isinstance(error, DBAPIError) else error
-    return type(cause).__name__
+    cause = driver_error(error)
+    return POOLER if isinstance(cause, COLLISIONS) else type(cause).__name__
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """Find what the driver raised under what SQLAlchemy makes of it."""
+    if isinstance(error, DBAPIError):
+        return driver_error(error.orig) if error.orig is not None else error
+    cause = error.__cause__
+    return cause if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError) else error
+
+
+def reason_of(error: BaseException) -> str:
+    """Say what the driver said, in one line and without the statement and its values."""
+    cause = driver_error(error)
+    return POOLER if isinstance(cause, COLLISIONS) else f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
 
 
 def lock_from_the_start(engine: AsyncEngine) -> None:
@@ -56,11 +77,15 @@ def lock_from_the_start(engine: AsyncEngine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _split_server_settings(url: URL) -> tuple[URL, dict[str, object]]:
-    """Give asyncpg what a URL may say of the server (search_path and the like), which SQLAlchemy would not pass on."""
-    if url.get_backend_name() == "sqlite" or not url.query:
-        return url, {}
-    return url.set(query={}), {"server_settings": {name: str(value) for name, value in url.query.items()}}
+def _for_sqlalchemy(told: Told) -> tuple[URL, dict[str, object]]:
+    """Let SQLAlchemy connect as the hot path does; all that it is told is which database it speaks to."""
+    url = read_url(told())
+    if isinstance(url, Sqlite):
+        return URL.create("sqlite+aiosqlite", database=str(url.file)), {}
+    connect_args: dict[str, object] = {"async_creator_fn": Connector(told)}
+    if url.is_pooled:  # a statement without a name is gone with its execution
+        connect_args |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+    return URL.create("postgresql+asyncpg"), connect_args
 
 
 def _as_it_is(text: str) -> str:

@@ -182,6 +182,9 @@ class Storage(Protocol):
     async def schema(self) -> Schema:
         """Read what the schema says of itself."""
 
+    async def now(self) -> datetime:
+        """Read the database's clock; that of an embedded one is this machine's."""
+
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
 

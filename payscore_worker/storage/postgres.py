@@ -1,8 +1,8 @@
 """PostgreSQL by asyncpg: every transaction of the hot path is one statement (ADR 3)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Final, Self, TypeAlias
@@ -12,6 +12,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.connecting import COLLISIONS, POOLER, Connector
 from payscore_worker.storage.port import (
     LONGEST_LEASE,
     CallOutcome,
@@ -47,6 +48,7 @@ from payscore_worker.storage.statements import (
     WINDOW,
     for_many,
 )
+from payscore_worker.storage.url import Told, UnreadableUrl
 from payscore_worker.storage.values import keep, keep_records, kept_row
 from payscore_worker.trip import Trip
 
@@ -55,6 +57,9 @@ MAX_CONNECTIONS: Final = 16
 
 COMMAND_TIMEOUT_SECONDS: Final = 10.0
 """No statement of ours needs a tenth of it; a database that takes longer is treated as gone."""
+
+CANCEL_SECONDS: Final = 2.0
+"""For a server that is alive, to hear that a statement is given up; for one that is not, no longer than that."""
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
@@ -66,20 +71,18 @@ class PostgresStorage:
         self._pool = pool
 
     @classmethod
-    async def open(cls, dsn: str) -> Self:
-        """Connect; what the query of the DSN says (search_path and the like) goes to the server."""
-        try:
+    async def open(cls, told: Told) -> Self:
+        """Connect, as the URL says; every connection that is opened later, as it says then."""
+        with _told_as_ours():
+            connector = Connector(told)
             pool = await asyncpg.create_pool(
-                dsn,
+                connect=connector,
+                init=_learn_types if connector.url.is_pooled else None,
                 min_size=1,
                 max_size=MAX_CONNECTIONS,
                 command_timeout=COMMAND_TIMEOUT_SECONDS,
-                timeout=COMMAND_TIMEOUT_SECONDS,
-                server_settings={"application_name": "payscore-worker"},
                 reset=_nothing_to_reset,
             )
-        except _UNAVAILABLE as error:
-            raise StorageUnavailable(f"PostgreSQL: {error!r}") from error
         return cls(pool)
 
     async def load(self, trip_id: str) -> Trip | None:
@@ -197,6 +200,11 @@ class PostgresStorage:
                 return Schema(revision=None) if row is None else Schema(**row)
         return Schema(revision=None)
 
+    async def now(self) -> datetime:
+        async with self._connection() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        return now
+
     async def ping(self) -> None:
         async with self._connection() as connection:
             await connection.fetchval("SELECT 1")
@@ -213,21 +221,46 @@ class PostgresStorage:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        try:
+        with _told_as_ours():
             async with self._pool.acquire(timeout=COMMAND_TIMEOUT_SECONDS) as connection:
                 try:
                     yield connection
                 except _SPOILT:
                     connection.terminate()
+                    await self._pool.expire_connections()
                     raise
-        except _UNAVAILABLE as error:
-            raise StorageUnavailable(f"PostgreSQL: {error!r}") from error
-        except _UNKEPT as error:  # its text repeats the value
-            raise Unstorable(f"PostgreSQL does not keep one of its values: {type(error).__name__}") from None
+                except TimeoutError:  # the others lead to the same server, and would be found out one by one
+                    await self._pool.expire_connections()
+                    with suppress(TimeoutError):
+                        await self._pool.release(connection, timeout=CANCEL_SECONDS)
+                    raise
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    """Translate what asyncpg raises."""
+    try:
+        yield
+    except COLLISIONS as error:
+        raise StorageUnavailable(POOLER) from error
+    except _UNAVAILABLE as error:
+        raise StorageUnavailable(f"PostgreSQL: {error!r}") from error
+    except _UNKEPT as error:  # its text repeats the value
+        raise Unstorable(f"PostgreSQL does not keep one of its values: {type(error).__name__}") from None
 
 
 def _journaled(trip_id: str, row: asyncpg.Record | None) -> CallRecord | None:
     return None if row is None else read("wechatpay_call", f"trip {trip_id!r}", _call, row)
+
+
+async def _learn_types(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Have asyncpg look up the types of our arrays in one transaction.
+
+    It turns JIT off for that, for its session, and on again. Behind a pooler that may be on three connections: then the
+    look-up takes seconds with JIT, and JIT stays off for somebody else.
+    """
+    async with connection.transaction():
+        await connection.prepare(f"SELECT {', '.join(f'NULL::{type_}[]' for type_ in _ARRAY_TYPES)}", name="")
 
 
 async def _nothing_to_reset(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -246,9 +279,13 @@ _UNAVAILABLE: Final = (
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
     asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.InvalidAuthorizationSpecificationError,
+    asyncpg.exceptions.InvalidCatalogNameError,
+    UnreadableUrl,
     *_SPOILT,
 )
-"""The database is away, closing, full, or gave our statement up: the same later."""
+"""The database is away, closing, full, does not let us in, or gave our statement up: the same later. A password may be
+changed at the server before it is changed here."""
 
 _UNKEPT: Final = (asyncpg.DataError, UnicodeEncodeError, OverflowError)
 """A value that was not seen to be one that no database keeps."""
@@ -277,6 +314,10 @@ _EVENT_COLUMNS: Final = {
     "at": "timestamptz",
     "body": "bytea",
 }
+
+
+_ARRAY_TYPES: Final = sorted({*_CALL_COLUMNS.values(), *_EVENT_COLUMNS.values(), "bigint"})
+"""Of the arrays in our statements."""
 
 
 def _call(row: Row) -> CallRecord:

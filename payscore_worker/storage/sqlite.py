@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -185,6 +185,9 @@ class SqliteStorage:
             return Schema(revision=None)
 
         return await self._do(job)
+
+    async def now(self) -> datetime:
+        return datetime.now(UTC)
 
     async def ping(self) -> None:
         await self._do(lambda db: db.execute("SELECT 1").fetchone())

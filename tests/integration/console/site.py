@@ -17,6 +17,7 @@ from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan
 from payscore_worker.messaging.topology import Topology
 from payscore_worker.serving import Entrance
+from payscore_worker.storage.url import Told
 from payscore_worker.wechatpay import Breaker
 from tests.integration.settlement.town import Town
 
@@ -60,7 +61,7 @@ def text_of(html: str) -> str:
 @asynccontextmanager
 async def a_site(
     town: Town,
-    database_url: str,
+    database_url: str | Told,
     amqp_url: str,
     topology: Topology,
     *,

@@ -24,6 +24,7 @@ from tests.acceptance.commands import payscore_worker
 from tests.builders import NOW, SITUATIONS, a_trip
 
 VERSIONS: Final = Path(migrations.__file__).parent / "versions"
+PROCESSES: Final = 18
 ROWS: Final = 1_000
 
 
@@ -53,10 +54,15 @@ async def first(database_url: str, statement: str) -> object:
 
 @pytest.fixture
 async def full_database_url(empty_database_url: str) -> str:
-    """Make a database of an earlier release with some trips in it."""
-    await migrate_to(empty_database_url, "0002")
+    await become_full(empty_database_url)
+    return empty_database_url
+
+
+async def become_full(database_url: str) -> None:
+    """Make of it a database of an earlier release with some trips in it."""
+    await migrate_to(database_url, "0002")
     await change(
-        empty_database_url,
+        database_url,
         f"""
         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {ROWS})
         INSERT INTO trip (trip_id, out_order_no, state, noted_at, order_id, refusals, bodies, polls, claims, version,
@@ -69,7 +75,6 @@ async def full_database_url(empty_database_url: str) -> str:
         SELECT trip_id, trip_id, 'in', 'trip.started', noted_at, '{}', false, 0 FROM trip
         """,
     )
-    return empty_database_url
 
 
 # --- Migrating ---
@@ -94,6 +99,43 @@ async def test_commands_that_start_together_all_succeed(empty_database_url: str,
     done = await asyncio.gather(*(payscore_worker("migrate", directory=tmp_path, settings=settings) for _ in range(3)))
 
     assert [(one.code, one.out) for one in done] == [(0, f"the database is at revision {SCHEMA_REVISION}\n")] * 3
+
+
+AT_ONE_MOMENT: Final = """
+import asyncio, os, sys, time
+from payscore_worker.migrations import migrate
+
+url, count = sys.argv[1], int(sys.argv[2])
+moment = time.time() + 1.0
+
+def one() -> int:
+    time.sleep(max(0.0, moment - time.time()))
+    asyncio.run(migrate(url))
+    return 0
+
+children = []
+for _ in range(count):
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(one())
+        except BaseException as error:
+            print(type(error).__name__, error, flush=True)
+            os._exit(1)
+    children.append(child)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+"""Processes that have loaded everything, and begin together."""
+
+
+async def test_processes_that_begin_at_one_moment_all_succeed(full_database_url: str) -> None:
+    words = (AT_ONE_MOMENT, full_database_url, str(PROCESSES))
+    crowd = await asyncio.create_subprocess_exec(sys.executable, "-c", *words, stdout=asyncio.subprocess.PIPE)
+
+    said, _ = await crowd.communicate()
+
+    assert crowd.returncode == 0, said.decode()
+    assert (await read_schema(full_database_url)).revision == SCHEMA_REVISION
 
 
 KILLED: Final = """

@@ -1,0 +1,152 @@
+"""Leases begin and end by the database's clock, whatever that of a worker shows; and a clock that is off is seen."""
+
+import asyncio
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from structlog.testing import capture_logs
+
+from payscore_worker import metrics
+from payscore_worker.bootstrap import now
+from payscore_worker.cli import doctor
+from payscore_worker.errors import StorageUnavailable
+from payscore_worker.messaging.relay import LEASE
+from payscore_worker.storage import Direction, EventRecord, Storage
+from payscore_worker.storage.clock import MAX_SKEW, DatabaseClock
+from tests.acceptance.commands import plain_environment
+from tests.builders import NOW, a_trip
+from tests.hostile.variables import PLAIN
+from tests.integration.messaging.desk import Desk
+from tests.unit.ops.samples import value
+
+DAY = timedelta(days=1)
+
+A_MOMENT = timedelta(minutes=2)
+"""A busy machine may take so long from one line to the next; what is told apart here is a lease from a day."""
+
+
+def ahead() -> datetime:
+    return now() + DAY
+
+
+async def a_clock(storage: Storage, *, is_ahead: bool = False) -> DatabaseClock:
+    clock = DatabaseClock(storage, own=ahead if is_ahead else now)
+    await clock.look()
+    return clock
+
+
+async def announce(storage: Storage) -> None:
+    event = EventRecord(event_id="e1", direction=Direction.OUT, type="settlement.opened", at=NOW, body=b"{}")
+    assert await storage.save(a_trip(), due_at=now(), now=now(), events=[event])
+
+
+async def test_what_a_worker_a_day_ahead_has_claimed_is_free_after_a_lease(storage: Storage) -> None:
+    await announce(storage)
+    wrong, right = await a_clock(storage, is_ahead=True), await a_clock(storage)
+
+    assert await storage.claim_outbox(now=wrong(), lease=LEASE, limit=10)
+    assert await storage.claim_due(now=wrong() + A_MOMENT, lease=LEASE, limit=10)
+
+    assert await storage.claim_outbox(now=right() + LEASE + A_MOMENT, lease=LEASE, limit=10)
+    assert await storage.claim_due(now=right() + LEASE + 2 * A_MOMENT, lease=LEASE, limit=10)
+
+
+async def test_a_clock_that_is_off_is_said_once_and_again_when_it_is_right(storage: Storage) -> None:
+    skew = DAY
+    clock = DatabaseClock(storage, own=lambda: now() + skew)
+
+    with capture_logs() as logs:
+        for skew in (DAY, DAY, -DAY, timedelta(), timedelta()):
+            await clock.look()
+            assert clock.is_off is (skew != timedelta())
+            assert abs((value(metrics.CLOCK_AHEAD) or 0) - skew.total_seconds()) < MAX_SKEW.total_seconds()
+
+    assert [entry["event"] for entry in logs] == ["clock_off", "clock_right_again"]
+    assert abs(logs[0]["ahead_of_database_seconds"] - DAY.total_seconds()) < MAX_SKEW.total_seconds()
+
+
+async def test_while_the_database_is_away_its_clock_goes_on(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = await a_clock(storage)
+    asked = asyncio.Event()
+
+    async def away() -> datetime:
+        asked.set()
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(storage, "now", away)
+    monkeypatch.setattr("payscore_worker.storage.clock.LOOK_SECONDS", 0.01)
+    running = asyncio.create_task(clock.run())
+    async with asyncio.timeout(30):
+        await asked.wait()
+
+    earlier = clock()
+    assert clock() >= earlier
+    assert abs(clock() - now()) < MAX_SKEW
+    assert not running.done()
+    running.cancel()
+
+
+async def test_the_doctor_compares_our_clock_with_the_databases(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await doctor._database_clock(database_url)).ok
+
+    monkeypatch.setattr(doctor, "now", ahead)
+    check = await doctor._database_clock(database_url)
+    assert (check.ok, check.detail.endswith("s ahead of the database's")) == (False, True)
+    assert "NTP" in check.repair
+
+
+DIES: Final = """
+import asyncio, os, signal
+from datetime import timedelta
+from payscore_worker import bootstrap
+from payscore_worker.messaging.relay import Relay
+
+right = bootstrap.now
+bootstrap.now = lambda: right() + timedelta(days=1)
+
+async def die(self, batch):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Relay._publish_all = die
+asyncio.run(bootstrap.run_worker(bootstrap.Environment()))
+"""
+"""A worker whose clock is a day ahead, and which dies with announcements in hand."""
+
+
+def a_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(*pem).decode()
+
+
+async def test_a_worker_a_day_ahead_that_dies_holds_its_announcements_for_a_lease(
+    storage: Storage, database_url: str, desk: Desk, amqp_url: str, tmp_path: Path
+) -> None:
+    await announce(storage)
+    settings = {name: setting for name, setting in PLAIN.items() if "PUBLIC_KEY" not in name} | {
+        "PAYSCORE_MERCHANT_PRIVATE_KEY": a_key(),
+        "PAYSCORE_APIV3_KEY": "0123456789abcdef0123456789abcdef",
+        "PAYSCORE_API_BASE_URLS": "http://127.0.0.1:1",
+        "PAYSCORE_AMQP_URL": amqp_url,
+        "PAYSCORE_AMQP_PREFIX": desk.topology.prefix,
+        "PAYSCORE_DATABASE_URL": database_url,
+        "PAYSCORE_OPS_PORT": "0",
+    }
+    del settings["PAYSCORE_TRACES"]
+
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DIES), cwd=tmp_path, env=plain_environment(settings)
+    )
+    async with asyncio.timeout(100):
+        assert await worker.wait() < 0
+
+    right = await a_clock(storage)
+    assert await storage.claim_outbox(now=right() - LEASE, lease=LEASE, limit=10) == [], "it had it in hand"
+    assert await storage.claim_outbox(now=right() + LEASE + A_MOMENT, lease=LEASE, limit=10)
