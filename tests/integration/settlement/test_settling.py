@@ -103,6 +103,28 @@ async def test_each_announcement_says_at_which_version_of_the_trip_it_came_about
     assert sequences == sorted(set(sequences))
 
 
+async def test_a_trip_that_nobody_else_touches_is_written_seven_times_and_never_in_vain(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told twice, two sends counted before they are made, two answers, paid; once more where a ticket is asked for.
+
+    That the service is on is written with the create.
+    """
+    written: list[bool] = []
+    save = town.storage.save
+
+    async def saving(trip: Trip, **options: Any) -> bool:
+        written.append(await save(trip, **options))
+        return written[-1]
+
+    monkeypatch.setattr(town.storage, "save", saving)
+    await town.rides(seconds=11)
+    await town.passes(3)
+
+    assert await town.state() is TripState.PAID
+    assert written == [True] * (8 if town.payscore.needs_finish_ticket else 7)
+
+
 async def test_facts_told_twice_change_nothing(town: Town) -> None:
     started_at = town.now
     await town.starts(started_at=started_at)
