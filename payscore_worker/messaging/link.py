@@ -199,7 +199,7 @@ class Session:
         raise LinkBroken(await asyncio.shield(self._broken))
 
     def _on_close(self, _sender: object, error: BaseException | None) -> None:
-        self.break_up(repr(error) if error is not None else "closed")
+        self.break_up(reason_of(error) if error is not None else "closed")
 
     def _on_consumer_cancel(self, _frame: object) -> None:
         self.break_up("RabbitMQ cancelled a consumer: its queue was deleted or has moved")
