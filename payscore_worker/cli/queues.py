@@ -56,7 +56,7 @@ async def _declare(broker: BrokerSettings) -> dict[str, Any]:
 )
 @json_option
 def queues(*, watch: bool, every: float, as_json: bool) -> None:
-    """Show how full the queues are; exit 1 if one does not stand, or cannot be counted."""
+    """Show how full the queues are; exit 1 if one does not stand."""
     if watch:
         if as_json:
             raise click.UsageError("--watch is for people; take --json again and again")
@@ -71,7 +71,7 @@ def queues(*, watch: bool, every: float, as_json: bool) -> None:
         print_table(["queue", "ready", "unacked", "consumers", "dead"], rows)
         for note in _notes(found):
             click.echo(note, err=True)
-    sys.exit(FINE if all(depth.stands and not depth.is_uncounted for depth in found) else NOT_FINE)
+    sys.exit(FINE if all(depth.stands for depth in found) else NOT_FINE)
 
 
 def _notes(found: Sequence[Depth]) -> list[str]:
