@@ -50,17 +50,23 @@ async def audit_books(reports: Reports, now: datetime) -> list[Finding]:
 def audit_queues(depths: Sequence[Depth], pending: int) -> list[Finding]:
     """Check that nothing waits for a person, and say what waits for a machine."""
     dead = {depth.queue: depth.dead for depth in depths if depth.dead}
-    missing = [depth.queue for depth in depths if depth.ready is None]
+    missing = [depth.queue for depth in depths if not depth.stands]
     waiting = sum(depth.ready or 0 for depth in depths)
+    uncounted = [depth.queue for depth in depths if depth.is_uncounted]
+    unknown = f"unknown in {', '.join(uncounted)}: RabbitMQ cannot ask the leader" if uncounted else ""
     return [
         Finding(check="every queue stands", ok=not missing, detail=", ".join(missing) or "all do"),
         Finding(
             check="no dead letters",
-            ok=not dead,
-            detail=", ".join(f"{count} in {queue}.dead" for queue, count in dead.items()) or "none",
+            ok=not dead and not uncounted,
+            detail=", ".join([*(f"{count} in {queue}.dead" for queue, count in dead.items()), *filter(None, [unknown])])
+            or "none",
         ),
         Finding(
-            check="in flight", ok=True, detail=f"{waiting} messages in queues, {pending} announcements in the outbox"
+            check="in flight",
+            ok=True,
+            detail=f"{'at least ' if uncounted else ''}{waiting} messages in queues, "
+            f"{pending} announcements in the outbox",
         ),
     ]
 

@@ -15,6 +15,7 @@ SettlementError
   Rejected                  no retry will help; a person should look
     NotOurs                 the notification is about another app or service of our merchant: for somebody else
     MalformedMessage        the message does not say what its type promises
+    Unpublishable           RabbitMQ will never take the message, and says so: it is too large, or not well-formed
     Unstorable              it holds what no database keeps: a NUL, half a character, a time before all times
     ConflictingFact         it contradicts what is already noted
       TripArchived          the trip is over and archived, and this was never said of it
@@ -192,6 +193,10 @@ class MalformedMessage(Rejected):
 
 class NotOurs(Rejected):
     """The notification is about another app or service of our merchant: for somebody else, and no error."""
+
+
+class Unpublishable(Rejected):
+    """RabbitMQ will never take the message, and says so; the text is its reason."""
 
 
 class Unstorable(Rejected):

@@ -5,6 +5,7 @@ many processes see alike (rows of one database, messages of one broker) is a gau
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Final, TypeVar
 
@@ -288,6 +289,15 @@ def registry(group: Group) -> CollectorRegistry:
 def of(metric: M, *labels: str) -> M:
     """Find the child of a metric, once: the hot path must not pay for the look-up. Labels are bounded, so this is."""
     return metric.labels(*labels)
+
+
+def show(gauge: Gauge, value: float | None, *labels: str) -> None:
+    """Set a gauge; what is not known has no sample at all, lest a sum or a screen take it for a number."""
+    if value is not None:
+        gauge.labels(*labels).set(value)
+        return
+    with suppress(KeyError):
+        gauge.remove(*labels)
 
 
 def read(gauge: Gauge, value: Callable[[], float], *labels: str) -> None:

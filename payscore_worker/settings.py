@@ -17,6 +17,7 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta, Struct
 
+from payscore_worker.messaging.addresses import Malformed, broker_urls, check_files
 from payscore_worker.storage.url import UnreadableUrl, UnusableParameter, read_url
 
 PREFIX: Final = "PAYSCORE_"
@@ -87,9 +88,9 @@ class Part(Struct, frozen=True, kw_only=True, rename=_variable):
 class BrokerSettings(Part, frozen=True, kw_only=True):
     """RabbitMQ."""
 
-    amqp_url: Annotated[str, Meta(pattern=r"^amqps?://\S*\Z", description="an amqp or amqps URL")] = (
-        "amqp://guest:guest@127.0.0.1:5672/"
-    )
+    amqp_url: Annotated[
+        str, Meta(pattern=r"^amqps?://\S*\Z", description="an amqp or amqps URL, or several with commas between")
+    ] = "amqp://guest:guest@127.0.0.1:5672/"
     amqp_prefix: Annotated[
         str, Meta(pattern=r"^[0-9A-Za-z_.-]{0,64}\Z", description="a prefix of every name at the broker")
     ] = ""
@@ -105,6 +106,13 @@ class BrokerSettings(Part, frozen=True, kw_only=True):
     ) = None
     retry_delays: Durations = "5s,30s,2m,10m,30m,2h,6h,12h"
     prefetch: Annotated[int, Meta(ge=1, le=1000, description="messages of one queue in hand at once, 1 to 1000")] = 64
+
+    def __post_init__(self) -> None:
+        """Refuse an address of RabbitMQ that no library could read, or would read otherwise than it looks."""
+        try:
+            check_files(broker_urls(self.amqp_url))
+        except Malformed as error:
+            raise SettingsError(f"{AMQP_URL}: {error}; it should be {description(type(self), AMQP_URL)}") from None
 
 
 class DatabaseSettings(Part, frozen=True, kw_only=True):
@@ -249,8 +257,9 @@ PARTS: Final = (
     LogSettings,
 )
 
+AMQP_URL: Final = "PAYSCORE_AMQP_URL"
 DATABASE_URL: Final = "PAYSCORE_DATABASE_URL"
-ADDRESSES: Final = frozenset({"PAYSCORE_AMQP_URL", DATABASE_URL, "PAYSCORE_MANAGEMENT_URL"})
+ADDRESSES: Final = frozenset({AMQP_URL, DATABASE_URL, "PAYSCORE_MANAGEMENT_URL"})
 """Those that have a password in them."""
 
 _Part = TypeVar("_Part", bound=Part)
@@ -290,7 +299,7 @@ class Environment:
 
 def _check_addresses(part: type[Part], values: Mapping[str, str]) -> None:
     """Refuse an address that no library could read: theirs are tracebacks, and some tell what they stumbled upon."""
-    for name in ADDRESSES & values.keys():
+    for name in (ADDRESSES - {AMQP_URL}) & values.keys():  # that one its own part has read
         hint = "where user and password have %2F for /, %23 for # and %40 for @"
         try:
             if name == DATABASE_URL:

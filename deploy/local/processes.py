@@ -73,12 +73,17 @@ class Process:
             wait_until(lambda: not self.is_alive(), seconds=seconds)
         self.kill()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it and its group a signal, if it still runs."""
+        if self.is_alive():
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
     def kill(self) -> None:
         """End it and its group at once."""
         if not self.is_alive():
             return
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         if not wait_until(lambda: not self.is_alive(), seconds=KILL_SECONDS):
             raise SetupFailed(f"process {self.pid} does not end, not even by kill -KILL")
 

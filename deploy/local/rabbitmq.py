@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -39,7 +40,9 @@ LOOPBACK_ONLY = "-kernel inet_dist_use_interface {127,0,0,1}"
 # --- a private one ---
 
 
-def start_rabbitmq(directory: Path, *, with_metrics: bool = False) -> "PrivateRabbitMQ":
+def start_rabbitmq(
+    directory: Path, *, with_metrics: bool = False, settings: tuple[str, ...] = (), plugins: tuple[str, ...] = ()
+) -> "PrivateRabbitMQ":
     """The RabbitMQ that lives in this directory, running: the one that runs already, else a new start."""
     node = PrivateRabbitMQ.load(directory)
     if node is not None and node.is_running():
@@ -57,6 +60,8 @@ def start_rabbitmq(directory: Path, *, with_metrics: bool = False) -> "PrivateRa
         distribution_port=distribution_port,
         epmd_port=epmd_port,
         metrics_port=metrics_port if with_metrics else None,
+        settings=settings,
+        plugins=plugins,
     )
     node.save()
     node.start()
@@ -97,6 +102,10 @@ class PrivateRabbitMQ:
     distribution_port: int
     epmd_port: int
     metrics_port: int | None = None  # of the plugin for Prometheus, where it is wanted
+    name: str = "payscore"
+    shares_epmd: bool = False  # it finds one running, which somebody else ends: nodes of a cluster meet there
+    settings: tuple[str, ...] = ()  # more lines of rabbitmq.conf
+    plugins: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
@@ -112,6 +121,10 @@ class PrivateRabbitMQ:
             distribution_port=saved["distribution_port"],
             epmd_port=saved["epmd_port"],
             metrics_port=saved.get("metrics_port"),
+            name=saved.get("name", cls.name),
+            shares_epmd=saved.get("shares_epmd", cls.shares_epmd),
+            settings=tuple(saved.get("settings", ())),
+            plugins=tuple(saved.get("plugins", ())),
         )
 
     def save(self) -> None:
@@ -122,12 +135,21 @@ class PrivateRabbitMQ:
             "distribution_port": self.distribution_port,
             "epmd_port": self.epmd_port,
             "metrics_port": self.metrics_port,
+            "name": self.name,
+            "shares_epmd": self.shares_epmd,
+            "settings": self.settings,
+            "plugins": self.plugins,
         }
         (self.directory / "node.json").write_text(json.dumps(saved))
 
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.amqp_port}/"
+
+    @property
+    def node(self) -> str:
+        """Its name among the nodes of Erlang."""
+        return f"{self.name}@localhost"
 
     @property
     def log(self) -> Path:
@@ -143,12 +165,21 @@ class PrivateRabbitMQ:
 
     def start(self) -> None:
         """Start it on the ports it has, and wait until it answers."""
-        self._write_configuration()
+        self.write_configuration()
         # The server would start epmd itself, but as a daemon that nobody ends; so it finds ours running.
-        epmd = self._spawn_epmd()
-        server = Process.spawn([self.scripts / "rabbitmq-server"], env=self._environment(), log=self.log)
-        server.save(self._server_file)
-        wait_until(lambda: self._answers() or not (server.is_alive() and epmd.is_alive()), seconds=START_SECONDS)
+        if not self.shares_epmd:
+            self._epmd.start()
+        self.spawn()
+        self.await_start()
+
+    def spawn(self) -> None:
+        """Begin to start it."""
+        Process.spawn([self.scripts / "rabbitmq-server"], env=self._environment(), log=self.log).save(self._server_file)
+
+    def await_start(self) -> None:
+        """Wait until one that was spawned answers."""
+        server = Process.load(self._server_file)
+        wait_until(lambda: self._answers() or server is None or not server.is_alive(), seconds=START_SECONDS)
         if not self._answers():
             self.kill()
             raise SetupFailed(f"RabbitMQ did not start. The end of {self.log}:\n{last_lines(self.log.read_text())}")
@@ -162,11 +193,17 @@ class PrivateRabbitMQ:
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        for file in (self._server_file, self._epmd_file):
-            process = Process.load(file)
-            if process is not None:
-                process.kill()
-            file.unlink(missing_ok=True)
+        _end(self._server_file)
+        if not self.shares_epmd:
+            self._epmd.kill()
+
+    def freeze(self) -> None:
+        """Have it do nothing more, and hang up on nobody, until it is thawed."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        self._signal(signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop it and start it again, under the same URL."""
@@ -183,11 +220,17 @@ class PrivateRabbitMQ:
         return self.directory / "server.pid"
 
     @property
-    def _epmd_file(self) -> Path:
-        return self.directory / "epmd.pid"
+    def _epmd(self) -> "Epmd":
+        return Epmd(self.directory, self.epmd_port, self.path)
+
+    def _signal(self, number: signal.Signals) -> None:
+        server = Process.load(self._server_file)
+        if server is None:
+            raise SetupFailed(f"{self.directory} has no RabbitMQ that was started")
+        server.signal(number)
 
     @property
-    def _path(self) -> str:
+    def path(self) -> str:
         """Where programs are looked for: a RabbitMQ in a folder of its own has its own Erlang beside it."""
         return f"{self.scripts}:{os.environ.get('PATH', os.defpath)}"
 
@@ -197,41 +240,32 @@ class PrivateRabbitMQ:
             return True
         return False
 
-    def _spawn_epmd(self) -> Process:
-        program = shutil.which("epmd", path=self._path)
-        if program is None:
-            raise SetupFailed("epmd, a part of Erlang, is not on the PATH; RabbitMQ cannot start without it")
-        words = [program, "-address", "127.0.0.1", "-port", str(self.epmd_port)]
-        epmd = Process.spawn(words, env=self._environment(), log=self.directory / "epmd.log")
-        epmd.save(self._epmd_file)
-        wait_until(lambda: _listens(self.epmd_port) or not epmd.is_alive(), seconds=EPMD_SECONDS)
-        return epmd
-
-    def _write_configuration(self) -> None:
+    def write_configuration(self, cookie: str | None = None) -> None:
+        """Write what it reads when it starts; the cookie once and for all, where nobody chose it by chance."""
         home = self.directory / "home"
         home.mkdir(exist_ok=True)
-        cookie = home / ".erlang.cookie"
-        if not cookie.exists():  # Erlang would make one itself, from less chance than a secret needs
-            cookie.write_text(secrets.token_hex(32))
-            cookie.chmod(0o400)  # it refuses a cookie that others may read
+        kept = home / ".erlang.cookie"
+        if not kept.exists():  # Erlang would make one itself, from less chance than a secret needs
+            kept.write_text(cookie or secrets.token_hex(32))
+            kept.chmod(0o400)  # it refuses a cookie that others may read
         # The machine's own RabbitMQ keeps these files in /etc/rabbitmq; each is named so that none of those is read.
         metrics = "" if self.metrics_port is None else METRICS.format(port=self.metrics_port)
-        plugins = "[]." if self.metrics_port is None else "[rabbitmq_prometheus]."
-        (self.directory / "rabbitmq.conf").write_text(metrics)
+        plugins = [*self.plugins, *([] if self.metrics_port is None else ["rabbitmq_prometheus"])]
+        (self.directory / "rabbitmq.conf").write_text("".join(f"{line}\n" for line in self.settings) + metrics)
         (self.directory / "rabbitmq-env.conf").write_text("")
         (self.directory / "advanced.config").write_text("[].\n")
-        (self.directory / "enabled_plugins").write_text(f"{plugins}\n")
+        (self.directory / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
 
     def _environment(self) -> dict[str, str]:
         """All that server and rabbitmqctl are told; nothing is inherited that could point them to another node."""
         here = self.directory
         return {
-            "PATH": self._path,
+            "PATH": self.path,
             "HOME": str(here / "home"),
             "LC_ALL": "C.UTF-8",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self.epmd_port),
-            "RABBITMQ_NODENAME": "payscore@localhost",  # its own epmd keeps it apart from its namesakes
+            "RABBITMQ_NODENAME": self.node,  # its own epmd keeps it apart from its namesakes
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.amqp_port),
             "RABBITMQ_DIST_PORT": str(self.distribution_port),
@@ -245,6 +279,42 @@ class PrivateRabbitMQ:
             "RABBITMQ_MNESIA_BASE": str(here / "data"),
             "RABBITMQ_LOG_BASE": str(here / "log"),
         }
+
+
+@dataclass(frozen=True)
+class Epmd:
+    """Erlang's port mapper, on loopback only: where nodes and rabbitmqctl find each other."""
+
+    directory: Path
+    port: int
+    path: str
+
+    def start(self) -> Process:
+        """Start it, and wait until it listens."""
+        program = shutil.which("epmd", path=self.path)
+        if program is None:
+            raise SetupFailed("epmd, a part of Erlang, is not on the PATH; RabbitMQ cannot start without it")
+        words = [program, "-address", "127.0.0.1", "-port", str(self.port)]
+        epmd = Process.spawn(words, env={"PATH": self.path, "LC_ALL": "C.UTF-8"}, log=self.directory / "epmd.log")
+        epmd.save(self._file)
+        wait_until(lambda: _listens(self.port) or not epmd.is_alive(), seconds=EPMD_SECONDS)
+        return epmd
+
+    def kill(self) -> None:
+        """End it."""
+        _end(self._file)
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / "epmd.pid"
+
+
+def _end(file: Path) -> None:
+    """Kill the process that is noted in this file, if it still runs."""
+    process = Process.load(file)
+    if process is not None:
+        process.kill()
+    file.unlink(missing_ok=True)
 
 
 def _listens(port: int) -> bool:
@@ -263,7 +333,16 @@ START, START_OK, TUNE = (10, 10), (10, 11), (10, 30)
 
 
 def check_rabbitmq(url: str) -> None:
-    """Raise Unusable unless a RabbitMQ that is new enough lets this user in."""
+    """Raise Unusable unless a RabbitMQ that is new enough lets this user in; of several addresses, one will do."""
+    *others, last = re.split(r",(?=amqps?://)", url)
+    for other in others:
+        with suppress(Unusable):
+            _check_one(other)
+            return
+    _check_one(last)
+
+
+def _check_one(url: str) -> None:
     version = log_in(url)
     if _major_minor(version) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))

@@ -11,7 +11,7 @@ import click
 from payscore_worker import logs
 from payscore_worker.cli.output import NOT_FINE, WRONG_USE
 from payscore_worker.errors import SettlementError
-from payscore_worker.messaging.link import BROKEN
+from payscore_worker.messaging.link import BROKEN, reason_of
 from payscore_worker.settings import SettingsError
 from payscore_worker.stopping import WITH_PARENT
 
@@ -67,7 +67,7 @@ def main() -> None:
     except SettlementError as error:
         _fail(error, NOT_FINE)
     except BROKEN as error:
-        _fail(f"RabbitMQ: {error!r}", NOT_FINE)
+        _fail(f"RabbitMQ: {reason_of(error)}", NOT_FINE)
 
 
 def _fail(error: Exception | str, code: int) -> NoReturn:

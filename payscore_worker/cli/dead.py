@@ -139,6 +139,8 @@ def _print_listing(queues: Sequence[str], looks: Sequence[Look], letters: Sequen
             click.echo(f"{look.queue}: the oldest {len(look.letters)} of {look.waiting}")
         if look.staged:
             click.echo(f"{look.queue}: a replay was broken off; the next replay or drop puts it right")
+        if look.staged is None:
+            click.echo(f"{look.queue}: RabbitMQ cannot tell now whether a replay was broken off")
 
 
 def _moment(value: object) -> object:

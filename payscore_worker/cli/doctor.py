@@ -17,7 +17,7 @@ from payscore_worker.bootstrap import WechatPay, make_topology, make_transport_t
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
 from payscore_worker.errors import Refusal, SchemaOutdated, SettlementError, WechatPayError, WechatPayRejected
 from payscore_worker.messaging.inspect import depths
-from payscore_worker.messaging.link import BROKEN, connect
+from payscore_worker.messaging.link import BROKEN, connect, reason_of
 from payscore_worker.migrations import read_schema
 from payscore_worker.settings import (
     PARTS,
@@ -174,9 +174,9 @@ async def _broker(broker: BrokerSettings) -> Check:
     topology = make_topology(broker)
     try:
         async with await connect(broker.amqp_url, "payscore-worker doctor") as connection:
-            missing = [depth.queue for depth in await depths(connection, topology) if depth.ready is None]
+            missing = [depth.queue for depth in await depths(connection, topology) if not depth.stands]
     except BROKEN as error:
-        return Check(name="broker", ok=False, detail=repr(error), repair="check PAYSCORE_AMQP_URL")
+        return Check(name="broker", ok=False, detail=reason_of(error), repair="check PAYSCORE_AMQP_URL")
     if missing:
         detail = f"missing: {', '.join(missing)}"
         return Check(name="broker", ok=False, detail=detail, repair="payscore-worker topology")

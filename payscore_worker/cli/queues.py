@@ -19,7 +19,7 @@ from rich.text import Text
 from payscore_worker.bootstrap import make_topology, until_stopped
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.messaging.inspect import Depth, ManagementUnavailable, depths, unacked_by_management
-from payscore_worker.messaging.link import BROKEN, connect, end_if_told
+from payscore_worker.messaging.link import BROKEN, connect, end_if_told, reason_of
 from payscore_worker.settings import BrokerSettings, Environment
 
 LOOK_SECONDS: Final = 20.0
@@ -67,7 +67,19 @@ def queues(*, watch: bool, every: float, as_json: bool) -> None:
     else:
         rows = [[depth.queue, depth.ready, depth.unacked, depth.consumers, depth.dead] for depth in found]
         print_table(["queue", "ready", "unacked", "consumers", "dead"], rows)
-    sys.exit(FINE if all(depth.ready is not None for depth in found) else NOT_FINE)
+        for note in _notes(found):
+            click.echo(note, err=True)
+    sys.exit(FINE if all(depth.stands for depth in found) else NOT_FINE)
+
+
+def _notes(found: Sequence[Depth]) -> list[str]:
+    """Say why there are dashes."""
+    missing = [depth.queue for depth in found if not depth.stands]
+    uncounted = [depth.queue for depth in found if depth.is_uncounted]
+    notes = [f"warning: {', '.join(missing)}: no such queue; run `payscore-worker topology`"] if missing else []
+    if uncounted:
+        notes.append(f"warning: {', '.join(uncounted)}: RabbitMQ cannot ask the leader, so this is unknown, and not 0")
+    return notes
 
 
 async def _depths(broker: BrokerSettings) -> list[Depth]:
@@ -105,10 +117,12 @@ async def _watch(broker: BrokerSettings, every: float) -> None:
                     looks.append((time.monotonic(), await depths(connection, topology, unacked=unacked)))
             except BROKEN as error:
                 end_if_told()
-                notes.append(f"RabbitMQ: {error!r}; what you see is old")
+                notes.append(f"RabbitMQ: {reason_of(error)}; what you see is old")
                 if connection is not None:
                     await connection.close()
                 connection = None
+            if looks:
+                notes += _notes(looks[-1][1])
             shown = Group(_live_table(looks), *(Text(note, style="red") for note in notes))
             if console.is_terminal:
                 live.update(shown, refresh=True)
@@ -129,7 +143,7 @@ def _live_table(looks: Sequence[tuple[float, list[Depth]]]) -> Table:
     before = {depth.queue: depth.ready for depth in oldest}
     for depth in newest:
         change, style = _change(before.get(depth.queue), depth.ready, at - began), ""
-        if depth.ready is None or depth.dead or (depth.dead is not None and depth.ready and not depth.consumers):
+        if not depth.stands or depth.dead or (depth.is_consumed and depth.ready and not depth.consumers):
             style = "red"
         counts = ("–" if count is None else str(count) for count in (depth.unacked, depth.consumers, depth.dead))
         ready = "–" if depth.ready is None else str(depth.ready)

@@ -38,26 +38,31 @@ class DepthRing:
         """The last look."""
         return self._looks[-1] if self._looks else None
 
-    def histories(self) -> Mapping[str, Sequence[int]]:
-        """Give what was ready in each queue of the newest look, the oldest first; not known counts as none."""
+    def histories(self) -> Mapping[str, Sequence[int | None]]:
+        """Give what was ready in each queue of the newest look, the oldest first; None where nobody could tell."""
         if self.newest is None:
             return {}
-        seen = {depth.queue: [0] * len(self._looks) for depth in self.newest.depths}
+        seen: dict[str, list[int | None]] = {depth.queue: [None] * len(self._looks) for depth in self.newest.depths}
         for index, look in enumerate(self._looks):
             for depth in look.depths:
                 if depth.queue in seen:
-                    seen[depth.queue][index] = depth.ready or 0
+                    seen[depth.queue][index] = depth.ready
         return seen
 
 
-def polyline(history: Sequence[int]) -> str:
-    """Draw a history as the points of an SVG polyline, the newest at the right; empty where there is no line."""
-    if len(history) < 2:  # noqa: PLR2004 - a line has two ends
+def polyline(history: Sequence[int | None]) -> str:
+    """Draw a history as the points of an SVG polyline, the newest at the right; empty where there is no line.
+
+    What is not known has no point.
+    """
+    known = [value for value in history if value is not None]
+    if len(known) < 2:  # noqa: PLR2004 - a line has two ends
         return ""
-    highest, step = max(*history, 1), WIDTH / (KEPT - 1)
+    highest, step = max(*known, 1), WIDTH / (KEPT - 1)
     left = WIDTH - step * (len(history) - 1)
     ground = HEIGHT - 1.5  # half a stroke and a pixel, so that nothing is cut off
     return " ".join(
         f"{left + index * step:.1f},{ground - (HEIGHT - 3) * value / highest:.1f}"
         for index, value in enumerate(history)
+        if value is not None
     )

@@ -88,8 +88,8 @@ class Looking:
             "over": OVER,
             "histories": self._ring.histories(),
             "lines": Lines(
-                consumed=[depth for depth in depths if depth.dead is not None or ".retry." not in depth.queue],
-                others=[depth for depth in depths if depth.dead is None and ".retry." in depth.queue],
+                consumed=[depth for depth in depths if depth.is_consumed or ".retry." not in depth.queue],
+                others=[depth for depth in depths if not depth.is_consumed and ".retry." in depth.queue],
             ),
         }
         return self._screen.show(request, "overview.html", values)

@@ -96,21 +96,23 @@ def _of_queues(situation: Situation) -> Iterator[Finding]:
     dead = 0
     for depth in depths:
         queue = {"queue": depth.queue}
-        if depth.ready is None:
+        if not depth.stands:
             yield Finding(severity=Severity.STUCK, key="finding_queue_missing", page="", values=queue)
-        elif depth.dead is not None and depth.ready and not depth.consumers and not holds_back and not is_old:
+        elif depth.is_consumed and depth.ready and not depth.consumers and not holds_back and not is_old:
             yield Finding(severity=Severity.STUCK, key="finding_no_consumer", page="", values=queue)
-        elif depth.queue.endswith(".replay"):
+        elif depth.queue.endswith(".replay") and depth.ready:
             yield Finding(severity=Severity.LOOK, key="finding_staged", page="dead", values=queue)
         dead += depth.dead or 0
+    if uncounted := sum(depth.is_uncounted for depth in depths):
+        yield Finding(severity=Severity.BLIND, key="finding_uncounted", page="", values={"count": uncounted})
     if dead:
         yield Finding(severity=Severity.LOOK, key="finding_dead", page="dead", values={"count": dead})
 
 
 def _nobody_consumes(depths: Sequence[Depth]) -> bool:
     """Tell whether no worker is there at all: one that holds calls back still consumes what needs none."""
-    consumed = [depth for depth in depths if depth.dead is not None]
-    return bool(consumed) and not any(depth.consumers for depth in consumed)
+    consumed = [depth for depth in depths if depth.is_consumed and depth.stands]
+    return bool(consumed) and all(depth.consumers == 0 for depth in consumed)
 
 
 def _of_trips(situation: Situation) -> Iterator[Finding]:

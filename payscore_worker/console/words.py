@@ -123,6 +123,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The queue {queue} does not stand. Run payscore-worker topology.",
         "队列 {queue} 不存在。请运行 payscore-worker topology。",
     ),
+    "finding_uncounted": (
+        "RabbitMQ does not tell how full {count} of the queues are: the node that leads them does not answer.",
+        "RabbitMQ 无法告知 {count} 个队列的情况：其领导节点没有应答。",
+    ),
     "finding_no_consumer": (
         "Messages wait in {queue}, and nobody consumes it: no worker runs, or all hold back because WeChat Pay is out.",
         "{queue} 中有消息等待，但没有消费者：没有 worker 在运行，或因微信支付不可用而全部暂缓。",

@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractExchange
 from aio_pika.exceptions import AMQPError, DeliveryError
 
 from payscore_worker.demo.plan import Message, PlannedTrip, generated_trips
+from payscore_worker.messaging.addresses import broker_urls
 
 BLOCK: Final = 100
 """Trips that are planned at once; among so many is one of every kind."""
@@ -45,7 +46,7 @@ class Load:
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        async with await aio_pika.connect_robust(self.amqp_url) as connection:
+        async with await aio_pika.connect_robust(broker_urls(self.amqp_url)[0]) as connection:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             await self._ride(await channel.get_exchange(self.exchange, ensure=False))
 

@@ -195,6 +195,7 @@ async def _rest(broker: BrokerSettings, topology: Topology, reports: Reports) ->
         while True:
             found = await depths(connection, topology)
             left = {depth.queue: depth.ready for depth in found if depth.ready}
+            left |= dict.fromkeys([depth.queue for depth in found if depth.is_uncounted], 1)  # and may hold more
             left |= {f"{depth.queue}.dead": depth.dead for depth in found if depth.dead}
             if pending := await reports.pending_announcements():
                 left["the outbox"] = pending

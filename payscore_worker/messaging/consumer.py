@@ -9,12 +9,14 @@ from typing import Final, Protocol
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
+from payscore_worker.messaging.declaring import keep_declared
 from payscore_worker.messaging.handling import HOLD_SECONDS, Handling, Held, Subscription
 from payscore_worker.messaging.hearing import DEAF_AFTER_SECONDS, Hearing
 from payscore_worker.messaging.link import (
     BROKEN,
     SET_UP_TIMEOUT_SECONDS,
     Session,
+    end_if_told,
     keep_linked,
     race,
     scratch_channel,
@@ -24,6 +26,9 @@ from payscore_worker.messaging.topology import Topology
 
 CHECK_TIMEOUT_SECONDS: Final = 10.0
 """A passive declaration is one round trip."""
+
+CONSUME_TIMEOUT_SECONDS: Final = 45.0
+"""Beginning to consume is one round trip; but RabbitMQ asks a frozen leader for thirty seconds before the next node."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -83,6 +88,7 @@ class _Tap:
         self._queue = queue
         self._take = take
         self._tag: str | None = None
+        self._came = 0
         self.pauses = pauses
 
     @property
@@ -91,20 +97,35 @@ class _Tap:
 
     async def open(self) -> None:
         if self._tag is None:
-            self._tag = await self._session.consume(self._queue, self._take)
+            self._tag = await self._session.consume(self._queue, self._note_and_take)
 
     async def close(self) -> None:
         if self._tag is not None:
             tag, self._tag = self._tag, None
             await self._session.cease(self._queue, tag)
 
+    @property
+    def hears(self) -> bool:
+        """Whether something came since the last check."""
+        return self._came > 0
+
     async def check(self, channel: AbstractChannel) -> None:
-        """Ask the broker whether the queue stands and has consumers, and ourselves whether we are among them."""
-        declared = await channel.declare_queue(self._queue.name, passive=True)
+        """Ask the broker whether the queue stands, and whether it has forgotten us.
+
+        It has where messages wait, nobody consumes them, and none came. A count of no consumers alone says nothing: it
+        is also what RabbitMQ answers where it cannot ask the queue's leader.
+        """
+        came, self._came = self._came, 0
+        declared = (await channel.declare_queue(self._queue.name, passive=True)).declaration_result
         if self._tag is None:
             return
-        if not declared.declaration_result.consumer_count or not self._session.is_consuming(self._tag):
+        is_forgotten = declared.message_count and not declared.consumer_count and not came + self._came
+        if is_forgotten or not self._session.is_consuming(self._tag):
             raise ConnectionError(f"{self._queue.name} has no consumer of ours")
+
+    async def _note_and_take(self, message: AbstractIncomingMessage) -> None:
+        self._came += 1
+        await self._take(message)
 
 
 class Consumers:
@@ -195,9 +216,14 @@ class Consumers:
         await self._stopped.wait()  # what is in hand is acked on these channels
 
     async def _consume_until_stopping(self, session: Session) -> None:
+        """Consume, seeing to it all the while that everything stands."""
+        may_begin = asyncio.Event()
+        await race(self._consume(session, may_begin), keep_declared(self._topology, session.connection, may_begin))
+
+    async def _consume(self, session: Session, may_begin: asyncio.Event) -> None:
         """Consume, checking all the while that we do."""
-        async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS):
-            taps = await self._set_up(session)
+        await may_begin.wait()
+        taps = await self._set_up(session)
         self.hearing.is_consuming = True
         try:
             await race(self._stopping.wait(), self._keep_checking(session, taps), self._keep_turning(taps))
@@ -207,8 +233,8 @@ class Consumers:
             await self._turn(taps, to_open=False)
 
     async def _set_up(self, session: Session) -> list[_Tap]:
-        await self._topology.declare_on(session.connection)
-        taps = [await self._tap(session, queue) for queue in self._handlings]
+        async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS):
+            taps = [await self._tap(session, queue) for queue in self._handlings]
         await self._turn([tap for tap in taps if not self._is_paused(tap)], to_open=True)
         return taps
 
@@ -242,9 +268,9 @@ class Consumers:
         return tap.pauses and self._breaker.is_open
 
     async def _turn(self, taps: Sequence[_Tap], *, to_open: bool) -> None:
-        async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS), self._turning:
-            for tap in taps:
-                await (tap.open() if to_open else tap.close())
+        """Open or close all of these; one that has to wait for a frozen leader keeps no other waiting."""
+        async with asyncio.timeout(CONSUME_TIMEOUT_SECONDS), self._turning:
+            await asyncio.gather(*(tap.open() if to_open else tap.close() for tap in taps))
 
     async def _take(self, queue: str, held: Held) -> None:
         """Handle a message once there is a place for it, if it is still ours by then.
@@ -270,10 +296,16 @@ class Consumers:
 
     async def _keep_checking(self, session: Session, taps: Sequence[_Tap]) -> None:
         while True:
-            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), self._turning:
-                await _check(session, taps)
-                if all(tap.is_open or self._is_paused(tap) for tap in taps):
-                    self.hearing.heard()
+            try:
+                async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), self._turning:
+                    await _check(session, taps)
+                    if all(tap.is_open or self._is_paused(tap) for tap in taps):
+                        self.hearing.heard()
+            except TimeoutError:
+                end_if_told()
+                if not any(tap.hears for tap in taps):
+                    raise
+                log.warning("check_unanswered")  # and yet messages come: RabbitMQ is only too busy to be asked
             await asyncio.sleep(self._patience.check_every_seconds)
 
     async def _watch(self) -> None:

@@ -14,6 +14,7 @@ import structlog
 from aio_pika.abc import AbstractIncomingMessage, HeadersType
 
 from payscore_worker.errors import Rejected, Retryable
+from payscore_worker.events import MAX_BODY_BYTES
 from payscore_worker.messaging.connection import UNREADABLE
 from payscore_worker.messaging.envelope import (
     ATTEMPTS,
@@ -116,9 +117,9 @@ class Look:
     letters: Sequence[Summary]
     """The oldest first; as many as the limits of a look allow."""
     waiting: int
-    """How many there are in all."""
-    staged: int
-    """Copies that a broken-off replay left; the next replay or drop puts that right."""
+    """How many there are in all, at least."""
+    staged: int | None
+    """Copies that a broken-off replay left; the next replay or drop puts that right. None: RabbitMQ cannot tell."""
 
     @property
     def groups(self) -> list[Group]:
@@ -360,7 +361,7 @@ def _summary(message: AbstractIncomingMessage, queue: str) -> Summary:
     return Summary(
         queue=queue,
         id=_name(message, queue),
-        reason=_text(headers.get(REASON) or _brokers_reason(headers)),
+        reason=_text(headers.get(REASON) or _brokers_reason(headers, len(message.body))),
         error=_text(headers.get(ERROR)),
         attempts=_number(headers.get(ATTEMPTS)),
         first_failed_at=_text(headers.get(FIRST_FAILED_AT) or _died_at(headers)),
@@ -387,14 +388,21 @@ _UNSHOWN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud8
 """What moves a terminal's cursor, turns a line around, or is no character at all."""
 
 
-def _brokers_reason(headers: HeadersType) -> str:
-    """Say why RabbitMQ itself put it here: nobody could read it, or its worker died too often with it in hand."""
+def _brokers_reason(headers: HeadersType, size: int) -> str:
+    """Say why RabbitMQ itself put it here: nobody could read or copy it, or its worker died too often with it."""
     if UNREADABLE in headers:
         return f"its properties cannot be read: {headers[UNREADABLE]!s}"
     reason = str(_last_death(headers).get("reason", "unknown"))
-    return (
-        f"RabbitMQ: {reason}; suspect it, it may be innocent" if reason == "delivery_limit" else f"RabbitMQ: {reason}"
-    )
+    if reason == "rejected" and size > MAX_BODY_BYTES:
+        return f"body: {size} bytes, more than the {MAX_BODY_BYTES} allowed"
+    return f"RabbitMQ: {reason}{_SUSPECTS.get(reason, '')}"
+
+
+_SUSPECTS: Final = {
+    "delivery_limit": "; suspect it, it may be innocent",
+    "rejected": "; it could not be copied, and the worker's log says why: message_not_copied",
+}
+"""What to think of a letter that came without our headers."""
 
 
 def _died_at(headers: HeadersType) -> str:

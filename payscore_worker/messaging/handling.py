@@ -12,12 +12,12 @@ import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
 from payscore_worker import metrics, tracing
-from payscore_worker.errors import BrokerUnavailable, Rejected, Retryable, Unroutable
-from payscore_worker.events import EventIn, Received, message_in_hand, read_event
+from payscore_worker.errors import BrokerUnavailable, Rejected, Retryable, Unpublishable, Unroutable
+from payscore_worker.events import MAX_BODY_BYTES, EventIn, Received, message_in_hand, read_event
 from payscore_worker.messaging.connection import UNREADABLE
 from payscore_worker.messaging.envelope import Failure, attempts_before, failed_message
 from payscore_worker.messaging.link import BROKEN, Session, end_if_told, is_cancelled, translated
-from payscore_worker.messaging.publisher import Outgoing, Publisher
+from payscore_worker.messaging.publisher import ITS_OWN_FAULT, Outgoing, Publisher, is_large
 from payscore_worker.messaging.retry import DeadLetter, RetryAfter, next_attempt
 from payscore_worker.messaging.topology import DEFAULT_EXCHANGE, Topology, duration_text
 
@@ -122,8 +122,10 @@ class Handling:
     async def _dispose(self, held: Held, attempt: int) -> str:
         if UNREADABLE in held.message.headers:
             log.warning("message_unreadable", reason=held.message.headers[UNREADABLE])
-            metrics.of(metrics.DEAD_LETTERS, self._origin, "Unreadable").inc()
-            return await held.reject("dead-lettered")  # RabbitMQ can move what we cannot copy
+            return await self._have_dead_lettered(held, "Unreadable")
+        if len(held.message.body) > MAX_BODY_BYTES:
+            log.warning("message_too_large", bytes=len(held.message.body), most=MAX_BODY_BYTES)
+            return await self._have_dead_lettered(held, "TooLarge")
         try:
             async with asyncio.timeout(HANDLER_TIMEOUT_SECONDS):
                 await _react(self._subscription, held.message)
@@ -135,6 +137,11 @@ class Handling:
             return await self._after_failure(held, attempt, error)
         return await held.ack("done")
 
+    async def _have_dead_lettered(self, held: Held, reason: str) -> str:
+        """Reject it: RabbitMQ can move what we cannot copy."""
+        metrics.of(metrics.DEAD_LETTERS, self._origin, reason).inc()
+        return await held.reject("dead-lettered")
+
     async def _after_failure(self, held: Held, attempt: int, error: BaseException) -> str:
         if not isinstance(error, (Retryable, Rejected)):
             log.error("message_surprised_us", exc_info=error)
@@ -145,10 +152,12 @@ class Handling:
         failure = Failure(reason=reason, error=type(error).__name__, attempts=counted, at=datetime.now(UTC))
         try:
             passed_on = await self._pass_on(held, self._copy(held.message, failure, decision))
+        except Unpublishable as refused:
+            log.warning("message_not_copied", refused=str(refused))
+            return await self._have_dead_lettered(held, "Unpublishable")
         except Exception:
             log.exception("message_not_copied")
-            metrics.of(metrics.DEAD_LETTERS, self._origin, "Uncopyable").inc()
-            return await held.reject("dead-lettered")
+            return await self._have_dead_lettered(held, "Uncopyable")
         if not passed_on:
             return "to be redelivered"
         self._count(decision, error)
@@ -165,13 +174,22 @@ class Handling:
 
         A message that is held keeps its place: with RabbitMQ in trouble, consuming comes to rest by itself. To give it
         back instead would be to get it again at once, fifty times, until it was dead-lettered for that.
+
+        What may be too large goes on a connection of its own, and so does what was in flight when the shared one broke:
+        there RabbitMQ's word is about this message and no other.
+
+        Raises:
+            Unpublishable: RabbitMQ will never take it.
+
         """
+        apart = is_large(copy)
         while held.session.is_whole and not self._stopping.is_set():
             try:
-                await self._publisher.publish(copy)
+                await (self._publisher.publish_apart(copy) if apart else self._publisher.publish(copy))
             except (BrokerUnavailable, Unroutable) as trouble:
                 end_if_told()
                 log.warning("message_held", trouble=str(trouble))
+                apart = apart or isinstance(trouble.__cause__, ITS_OWN_FAULT)
                 await self._pause()
             else:
                 return True

@@ -6,7 +6,7 @@ aio-pika's robust connections restore themselves piece by piece and can end up o
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -20,18 +20,28 @@ from aio_pika.exceptions import (
     InvalidFrameError,
     ProbableAuthenticationError,
 )
-from yarl import URL
 
+from payscore_worker.messaging.addresses import Address, resolve
 from payscore_worker.messaging.connection import CLOSE_TIMEOUT_SECONDS, Connection
 
 CEASE_TIMEOUT_SECONDS: Final = 10.0
 """Cancelling a consumer is one round trip."""
 
-HEARTBEAT_SECONDS: Final = 20
-"""A peer that froze is noticed within (20 + 1) * 3 seconds; the default of 60 would take three minutes."""
+HEARTBEAT_SECONDS: Final = 6
+"""RabbitMQ says something at least every six seconds, and gives us up after twelve to eighteen without a word; below
+five, its documentation says, healthy links are taken for dead."""
+
+SLACK_SECONDS: Final = 2.0
+"""A heartbeat may be this late before the link is given up: a frozen node is left within eight seconds and a tick."""
+
+TICKS: Final = 8
+"""Silence is counted in so many steps: where this process itself was held up, that counts as one."""
 
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 """A broker on the same network answers in milliseconds."""
+
+NEXT_ADDRESS_SECONDS: Final = 1.0
+"""After so long without a word the next address is tried beside the first: a frozen node accepts, and never greets."""
 
 SET_UP_TIMEOUT_SECONDS: Final = 30.0
 """Declaring two dozen queues on a busy quorum cluster."""
@@ -52,6 +62,13 @@ REFUSED: Final = (ConnectionClosed, AuthenticationError, ProbableAuthenticationE
 log = structlog.stdlib.get_logger(__name__)
 
 
+def reason_of(error: BaseException) -> str:
+    """Say in one line why RabbitMQ was not reached, or would not have us: in its own words where it gave any."""
+    said = " ".join(str(argument) for argument in error.args if isinstance(argument, str))
+    text = said if isinstance(error, AMQPError) and said else str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
 class LinkBroken(ConnectionError):
     """The connection, or a part of it that we need, is gone."""
 
@@ -61,23 +78,24 @@ Work = Callable[["Session"], Coroutine[Any, Any, None]]
 
 async def keep_linked(url: str, name: str, work: Work, *, on_absent: Callable[[], None] = lambda: None) -> None:
     """Connect and do the work; do both again whenever the link breaks. Returns when the work returns."""
-    pauses = _pauses()
+    pauses, lost = _pauses(), None
     while True:
         began = time.monotonic()
         try:
-            async with await _connect_or_tell(url, name, on_absent) as connection:
+            async with await _connect_or_tell(url, name, on_absent, lost) as connection:
+                lost = connection.address
                 return await Session(connection).hold(work)
         except BROKEN as error:
             end_if_told()
-            log.warning("broker_link_lost", link=name, error=repr(error))
+            log.warning("broker_link_lost", link=name, error=type(error).__name__, reason=reason_of(error))
         if time.monotonic() - began > SOUND_AFTER_SECONDS:
             pauses = _pauses()
         await asyncio.sleep(next(pauses))
 
 
-async def _connect_or_tell(url: str, name: str, on_absent: Callable[[], None]) -> AbstractConnection:
+async def _connect_or_tell(url: str, name: str, on_absent: Callable[[], None], lost: Address | None) -> Connection:
     try:
-        return await connect(url, name)
+        return await connect(url, name, lost=lost)
     except BROKEN as error:
         if not isinstance(error, REFUSED):
             on_absent()
@@ -95,7 +113,7 @@ def _pauses() -> Iterator[float]:
 class Session:
     """One connection for as long as it is whole."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tags: set[str] = set()
@@ -109,7 +127,21 @@ class Session:
 
         """
         with translated():
-            await race(work(self), self.broken())
+            await race(work(self), self.broken(), self._listen())
+
+    async def _listen(self) -> None:
+        """Leave a peer that has said nothing for too long, no heartbeat either: it froze, or the way to it is cut.
+
+        A busy link is not silent, and one that an alarm blocks still has its heartbeats.
+        """
+        tick = (self.connection.heartbeat_seconds + SLACK_SECONDS) / TICKS
+        silent, heard = 0, self.connection.heard
+        while silent < TICKS:
+            await asyncio.sleep(tick)
+            silent = silent + 1 if self.connection.heard == heard else 0
+            heard = self.connection.heard
+        self.connection.cut()
+        raise LinkBroken("RabbitMQ has fallen silent")
 
     async def channel(self, **options: Any) -> AbstractChannel:  # noqa: ANN401 - passed on to aio-pika
         """Open a channel whose end ends the session."""
@@ -167,7 +199,7 @@ class Session:
         raise LinkBroken(await asyncio.shield(self._broken))
 
     def _on_close(self, _sender: object, error: BaseException | None) -> None:
-        self.break_up(repr(error) if error is not None else "closed")
+        self.break_up(reason_of(error) if error is not None else "closed")
 
     def _on_consumer_cancel(self, _frame: object) -> None:
         self.break_up("RabbitMQ cancelled a consumer: its queue was deleted or has moved")
@@ -246,14 +278,51 @@ async def race(*works: Coroutine[Any, Any, object]) -> None:
             task.result()
 
 
-async def connect(url: str, name: str) -> AbstractConnection:
-    """Connect once, under a name that operators see in the broker's list of connections."""
-    address = URL(url)
-    if "heartbeat" not in address.query:
-        address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
-    connection = Connection(address, client_properties={"connection_name": name})
+async def connect(url: str, name: str, *, lost: Address | None = None) -> Connection:
+    """Connect to the first address that lets us in, under a name that operators see in the broker's list.
+
+    Each address has its own time; one that is slow to answer does not hold up the next. The one that was just lost
+    comes last.
+
+    Raises:
+        BROKEN: none lets us in; told is the refusal of one that answers, else what came last.
+
+    """
+    waiting = sorted(await resolve(url), key=lambda address: address == lost)
+    trying: set[asyncio.Task[Connection]] = set()
+    errors: list[Exception] = []
     try:
-        await connection.connect(timeout=CONNECT_TIMEOUT_SECONDS)
+        while waiting or trying:
+            if waiting:
+                trying.add(asyncio.create_task(_connect_to(waiting.pop(0), name)))
+            done, trying = await asyncio.wait(
+                trying, timeout=NEXT_ADDRESS_SECONDS if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                if not isinstance(error := task.exception(), Exception):
+                    trying |= done - {task}
+                    return task.result()
+                errors.append(error)
+    finally:
+        await _give_up(trying)
+    raise next((error for error in errors if isinstance(error, REFUSED)), errors[-1])
+
+
+async def _give_up(attempts: Iterable[asyncio.Task[Connection]]) -> None:
+    """End attempts that are no longer needed, and the connections of those that came too late."""
+    for attempt in attempts:
+        attempt.cancel()
+    for made in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(made, Connection):
+            await made.close()
+
+
+async def _connect_to(address: Address, name: str) -> Connection:
+    heartbeat = int(address.url.query.get("heartbeat", HEARTBEAT_SECONDS))
+    connection = Connection(address, heartbeat_seconds=heartbeat, name=name)
+    try:
+        with translated():
+            await connection.connect(timeout=CONNECT_TIMEOUT_SECONDS)
     except StopAsyncIteration as error:  # how aiormq says that the broker hung up in the middle of its greeting
         await connection.close()
         raise ConnectionError("the broker hung up before the connection was made") from error

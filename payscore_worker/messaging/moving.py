@@ -28,7 +28,8 @@ from pamqp.header import ContentHeader
 from payscore_worker.errors import BrokerUnavailable, Rejected
 from payscore_worker.messaging.connection import UNREADABLE
 from payscore_worker.messaging.envelope import Failure, failed_message, original_message
-from payscore_worker.messaging.link import BROKEN, connect, scratch_channel, translated
+from payscore_worker.messaging.inspect import count
+from payscore_worker.messaging.link import BROKEN, connect, reason_of, scratch_channel, translated
 from payscore_worker.messaging.publisher import Outgoing
 from payscore_worker.messaging.topology import DEFAULT_EXCHANGE, QUEUES, Topology
 
@@ -79,7 +80,10 @@ class Turn:
     """For what is looked at: what is taken here and not settled goes back to its place at the end."""
 
     async def count(self) -> int:
-        """Count the dead letters that are in nobody's hand; what was returned a moment ago may be missing."""
+        """Count the dead letters that are in nobody's hand, as far as RabbitMQ can tell: there may be more.
+
+        What was returned a moment ago may be missing, and all of them where the queue's leader does not answer.
+        """
         return (await self._dead()).declaration_result.message_count or 0
 
     async def messages(self, most: int) -> AsyncIterator[AbstractIncomingMessage]:
@@ -199,14 +203,10 @@ async def moving(turn: Turn) -> AsyncIterator[Mover]:
         await mover.tidy_up()
 
 
-async def staged_count(connection: AbstractConnection, topology: Topology, queue: str) -> int:
-    """Count the copies that a broken-off replay left in the staging queue; none where there is no such queue yet."""
-    try:
-        async with scratch_channel(connection) as channel:
-            staging = await channel.declare_queue(topology.staging(queue), passive=True)
-    except ChannelNotFoundEntity:
-        return 0
-    return staging.declaration_result.message_count or 0
+async def staged_count(connection: AbstractConnection, topology: Topology, queue: str) -> int | None:
+    """Count what a broken-off replay left; none where there is no such queue yet, None if RabbitMQ cannot tell."""
+    staging = await count(connection, topology.staging(queue))
+    return staging.ready if staging.stands else 0
 
 
 # --- After a replay that was broken off ---
@@ -214,7 +214,7 @@ async def staged_count(connection: AbstractConnection, topology: Topology, queue
 
 async def put_right(turn: Turn) -> None:
     """Undo what a broken-off replay left half done, before anything else is done to these dead letters."""
-    if not await staged_count(turn.connection, turn.topology, turn.queue):
+    if await staged_count(turn.connection, turn.topology, turn.queue) == 0:
         return
     async with scratch_channel(turn.connection) as channel:
         staging = await turn.topology.declare_staging(channel, turn.queue)
@@ -371,4 +371,4 @@ def _explained(topology: Topology, queue: str) -> Iterator[None]:
     except PublishError as error:
         raise BrokerUnavailable(f"{topology.staging(queue)} was deleted meanwhile; try again") from error
     except BROKEN as error:
-        raise BrokerUnavailable(f"RabbitMQ was lost: {error!r}") from error
+        raise BrokerUnavailable(f"RabbitMQ was lost: {reason_of(error)}") from error

@@ -7,18 +7,45 @@ from typing import Any, Final
 
 from aio_pika import DeliveryMode, Exchange, Message
 from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import DeliveryError, PublishError
+from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
+from aiormq.exceptions import ConnectionFrameError, ConnectionSyntaxError
+from pamqp.header import ContentHeader
 
 from payscore_worker import tracing
-from payscore_worker.errors import BrokerUnavailable, Unroutable
-from payscore_worker.messaging.link import BROKEN, SET_UP_TIMEOUT_SECONDS, Session, keep_linked, translated
+from payscore_worker.errors import BrokerUnavailable, Unpublishable, Unroutable
+from payscore_worker.messaging.connection import Connection
+from payscore_worker.messaging.declaring import keep_declared
+from payscore_worker.messaging.link import (
+    BROKEN,
+    SET_UP_TIMEOUT_SECONDS,
+    Session,
+    connect,
+    keep_linked,
+    race,
+    reason_of,
+    translated,
+)
 from payscore_worker.messaging.topology import Topology
 
 PUBLISH_TIMEOUT_SECONDS: Final = 10.0
 """A confirm takes a millisecond; a broker that needs seconds has an alarm or is gone."""
 
 DOUBT_AFTER_SECONDS: Final = 10.0
-"""A link on which nothing was confirmed for this long may lead nowhere; its heartbeat tells a minute later."""
+"""A link on which nothing was confirmed for this long may lead nowhere, although its heartbeats come."""
+
+
+APART_SECONDS: Final = 30.0
+"""A connection, some hundred kilobytes, and a confirm."""
+
+LAST_WORD_SECONDS: Final = 1.0
+"""The reason for a broken link is told within the same turn of the loop, or not at all."""
+
+LARGE_BYTES: Final = 16 * 1024
+"""Messages of ours are a tenth of it; a larger copy may be more than RabbitMQ takes, header or body."""
+
+ITS_OWN_FAULT: Final = (ChannelPreconditionFailed, ConnectionFrameError, ConnectionSyntaxError)
+"""How RabbitMQ refuses one message for what it is: longer than max_message_size, a header longer than a frame, values
+that it cannot read. Anything else (an alarm, a limit, a missing exchange, a restart) is not the message's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +85,7 @@ class Publisher:
         self._open: asyncio.Event = asyncio.Event()
         self._link: _Link | None = None
         self._in_flight: dict[str, asyncio.Event] = {}
+        self._apart = asyncio.Semaphore(1)
 
     @property
     def is_ready(self) -> bool:
@@ -103,6 +131,30 @@ class Publisher:
                 await self._doubt()
             raise BrokerUnavailable(f"not confirmed: {error!r}") from error
 
+    async def publish_apart(self, outgoing: Outgoing) -> None:
+        """Publish alone, on a connection that the message may cost: whatever breaks it, breaks nobody else's.
+
+        Raises:
+            Unpublishable: RabbitMQ refuses this message for what it is, now and always.
+            Unroutable: no queue takes it, and it is mandatory.
+            BrokerUnavailable: not confirmed in time; it may arrive all the same.
+
+        """
+        try:
+            with translated():
+                async with (
+                    self._apart,
+                    asyncio.timeout(APART_SECONDS),
+                    await connect(self._url, f"{self._name} apart") as connection,
+                ):
+                    await _publish_alone_on(connection, outgoing)
+        except PublishError as error:
+            raise Unroutable(f"no queue takes {outgoing.routing_key!r} of {outgoing.exchange!r}") from error
+        except ITS_OWN_FAULT as error:
+            raise Unpublishable(f"RabbitMQ will not take it: {reason_of(error)}") from error
+        except (DeliveryError, *BROKEN) as error:
+            raise BrokerUnavailable(f"not confirmed: {error!r}") from error
+
     async def _publish_alone(self, outgoing: Outgoing) -> None:
         """Publish with no other message of this id in flight: a return names its message by the id alone."""
         while (other := self._in_flight.get(outgoing.message_id)) is not None:
@@ -137,8 +189,12 @@ class Publisher:
             self._link.session.break_up(f"no queue takes {outgoing.routing_key!r}, and one of ours should")
 
     async def _work(self, session: Session) -> None:
+        may_begin = asyncio.Event()
+        await race(self._keep_open(session, may_begin), keep_declared(self._topology, session.connection, may_begin))
+
+    async def _keep_open(self, session: Session, may_begin: asyncio.Event) -> None:
+        await may_begin.wait()
         async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS):
-            await self._topology.declare_on(session.connection)
             channel = await session.channel(publisher_confirms=True, on_return_raises=True)
         self._link = _Link(session, channel, heard_at=asyncio.get_running_loop().time())
         self._open.set()
@@ -147,6 +203,38 @@ class Publisher:
         finally:
             self._open.clear()
             self._link = None
+
+
+def is_large(outgoing: Outgoing) -> bool:
+    """Tell whether RabbitMQ might refuse the message for its size, and with it the connection it comes on."""
+    header = ContentHeader(body_size=len(outgoing.body), properties=_message(outgoing).properties)
+    return len(outgoing.body) > LARGE_BYTES or len(header.marshal()) > LARGE_BYTES
+
+
+async def _publish_alone_on(connection: Connection, outgoing: Outgoing) -> None:
+    """Publish one message; raises what RabbitMQ said of it, if it said anything."""
+    said: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+    def hear(_sender: object, error: BaseException | None) -> None:
+        if not said.done():
+            said.set_result(error)
+
+    connection.close_callbacks.add(hear)
+    if connection.transport is not None:
+        await connection.transport.ready()
+    channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+    channel.close_callbacks.add(hear)
+    try:
+        with translated():
+            exchange = Exchange(channel, outgoing.exchange)
+            await exchange.publish(_message(outgoing), outgoing.routing_key, mandatory=outgoing.mandatory)
+    except DeliveryError:
+        raise
+    except BROKEN as error:
+        await asyncio.wait([said], timeout=LAST_WORD_SECONDS)  # the reason may come a moment after the end
+        if said.done() and isinstance(reason := said.result(), Exception):
+            raise reason from error
+        raise
 
 
 def _traced(outgoing: Outgoing) -> dict[str, tracing.Value]:

@@ -31,6 +31,10 @@ NO_DELIVERY_LIMIT: Final = 1_000_000_000
 """RabbitMQ 4 drops after 20 deliveries where nothing is said; looking at a dead letter is a delivery."""
 
 
+DIFFERS: Final = "inequivalent arg"
+"""How RabbitMQ says that something stands with other arguments; a precondition has other reasons too."""
+
+
 class TopologyRefused(Rejected):
     """RabbitMQ will not have an exchange or a queue as the table says; the text names it, and what to do."""
 
@@ -165,6 +169,10 @@ def _explained(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except (ChannelPreconditionFailed, ChannelLockedResource) as error:
+        if isinstance(error, ChannelPreconditionFailed) and DIFFERS not in str(error):  # a limit, for one
+            raise TopologyRefused(
+                f"RabbitMQ refuses {kind} {name!r} ({error}): see to what it says, and run `payscore-worker topology`"
+            ) from error
         raise TopologyRefused(
             f"{kind} {name!r} stands otherwise than we need it ({error}): stop the workers, move its messages away, "
             "delete it, and run `payscore-worker topology`"

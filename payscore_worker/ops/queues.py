@@ -10,6 +10,7 @@ import structlog
 from aio_pika.abc import AbstractConnection
 
 from payscore_worker import metrics
+from payscore_worker.errors import BrokerUnavailable
 from payscore_worker.messaging.inspect import Depth, depths
 from payscore_worker.messaging.link import SET_UP_TIMEOUT_SECONDS, LinkBroken, Session, keep_linked, scratch_channel
 from payscore_worker.messaging.topology import QUEUES, Topology, TopologyRefused
@@ -69,28 +70,32 @@ class QueueLook:
         found = await depths(self._connection, self._topology)
         self.show(found)
         self._on_look(found)
+        if uncounted := [depth.queue for depth in found if depth.is_uncounted]:
+            raise BrokerUnavailable(f"RabbitMQ does not tell how full {', '.join(uncounted)} is")
 
     def show(self, found: list[Depth]) -> None:
-        """Set the gauges; a queue that is no longer told of is empty."""
+        """Set the gauges; a queue that is no longer told of is empty, one that cannot be counted has no number."""
         for depth in found:
             self._show(depth)
         told_of = {depth.queue for depth in found}
         for queue in self._shown - told_of:
-            self._show(Depth(queue=queue, ready=0, unacked=None, consumers=0, dead=None))
+            self._show(Depth(queue=queue, ready=0, unacked=None, consumers=0, dead=None, is_consumed=False))
         self._shown |= told_of
 
     def _show(self, depth: Depth) -> None:
         queue = depth.queue
-        metrics.of(metrics.QUEUE_READY, queue).set(_known(depth.ready))
-        if depth.dead is not None:  # a queue that we consume
-            metrics.of(metrics.QUEUE_DEAD, queue).set(depth.dead)
-            metrics.of(metrics.QUEUE_CONSUMERS, queue).set(_known(depth.consumers))
-        if not depth.ready:
-            self._not_empty_since.pop(queue, None)
+        metrics.show(metrics.QUEUE_READY, depth.ready, queue)
+        metrics.show(metrics.QUEUE_NOT_EMPTY, self._not_empty_seconds(depth), queue)
+        if depth.is_consumed:
+            metrics.show(metrics.QUEUE_DEAD, depth.dead, queue)
+            metrics.show(metrics.QUEUE_CONSUMERS, depth.consumers, queue)
+
+    def _not_empty_seconds(self, depth: Depth) -> float | None:
+        """Tell for how long it has not been empty; a look that could not count it neither begins nor ends that."""
+        if depth.ready is None:
+            return None
         now = self._clock()
-        since = self._not_empty_since.setdefault(queue, now) if depth.ready else now
-        metrics.of(metrics.QUEUE_NOT_EMPTY, queue).set(now - since)
-
-
-def _known(count: int | None) -> float:
-    return metrics.UNKNOWN if count is None else count
+        if not depth.ready:
+            self._not_empty_since.pop(depth.queue, None)
+            return 0.0
+        return now - self._not_empty_since.setdefault(depth.queue, now)

@@ -32,8 +32,8 @@ REFUSED: Final = (AuthenticationError, ProbableAuthenticationError)
 class ConfiguredRabbitMQ(PrivateRabbitMQ):
     """A private broker with our rabbitmq.conf."""
 
-    def _write_configuration(self) -> None:
-        super()._write_configuration()
+    def write_configuration(self, cookie: str | None = None) -> None:
+        super().write_configuration(cookie)
         ours = (FILES / "rabbitmq.conf").read_text(encoding="utf-8")
         (self.directory / "rabbitmq.conf").write_text(ours + "\ndisk_free_limit.absolute = 50MB\n")
 
@@ -207,12 +207,12 @@ def test_a_configuration_that_rabbitmq_does_not_know_keeps_it_from_starting(tmp_
         pytest.skip("rabbitmq-server is not installed here; `make test` finds or installs it")
 
     class Misconfigured(PrivateRabbitMQ):
-        def _write_configuration(self) -> None:
-            super()._write_configuration()
+        def write_configuration(self, cookie: str | None = None) -> None:
+            super().write_configuration(cookie)
             (self.directory / "rabbitmq.conf").write_text("queue_leader_locatr = balanced\n")
 
-    ports = free_ports(3)
-    node = Misconfigured(tmp_path, scripts, *ports)
+    amqp_port, distribution_port, epmd_port = free_ports(3)
+    node = Misconfigured(tmp_path, scripts, amqp_port, distribution_port, epmd_port)
     try:
         with pytest.raises(SetupFailed):
             node.start()

@@ -117,7 +117,7 @@ async def test_a_dead_letter_and_a_missing_queue_are_not_fine_and_what_is_on_its
     depths = [
         Depth(queue="payscore.trip-started", ready=2, unacked=None, consumers=1, dead=0),
         Depth(queue="payscore.trip-ended", ready=0, unacked=None, consumers=1, dead=3),
-        Depth(queue="payscore.order-paid", ready=None, unacked=None, consumers=None, dead=None),
+        Depth(queue="payscore.order-paid", ready=None, unacked=None, consumers=None, dead=None, stands=False),
     ]
 
     findings = {finding.check: finding for finding in audit_queues(depths, pending=1)}
@@ -126,6 +126,19 @@ async def test_a_dead_letter_and_a_missing_queue_are_not_fine_and_what_is_on_its
     assert findings["every queue stands"].detail == "payscore.order-paid"
     assert findings["no dead letters"].detail == "3 in payscore.trip-ended.dead"
     assert findings["in flight"].detail == "2 messages in queues, 1 announcements in the outbox"
+
+
+async def test_a_queue_that_cannot_be_counted_is_not_called_empty() -> None:
+    depths = [
+        Depth(queue="payscore.trip-started", ready=2, unacked=None, consumers=1, dead=0),
+        Depth(queue="payscore.trip-ended", ready=None, unacked=None, consumers=None, dead=None),
+    ]
+
+    findings = {finding.check: finding for finding in audit_queues(depths, pending=0)}
+
+    assert [check for check, finding in findings.items() if finding.ok] == ["every queue stands", "in flight"]
+    assert findings["no dead letters"].detail == "unknown in payscore.trip-ended: RabbitMQ cannot ask the leader"
+    assert findings["in flight"].detail == "at least 2 messages in queues, 0 announcements in the outbox"
 
 
 async def test_wechat_pay_is_asked_about_every_trip_of_the_sample_and_agrees(town: Town, engine: AsyncEngine) -> None:

@@ -74,6 +74,11 @@ def test_a_missing_setting_is_named(name: str) -> None:
     ("part", "name", "value"),
     [
         (BrokerSettings, "PAYSCORE_AMQP_URL", "http://broker"),
+        (BrokerSettings, "PAYSCORE_AMQP_URL", "amqp://one/a,amqp://two/b"),
+        (BrokerSettings, "PAYSCORE_AMQP_URL", "amqp://one,two/"),
+        (BrokerSettings, "PAYSCORE_AMQP_URL", "amqp://broker/?vhost=rides"),
+        (BrokerSettings, "PAYSCORE_AMQP_URL", "amqp://broker/?heartbeat=often"),
+        (BrokerSettings, "PAYSCORE_AMQP_URL", "amqps://broker/?certfile=/no/such/file"),
         (BrokerSettings, "PAYSCORE_AMQP_URL", "amqp://guest:pa/ss@broker/"),
         (BrokerSettings, "PAYSCORE_AMQP_URL", "amqp://guest:pa#ss@broker/"),
         (BrokerSettings, "PAYSCORE_AMQP_URL", "amqp://guest:guest@[::1/"),

@@ -226,7 +226,7 @@ async def test_a_surprise_is_a_page_too(site: Site, monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_queue_that_does_not_stand_is_named_with_its_repair(site: Site) -> None:
-    gone = Depth(queue="payscore.trip-ended", ready=None, unacked=None, consumers=None, dead=None)
+    gone = Depth(queue="payscore.trip-ended", ready=None, unacked=None, consumers=None, dead=None, stands=False)
     site.plan.ring.note(site.town.now, [gone])
 
     assert "payscore.trip-ended does not stand. Run payscore-worker topology." in await site.page("/")

@@ -11,8 +11,10 @@ from aiormq.abc import ChannelFrame
 from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
+from structlog.testing import capture_logs
 
 from payscore_worker.events import MAX_BODY_BYTES
+from payscore_worker.messaging.deadletters import DeadLetters
 from tests.integration.messaging.desk import TRIP_ENDED, Desk
 from tests.integration.messaging.waiting import eventually
 from tests.integration.messaging.worker import Handler, a_worker
@@ -83,7 +85,6 @@ WHOLE: dict[str, tuple[bytes, str, str]] = {
     "XML": (b"<trip/>", "", "body: not JSON: JSON is malformed"),
     "a list": (b"[]", "", "body: Expected `object`, got `array`"),
     "brackets without end": (b'{"unknown":' + b"[" * 100_000, "", "body: not JSON: "),
-    "10 MB": (b'"' + b"x" * 10_000_000 + b'"', "", f"body: 10000002 bytes, more than the {MAX_BODY_BYTES} allowed"),
     "another type": (a_cloud_event(type="trip.started"), CLOUD, "type: 'trip.started' is none of trip.ended"),
     "another version": (a_cloud_event(specversion="0.3"), CLOUD, "specversion: Expected `str` matching regex"),
     "no id": (a_cloud_event(id=...), CLOUD, "id: missing"),
@@ -125,6 +126,43 @@ async def test_text_that_is_not_utf_8_is_dead_at_once(amqp_url: str, desk: Desk)
         dead = await desk.take_dead(TRIP_ENDED)
 
     assert dead.headers["x-error"] == "MalformedMessage"
+
+
+# --- Too large ---
+
+
+async def test_what_is_larger_than_any_event_is_dead_lettered_as_it_is(amqp_url: str, desk: Desk) -> None:
+    body, handler = b'"' + b"x" * 10_000_000 + b'"', Handler()
+    async with a_worker(amqp_url, desk.topology, handler, queues=[TRIP_ENDED]):
+        await desk.put(TRIP_ENDED, body, message_id="10 MB")
+        await desk.holds(f"{TRIP_ENDED}.dead", 1)
+        await still_consumes(desk, handler)
+    look = await DeadLetters(amqp_url, desk.topology).look(TRIP_ENDED)
+
+    assert [letter.reason for letter in look.letters] == [
+        f"body: 10000002 bytes, more than the {MAX_BODY_BYTES} allowed"
+    ]
+    assert (await desk.take_dead(TRIP_ENDED)).body == body
+
+
+async def test_a_copy_that_no_frame_holds_is_dead_lettered_by_rabbitmq_and_costs_nobody_the_link(
+    amqp_url: str, desk: Desk
+) -> None:
+    handler, header = Handler(), "h" * 130_900  # six headers more are too much for RabbitMQ's frame of 131,072 bytes
+    with capture_logs() as lines:
+        async with a_worker(amqp_url, desk.topology, handler, queues=[TRIP_ENDED]):
+            for number in range(3):
+                await desk.put(TRIP_ENDED, b"<trip/>", message_id=f"m{number}", headers={"x-h": header})
+            await desk.holds(f"{TRIP_ENDED}.dead", 3)
+            await still_consumes(desk, handler)
+
+    dead = await desk.take_dead(TRIP_ENDED)
+    assert dead.headers["x-h"] == header
+    assert dead.headers["x-death"][0]["reason"] == "rejected"  # type: ignore[index,call-overload]
+    told = [line["refused"] for line in lines if line["event"] == "message_not_copied"]
+    assert len(told) == 3
+    assert all(text.startswith("RabbitMQ will not take it: FRAME_ERROR") for text in told)
+    assert not [line for line in lines if line["event"] == "broker_link_lost"]
 
 
 # --- Properties that cannot be read ---

@@ -81,7 +81,7 @@ async def test_a_connection_that_froze_is_replaced(proxy: Proxy, desk: Desk) -> 
     outgoing = Outgoing(exchange=DEFAULT_EXCHANGE, routing_key=desk.topology.name(TRIP_ENDED), body=b"", message_id="m")
     async with a_worker(f"{proxy.url}?heartbeat=1", desk.topology, handler, publish_seconds=60) as worker:
         proxy.freeze()
-        with pytest.raises(BrokerUnavailable, match="froze"):
+        with pytest.raises(BrokerUnavailable, match="not confirmed"):
             await worker.publisher.publish(outgoing)
         await eventually(lambda: not worker.consumers.hearing.is_consuming and not worker.publisher.is_ready)
         proxy.thaw()
@@ -108,7 +108,7 @@ async def test_a_frozen_connection_closes_all_the_same(proxy: Proxy, monkeypatch
 async def test_the_broker_hears_of_us_every_few_seconds(amqp_url: str) -> None:
     async with await connect(amqp_url, "test") as connection:
         assert connection.transport is not None
-        assert connection.transport.connection.heartbeat_timeout == HEARTBEAT_SECONDS == 20  # type: ignore[attr-defined]
+        assert connection.transport.connection.heartbeat_timeout == HEARTBEAT_SECONDS == 6  # type: ignore[attr-defined]
 
 
 async def test_broken_links_leave_nothing_behind(proxy: Proxy, desk: Desk) -> None:

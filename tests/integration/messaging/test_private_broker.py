@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aio_pika.exceptions import ConnectionClosed
 from structlog.testing import capture_logs
 
 from deploy.local.rabbitmq import PrivateRabbitMQ
 from payscore_worker.errors import BrokerUnavailable, WechatPayUnavailable
 from payscore_worker.messaging.consumer import Patience
 from payscore_worker.messaging.hearing import Deaf
-from payscore_worker.messaging.link import connect
+from payscore_worker.messaging.link import connect, reason_of
 from payscore_worker.messaging.publisher import Outgoing
 from payscore_worker.messaging.topology import DEFAULT_EXCHANGE, TopologyRefused
 from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk, a_topology
@@ -130,6 +131,67 @@ async def test_a_memory_alarm_loses_nothing_and_buries_nothing(
             assert await eventually(lambda: private_desk.is_empty(TRIP_CANCELLED, f"{TRIP_CANCELLED}.dead"))
 
     assert len(handler.heard) <= 6  # each failed once; its copy, and one more that was on its way when the alarm came
+
+
+async def test_what_rabbitmq_takes_no_longer_is_set_aside_and_the_others_go_on(
+    private_rabbitmq: PrivateRabbitMQ, private_desk: Desk
+) -> None:
+    """A message of yesterday may be more than the limit of today; it breaks the link once, and then nobody's."""
+    failed = {f"t{number}" for number in range(5)}
+
+    async def fail_once(trip_id: str) -> None:
+        if trip_id in failed:
+            failed.remove(trip_id)
+            raise WechatPayUnavailable("503")
+
+    handler = Handler(fail_once)
+    await private_desk.put(TRIP_CANCELLED, b"x" * 5000, message_id="large")
+    await private_desk.cancel(*sorted(failed))
+    await asyncio.to_thread(private_rabbitmq.ctl, "eval", "application:set_env(rabbit, max_message_size, 2000).")
+    try:
+        with capture_logs() as lines:
+            async with a_worker(private_rabbitmq.url, private_desk.topology, handler):
+                await eventually(lambda: len(set(handler.done)) == 5)
+                await private_desk.holds(f"{TRIP_CANCELLED}.dead", 1)
+    finally:
+        await asyncio.to_thread(private_rabbitmq.ctl, "eval", "application:unset_env(rabbit, max_message_size).")
+
+    (told,) = [line["refused"] for line in lines if line["event"] == "message_not_copied"]
+    assert "message size 5000 is larger than configured max size 2000" in told
+    dead = await private_desk.take_dead(TRIP_CANCELLED)
+    assert (dead.message_id, dead.body) == ("large", b"x" * 5000)
+
+
+async def test_a_limit_of_the_virtual_host_is_told_in_rabbitmqs_words(
+    private_rabbitmq: PrivateRabbitMQ,
+) -> None:
+    for words in (
+        ["add_vhost", "narrow"],
+        ["set_permissions", "-p", "narrow", "guest", ".*", ".*", ".*"],
+        ["set_vhost_limits", "-p", "narrow", '{"max-queues": 3}'],
+    ):
+        await asyncio.to_thread(private_rabbitmq.ctl, *words)
+    try:
+        async with await connect(f"{private_rabbitmq.url}narrow", "test") as connection:
+            with pytest.raises(TopologyRefused, match=r"queue limit in vhost 'narrow' \(3\) is reached") as raised:
+                await a_topology().declare_on(connection)
+    finally:
+        await asyncio.to_thread(private_rabbitmq.ctl, "delete_vhost", "narrow")
+
+    assert "delete it" not in str(raised.value)
+
+
+async def test_a_limit_of_connections_is_told_in_rabbitmqs_words(private_rabbitmq: PrivateRabbitMQ) -> None:
+    await asyncio.to_thread(private_rabbitmq.ctl, "set_vhost_limits", '{"max-connections": 0}')
+    try:
+        with pytest.raises(ConnectionClosed) as raised:
+            await connect(private_rabbitmq.url, "test")
+    finally:
+        await asyncio.to_thread(private_rabbitmq.ctl, "clear_vhost_limits")
+
+    assert reason_of(raised.value) == (
+        "NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (0) is reached"
+    )
 
 
 async def test_a_publish_that_an_alarm_held_up_may_arrive_after_all_under_its_id(

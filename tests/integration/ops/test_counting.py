@@ -120,16 +120,14 @@ async def test_a_worker_shows_whether_it_consumes_what_it_leaves_alone_and_what_
 
 async def test_the_queues_are_read_from_rabbitmq(amqp_url: str, desk: Desk) -> None:
     queue = desk.topology.name(TRIP_CANCELLED)
+    gauges = metrics.QUEUE_READY, metrics.QUEUE_DEAD, metrics.QUEUE_CONSUMERS
     await desk.cancel("t1", "t2")
     look = asyncio.create_task(QueueLook(amqp_url, desk.topology).run())
     try:
-        await eventually(lambda: value(metrics.QUEUE_READY, queue=queue) == 2)
+        await eventually(lambda: [value(gauge, queue=queue) for gauge in gauges] == [2, 0, 0])
     finally:
         look.cancel()
         await asyncio.wait([look])
-
-    assert value(metrics.QUEUE_DEAD, queue=queue) == 0
-    assert value(metrics.QUEUE_CONSUMERS, queue=queue) == 0
 
 
 async def test_watching_goes_on_while_neither_database_nor_broker_is_there(desk: Desk, tmp_path: Path) -> None:

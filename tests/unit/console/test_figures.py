@@ -64,7 +64,7 @@ def test_the_ring_shows_the_queues_of_the_newest_look() -> None:
     ring.note(now, [depth(1, "gone"), depth(None, "q")])
     ring.note(now, [depth(7, "q"), depth(2, "new")])
 
-    assert ring.histories() == {"q": [0, 7], "new": [0, 2]}
+    assert ring.histories() == {"q": [None, 7], "new": [None, 2]}
 
 
 def test_a_line_stays_within_its_picture_and_ends_at_the_right() -> None:
@@ -78,4 +78,10 @@ def test_a_line_stays_within_its_picture_and_ends_at_the_right() -> None:
 
 
 def test_one_point_is_no_line() -> None:
-    assert (polyline([]), polyline([3])) == ("", "")
+    assert (polyline([]), polyline([3]), polyline([None, 3, None])) == ("", "", "")
+
+
+def test_a_line_has_no_point_where_nothing_is_known() -> None:
+    whole, gap = polyline([3, 0, 6]).split(), polyline([3, None, 6]).split()
+
+    assert gap == [whole[0], whole[2]]

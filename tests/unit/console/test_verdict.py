@@ -63,7 +63,7 @@ def test_where_nothing_is_wrong_nothing_is_said() -> None:
         (a_situation(breaker="unreachable", beside_worker=True), "finding_breaker"),
         (a_situation(a_depth(consumers=0), a_depth(queue="q2", consumers=0)), "finding_deaf"),
         (a_situation(standing=None), "finding_database"),
-        (a_situation(a_depth(ready=None, dead=None)), "finding_queue_missing"),
+        (a_situation(a_depth(ready=None, consumers=None, dead=None, stands=False)), "finding_queue_missing"),
         (a_situation(a_depth(ready=1, consumers=0), a_depth(queue="q2")), "finding_no_consumer"),
         (a_situation(standing=replace(CALM, due_lag=6 * MINUTE)), "finding_due"),
     ],
@@ -76,7 +76,7 @@ def test_what_stands_in_everybody_s_way_means_that_money_is_stuck(situation: Sit
     ("situation", "key"),
     [
         (a_situation(a_depth(dead=2)), "finding_dead"),
-        (a_situation(a_depth(queue="q.replay", ready=1, dead=None)), "finding_staged"),
+        (a_situation(a_depth(queue="q.replay", ready=1, dead=None, is_consumed=False)), "finding_staged"),
         (a_situation(standing=replace(CALM, with_problem=Some(count=1, oldest=MINUTE))), "finding_problems"),
         (a_situation(standing=replace(CALM, outbox=Some(count=1, oldest=6 * MINUTE))), "finding_outbox"),
         (a_situation(standing=replace(CALM, overdue=1)), "finding_overdue"),
@@ -98,6 +98,10 @@ def test_what_is_about_some_trips_needs_a_person(situation: Situation, key: str)
         (a_situation(is_linked=False), "finding_broker"),
         (a_situation(now=NOW + 2 * MINUTE), "finding_unseen"),
         (a_situation(now=NOW + 2 * MINUTE, look=None), "finding_unseen"),
+        (a_situation(a_depth(ready=None, consumers=None, dead=None)), "finding_uncounted"),
+        (a_situation(a_depth(dead=None)), "finding_uncounted"),
+        (a_situation(a_depth(queue="q.replay", ready=None, dead=None, is_consumed=False)), "finding_uncounted"),
+        (a_situation(a_depth(consumers=0), a_depth(ready=None, consumers=None, dead=None)), "finding_uncounted"),
     ],
 )
 def test_what_cannot_be_seen_from_here_is_not_guessed(situation: Situation, key: str) -> None:
@@ -112,7 +116,7 @@ def test_what_cannot_be_seen_from_here_is_not_guessed(situation: Situation, key:
         a_situation(standing=replace(CALM, calls_out={"create": Some(count=9, oldest=9 * MINUTE)})),
         a_situation(a_depth(ready=900)),
         a_situation(a_depth(ready=0, consumers=0), a_depth(queue="q2")),
-        a_situation(a_depth(queue="payscore.retry.5s", ready=9, consumers=0, dead=None)),
+        a_situation(a_depth(queue="payscore.retry.5s", ready=9, consumers=0, dead=None, is_consumed=False)),
         a_situation(now=NOW + MINUTE),
         a_situation(look=None),
     ],

@@ -24,6 +24,14 @@ def test_a_broker_that_lets_the_user_in_will_do(answering: Callable[..., int], v
     check_rabbitmq(f"amqp://guest:guest@127.0.0.1:{answering(a_start(version), TUNE)}/")
 
 
+def test_of_several_addresses_one_that_lets_the_user_in_will_do(answering: Callable[..., int]) -> None:
+    port = answering(a_start("3.10.8"), TUNE)
+
+    check_rabbitmq(f"amqp://127.0.0.1:1/,amqp://guest:guest@127.0.0.1:{port}/")
+    with pytest.raises(Unusable, match=r"no RabbitMQ answers at 127\.0\.0\.1:2"):
+        check_rabbitmq("amqp://127.0.0.1:1/,amqp://127.0.0.1:2/")
+
+
 def test_a_broker_that_is_too_old_is_named_with_its_version(answering: Callable[..., int]) -> None:
     port = answering(a_start("3.9.27"), TUNE)
 

@@ -1,11 +1,15 @@
 """What is no longer ours is not begun."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
+from aio_pika.abc import AbstractIncomingMessage
 
 from payscore_worker.events import EventIn, TripCancelled
-from payscore_worker.messaging.consumer import Consumers
+from payscore_worker.messaging.consumer import Consumers, _Tap
 from payscore_worker.messaging.handling import Held, Subscription
 from payscore_worker.messaging.link import Session
 from payscore_worker.messaging.publisher import Publisher
@@ -70,3 +74,71 @@ async def test_what_comes_during_a_stop_is_left_to_somebody_else(worker: Worker)
     assert not worker.handled
     assert not worker.channel.told
     await stopping
+
+
+# --- Whether RabbitMQ has forgotten us ---
+
+
+@dataclass
+class Queue:
+    """What RabbitMQ says of a queue that we consume."""
+
+    messages: int
+    consumers: int
+    name: str = QUEUE
+    callback: Callable[[AbstractIncomingMessage], Awaitable[None]] | None = None
+
+    async def consume(self, callback: Callable[[AbstractIncomingMessage], Awaitable[None]]) -> str:
+        self.callback = callback
+        return "our tag"
+
+    async def declare_queue(self, _name: str, *, passive: bool) -> SimpleNamespace:
+        assert passive
+        return SimpleNamespace(
+            declaration_result=SimpleNamespace(message_count=self.messages, consumer_count=self.consumers)
+        )
+
+
+async def a_tap(queue: Queue, session: Session) -> _Tap:
+    async def take(_message: AbstractIncomingMessage) -> None:
+        pass
+
+    tap = _Tap(session, queue, take, pauses=False)  # type: ignore[arg-type]
+    await tap.open()
+    return tap
+
+
+@pytest.mark.parametrize(("messages", "consumers"), [(0, 0), (0, 1), (9, 1)])
+async def test_a_count_of_no_consumers_alone_is_no_deafness(worker: Worker, messages: int, consumers: int) -> None:
+    queue = Queue(messages, consumers)
+    tap = await a_tap(queue, worker.session)
+
+    await tap.check(queue)  # type: ignore[arg-type]
+
+
+async def test_messages_that_wait_while_nobody_consumes_them_are(worker: Worker) -> None:
+    queue = Queue(messages=1, consumers=0)
+    tap = await a_tap(queue, worker.session)
+
+    with pytest.raises(ConnectionError, match=r"payscore\.trip-cancelled has no consumer of ours"):
+        await tap.check(queue)  # type: ignore[arg-type]
+
+
+async def test_whoever_got_a_message_hears_until_the_next_check(worker: Worker) -> None:
+    queue = Queue(messages=1, consumers=0)
+    tap = await a_tap(queue, worker.session)
+    assert queue.callback is not None
+    await queue.callback(a_message(BODY, channel=worker.channel))
+
+    await tap.check(queue)  # type: ignore[arg-type]
+    with pytest.raises(ConnectionError):
+        await tap.check(queue)  # type: ignore[arg-type]
+
+
+async def test_a_consumer_that_is_gone_with_its_session_is_noticed_whatever_is_counted(worker: Worker) -> None:
+    queue = Queue(messages=0, consumers=1)
+    tap = await a_tap(queue, worker.session)
+    worker.session.break_up("cut")
+
+    with pytest.raises(ConnectionError):
+        await tap.check(queue)  # type: ignore[arg-type]

@@ -11,13 +11,16 @@ from payscore_worker.messaging.connection import _Wire
 from payscore_worker.messaging.link import (
     BROKEN,
     LONGEST_PAUSE_SECONDS,
+    TICKS,
     LinkBroken,
+    Session,
     _pauses,
     connect,
     is_cancelled,
     race,
     translated,
 )
+from tests.unit.messaging.incoming import Connection
 
 
 async def forever() -> None:
@@ -139,6 +142,44 @@ async def test_a_time_out_stays_one() -> None:
     with pytest.raises(TimeoutError):
         await wait()
     assert not is_cancelled()
+
+
+# --- Silence ---
+
+
+class Peer(Connection):
+    """Says something so many times that it was listened for, and then no more."""
+
+    heartbeat_seconds = 0
+
+    def __init__(self, *, words: int) -> None:
+        super().__init__()
+        self.listened = 0
+        self.is_cut = False
+        self._words = words
+
+    @property
+    def heard(self) -> int:
+        self.listened += 1
+        return min(self.listened, self._words)
+
+    def cut(self) -> None:
+        self.is_cut = True
+
+
+@pytest.mark.parametrize("words", [0, 100])
+async def test_a_peer_that_falls_silent_is_left_without_a_good_bye(monkeypatch: pytest.MonkeyPatch, words: int) -> None:
+    monkeypatch.setattr("payscore_worker.messaging.link.SLACK_SECONDS", 0.008)
+    peer = Peer(words=words)
+
+    async def work(_session: Session) -> None:
+        await forever()
+
+    with pytest.raises(LinkBroken, match="fallen silent"):
+        await Session(peer).hold(work)  # type: ignore[arg-type]
+
+    assert peer.is_cut
+    assert peer.listened >= words + TICKS  # not before, however long each turn took
 
 
 def test_pauses_grow_to_a_limit_and_are_never_quite_the_same() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from payscore_worker.events import MAX_BODY_BYTES
 from payscore_worker.messaging.deadletters import MAX_NAME, MAX_READ_BYTES, DeadLetter, Summary, _summary, group_of
 from payscore_worker.messaging.envelope import ERROR, FIRST_FAILED_AT, LAST_FAILED_AT, MAX_REASON, REASON
 
@@ -86,6 +87,24 @@ def test_a_letter_whose_id_nobody_can_type_is_named_by_a_digest(message_id: str)
 )
 def test_what_a_letter_is_about_is_read_and_nothing_else(body: object, named: str) -> None:
     assert a_summary(msgspec.json.encode(body)).trip_id == named
+
+
+@pytest.mark.parametrize(
+    ("death", "size", "reason"),
+    [
+        ("delivery_limit", 2, "RabbitMQ: delivery_limit; suspect it, it may be innocent"),
+        ("delivery_limit", MAX_BODY_BYTES + 1, "RabbitMQ: delivery_limit; suspect it, it may be innocent"),
+        ("rejected", MAX_BODY_BYTES + 1, f"body: {MAX_BODY_BYTES + 1} bytes, more than the {MAX_BODY_BYTES} allowed"),
+        (
+            "rejected",
+            MAX_BODY_BYTES,
+            "RabbitMQ: rejected; it could not be copied, and the worker's log says why: message_not_copied",
+        ),
+        ("maxlen", 2, "RabbitMQ: maxlen"),
+    ],
+)
+def test_what_rabbitmq_itself_put_there_has_a_reason_too(death: str, size: int, reason: str) -> None:
+    assert a_summary(b" " * size, headers={"x-death": [{"reason": death}]}).reason == reason
 
 
 def test_half_a_character_names_nothing() -> None:

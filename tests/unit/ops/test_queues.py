@@ -1,4 +1,3 @@
-import math
 from datetime import timedelta
 
 import pytest
@@ -53,11 +52,23 @@ def test_what_is_ready_dead_and_consumed_is_shown(look: QueueLook) -> None:
 
 
 def test_of_a_queue_that_does_not_stand_nothing_is_known(look: QueueLook) -> None:
-    look.show([a_depth(None)])
+    look.show([a_depth(7, dead=2)])
 
-    ready = value(metrics.QUEUE_READY, queue=QUEUE)
-    assert ready is not None
-    assert math.isnan(ready)
+    look.show([a_depth(None, dead=None)])
+
+    assert [value(gauge, queue=QUEUE) for gauge in (metrics.QUEUE_READY, metrics.QUEUE_DEAD)] == [None, None]
+
+
+def test_a_look_that_could_not_count_does_not_end_the_time_since_a_queue_was_empty(
+    look: QueueLook, clock: Clock
+) -> None:
+    shown = []
+    for now, ready in [(0, 1), (10, None), (20, 3)]:
+        clock.now = now
+        look.show([a_depth(ready)])
+        shown.append(value(metrics.QUEUE_NOT_EMPTY, queue=QUEUE))
+
+    assert shown == [0, None, 20]
 
 
 def test_a_queue_that_is_told_of_only_while_it_holds_something_is_empty_afterwards(look: QueueLook) -> None:
