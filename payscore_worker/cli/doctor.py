@@ -31,7 +31,7 @@ from payscore_worker.storage import see_that_it_fits
 from payscore_worker.storage.clock import MAX_SKEW, DatabaseClock
 from payscore_worker.storage.connecting import see_that_statements_stay
 from payscore_worker.storage.database import open_storage
-from payscore_worker.storage.engine import reason_of
+from payscore_worker.storage.engine import driver_reason
 from payscore_worker.storage.url import Postgresql, read_url
 from payscore_worker.wechatpay import UnusableCertificates, read_date
 
@@ -155,7 +155,7 @@ async def _database(url: str) -> Check:
     except SchemaOutdated as error:
         return Check(name="database", ok=False, detail=error.found, repair=error.remedy)
     except Exception as error:  # noqa: BLE001 - whatever a driver raises, it is the finding
-        return Check(name="database", ok=False, detail=reason_of(error), repair="check PAYSCORE_DATABASE_URL")
+        return Check(name="database", ok=False, detail=driver_reason(error), repair="check PAYSCORE_DATABASE_URL")
     return Check(name="database", ok=True, detail=f"at revision {schema.revision}")
 
 

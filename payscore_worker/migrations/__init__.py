@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from payscore_worker import version
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage import SCHEMA_REVISION, Schema, see_that_it_fits
-from payscore_worker.storage.engine import BROKEN, engine_for, lock_from_the_start, reason_of, schema_of
+from payscore_worker.storage.engine import BROKEN, driver_reason, engine_for, lock_from_the_start, schema_of
 from payscore_worker.storage.tables import schema_range
 from payscore_worker.storage.url import Postgresql, read_url
 
@@ -57,7 +57,7 @@ async def migrate(database_url: str) -> Schema:
     except TimeoutError as error:
         raise StorageUnavailable(f"migrating: not done after {MIGRATE_TIMEOUT_SECONDS:g} seconds") from error
     except BROKEN as error:
-        raise StorageUnavailable(f"migrating: {reason_of(error)}") from error
+        raise StorageUnavailable(f"migrating: {driver_reason(error)}") from error
 
 
 async def read_schema(database_url: str) -> Schema:
@@ -81,7 +81,7 @@ async def _migrate(engine: AsyncEngine, *, is_pooled: bool) -> Schema:
         except DBAPIError as error:
             if not _is_in_use(error) or time.monotonic() > until:
                 raise
-            log.warning("migration_waits", reason=reason_of(error))
+            log.warning("migration_waits", reason=driver_reason(error))
         await asyncio.sleep(AGAIN_SECONDS)
 
 

@@ -59,7 +59,7 @@ def driver_error(error: BaseException) -> BaseException:
     return cause if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError) else error
 
 
-def reason_of(error: BaseException) -> str:
+def driver_reason(error: BaseException) -> str:
     """Say what the driver said, in one line and without the statement and its values."""
     cause = driver_error(error)
     return POOLER if isinstance(cause, COLLISIONS) else f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
