@@ -540,12 +540,16 @@ async def test_the_service_state_that_a_callback_told_spares_the_question_while_
     async with a_town(storage, family, terms=terms) as town:
         town.simulator.open_service("oPassenger")
         await town.passes(1)
+        note = await storage.service_of("oPassenger")
+        assert note is not None
         await town.starts("t1")
+        town.clock.now = note.as_of + timedelta(hours=1)
+        await town.starts("t2")
         assert town.calls_made("user_service_state") == 0
 
-        await town.passes(3_601)
-        await town.starts("t2")
+        town.clock.now += timedelta(seconds=1)
         await town.starts("t3")
+        await town.starts("t4")
 
         assert town.calls_made("user_service_state") == 1
 
