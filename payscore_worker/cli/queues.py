@@ -19,8 +19,9 @@ from rich.text import Text
 
 from payscore_worker.bootstrap import make_topology
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
-from payscore_worker.messaging.inspect import Depth, ManagementUnavailable, depths, unacked_by_management
+from payscore_worker.messaging.inspect import Depth, depths
 from payscore_worker.messaging.link import BROKEN, connect, end_if_told
+from payscore_worker.messaging.management import Management, ManagementUnavailable
 from payscore_worker.settings import BrokerSettings, Environment
 
 LOOK_SECONDS: Final = 20.0
@@ -79,13 +80,18 @@ async def _depths(broker: BrokerSettings) -> list[Depth]:
 
 
 async def _unacked(broker: BrokerSettings, warn: Callable[[str], None]) -> dict[str, int] | None:
+    """Ask for what is unacked; what is not told is not in the answer, and a warning says why."""
     if broker.management_url is None:
         return None
     try:
-        return await unacked_by_management(broker.management_url, broker.amqp_url)
+        seen = await Management(broker.management_url, broker.amqp_url).queues()
     except ManagementUnavailable as error:
         warn(f"warning: PAYSCORE_MANAGEMENT_URL does not tell what is unacked: {error}")
         return None
+    found = {name: seen[name].messages_unacknowledged for name in make_topology(broker).queues if name in seen}
+    if silent := [name for name, count in found.items() if count is None]:
+        warn(f"warning: PAYSCORE_MANAGEMENT_URL has no statistics yet of {', '.join(silent)}: try again in 10 seconds")
+    return {name: count for name, count in found.items() if count is not None}
 
 
 # --- Live ---
