@@ -37,7 +37,9 @@ LOOPBACK_ONLY = "-kernel inet_dist_use_interface {127,0,0,1}"
 # --- a private one ---
 
 
-def start_rabbitmq(directory: Path, *, with_metrics: bool = False) -> "PrivateRabbitMQ":
+def start_rabbitmq(
+    directory: Path, *, with_metrics: bool = False, settings: tuple[str, ...] = (), plugins: tuple[str, ...] = ()
+) -> "PrivateRabbitMQ":
     """The RabbitMQ that lives in this directory, running: the one that runs already, else a new start."""
     node = PrivateRabbitMQ.load(directory)
     if node is not None and node.is_running():
@@ -55,6 +57,8 @@ def start_rabbitmq(directory: Path, *, with_metrics: bool = False) -> "PrivateRa
         distribution_port=distribution_port,
         epmd_port=epmd_port,
         metrics_port=metrics_port if with_metrics else None,
+        settings=settings,
+        plugins=plugins,
     )
     node.save()
     node.start()
@@ -81,6 +85,8 @@ class PrivateRabbitMQ:
     distribution_port: int
     epmd_port: int
     metrics_port: int | None = None  # of the plugin for Prometheus, where it is wanted
+    settings: tuple[str, ...] = ()  # more lines of rabbitmq.conf
+    plugins: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
@@ -96,6 +102,8 @@ class PrivateRabbitMQ:
             distribution_port=saved["distribution_port"],
             epmd_port=saved["epmd_port"],
             metrics_port=saved.get("metrics_port"),
+            settings=tuple(saved.get("settings", ())),
+            plugins=tuple(saved.get("plugins", ())),
         )
 
     def save(self) -> None:
@@ -106,6 +114,8 @@ class PrivateRabbitMQ:
             "distribution_port": self.distribution_port,
             "epmd_port": self.epmd_port,
             "metrics_port": self.metrics_port,
+            "settings": self.settings,
+            "plugins": self.plugins,
         }
         (self.directory / "node.json").write_text(json.dumps(saved))
 
@@ -195,11 +205,11 @@ class PrivateRabbitMQ:
             cookie.chmod(0o400)  # it refuses a cookie that others may read
         # The machine's own RabbitMQ keeps these files in /etc/rabbitmq; each is named so that none of those is read.
         metrics = "" if self.metrics_port is None else METRICS.format(port=self.metrics_port)
-        plugins = "[]." if self.metrics_port is None else "[rabbitmq_prometheus]."
-        (self.directory / "rabbitmq.conf").write_text(metrics)
+        plugins = [*self.plugins, *([] if self.metrics_port is None else ["rabbitmq_prometheus"])]
+        (self.directory / "rabbitmq.conf").write_text(metrics + "".join(f"{line}\n" for line in self.settings))
         (self.directory / "rabbitmq-env.conf").write_text("")
         (self.directory / "advanced.config").write_text("[].\n")
-        (self.directory / "enabled_plugins").write_text(f"{plugins}\n")
+        (self.directory / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
 
     def _environment(self) -> dict[str, str]:
         """All that server and rabbitmqctl are told; nothing is inherited that could point them to another node."""

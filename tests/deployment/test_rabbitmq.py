@@ -211,8 +211,8 @@ def test_a_configuration_that_rabbitmq_does_not_know_keeps_it_from_starting(tmp_
             super()._write_configuration()
             (self.directory / "rabbitmq.conf").write_text("queue_leader_locatr = balanced\n")
 
-    ports = free_ports(3)
-    node = Misconfigured(tmp_path, scripts, *ports)
+    amqp_port, distribution_port, epmd_port = free_ports(3)
+    node = Misconfigured(tmp_path, scripts, amqp_port, distribution_port, epmd_port)
     try:
         with pytest.raises(SetupFailed):
             node.start()
