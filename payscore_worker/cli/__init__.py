@@ -22,7 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "console": "roles",
     "simulator": "roles",
     "migrate": "roles",
-    "topology": "queues",
+    "topology": "topology",
     "queues": "queues",
     "trip": "trips",
     "dead": "dead",

@@ -1,4 +1,4 @@
-"""`topology` and `queues`: what stands at the broker, and how full it is, once or live."""
+"""`queues`: how full they are, once or live."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import click
 from aio_pika.abc import AbstractConnection
@@ -29,25 +29,6 @@ LOOK_SECONDS: Final = 20.0
 
 LOOKS_COMPARED: Final = 6
 """What grows or shrinks is told from a look to the one so many before it: one alone would flicker."""
-
-
-@click.command()
-@json_option
-def topology(*, as_json: bool) -> None:
-    """Declare exchanges and queues, and print them."""
-    declared = run(_declare(Environment().read(BrokerSettings)))
-    if as_json:
-        print_json(declared)
-        return
-    print_table(["exchange"], [[name] for name in declared["exchanges"]])
-    print_table(["queue"], [[name] for name in declared["queues"]])
-
-
-async def _declare(broker: BrokerSettings) -> dict[str, Any]:
-    wanted = make_topology(broker)
-    async with await connect(broker.amqp_url, "payscore-worker topology") as connection:
-        await wanted.declare_on(connection)
-    return {"exchanges": wanted.exchanges, "queues": wanted.queues}
 
 
 @click.command()

@@ -20,7 +20,7 @@ MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 """RabbitMQ tells two kilobytes of each queue; a virtual host of four thousand queues is not ours."""
 
 _WHY: Final[Mapping[int, str]] = {
-    HTTPStatus.UNAUTHORIZED: "its user or password is wrong, or the user has no management tag",
+    HTTPStatus.UNAUTHORIZED: "its user or password is wrong, or the user lacks a tag such as monitoring",
     HTTPStatus.FORBIDDEN: "its user may not look at this virtual host",
     HTTPStatus.NOT_FOUND: "there is no such virtual host, or this is not RabbitMQ's management API",
 }
@@ -36,6 +36,7 @@ class QueueSeen(msgspec.Struct, frozen=True, kw_only=True):
     """One queue as the management API tells of it; None is what it has no statistics of yet."""
 
     name: str
+    type: str = "classic"
     arguments: dict[str, Any] = {}
     policy: str | None = None
     operator_policy: str | None = None
@@ -83,7 +84,7 @@ class Management:
 
     def __init__(self, url: str, amqp_url: str) -> None:
         self._url = url.rstrip("/")
-        self._vhost = quote(_vhost(amqp_url), safe="")
+        self._vhost = quote(virtual_host(amqp_url), safe="")
 
     async def queues(self) -> Mapping[str, QueueSeen]:
         """Tell of every queue.
@@ -160,6 +161,7 @@ def _refusal(status: int) -> str:
     return f"it answers {status}" + (f": {why}" if why else "")
 
 
-def _vhost(amqp_url: str) -> str:
+def virtual_host(amqp_url: str) -> str:
+    """Name the virtual host that an AMQP URL leads to."""
     path = urlsplit(amqp_url).path
     return unquote(path[1:]) if len(path) > 1 else "/"

@@ -16,6 +16,7 @@ from payscore_worker.console.app import console
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan
 from payscore_worker.messaging.topology import Topology
+from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.serving import Entrance
 from payscore_worker.wechatpay import Breaker
 from tests.integration.settlement.town import Town
@@ -82,6 +83,7 @@ async def a_site(
         is_linked=lambda: True,
         beside_worker=beside_worker,
         ring=DepthRing(),
+        policies=PolicyLook(None, topology),
         clock=town.clock,
     )
     async with console(plan) as pages:

@@ -70,7 +70,10 @@ async def test_what_it_has_no_statistics_of_is_unknown_and_not_none_at_all() -> 
 
 
 ANSWERS = [
-    (Response(status_code=401), "it answers 401: its user or password is wrong, or the user has no management tag"),
+    (
+        Response(status_code=401),
+        "it answers 401: its user or password is wrong, or the user lacks a tag such as monitoring",
+    ),
     (Response(status_code=403), "it answers 403: its user may not look at this virtual host"),
     (Response(status_code=500), "it answers 500"),
     (Response(status_code=302, headers={"Location": "/login"}), "it answers 302"),
@@ -128,7 +131,10 @@ async def queues_with(answer: Response, desk: Desk, directory: Path) -> Done:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (Response(status_code=401), "it answers 401: its user or password is wrong, or the user has no management tag"),
+        (
+            Response(status_code=401),
+            "it answers 401: its user or password is wrong, or the user lacks a tag such as monitoring",
+        ),
         (Response("<html>not here</html>"), "it answers HTML: is it RabbitMQ's management API?"),
     ],
 )
