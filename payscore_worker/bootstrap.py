@@ -20,12 +20,14 @@ from payscore_worker.console.opening import REPLAY_END_SECONDS, Plan, is_shut, o
 from payscore_worker.errors import FailureClass, WechatPayError
 from payscore_worker.messaging.connection import CLOSE_TIMEOUT_SECONDS
 from payscore_worker.messaging.consumer import Consumers
+from payscore_worker.messaging.management import Management
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.relay import SETTLE_SECONDS, Relay
 from payscore_worker.messaging.topology import EVENTS, Topology
 from payscore_worker.ops import watching
 from payscore_worker.ops.health import Check, health_routes, metrics_route
 from payscore_worker.ops.lag import measure_lag
+from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.ops.queues import QueueLook
 from payscore_worker.reconciler import Reconciler
 from payscore_worker.serving import STOP_SECONDS as HTTP_STOP_SECONDS
@@ -133,6 +135,11 @@ def now() -> datetime:
 def make_topology(broker: BrokerSettings) -> Topology:
     """Make the table of exchanges and queues."""
     return Topology(retry_delays=durations(broker.retry_delays), prefix=broker.amqp_prefix)
+
+
+def make_management(broker: BrokerSettings) -> Management | None:
+    """Make what asks RabbitMQ's management API, where the settings say where it is."""
+    return None if broker.management_url is None else Management(broker.management_url, broker.amqp_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +421,7 @@ def _console_plan(
         is_linked=is_linked,
         beside_worker=beside_worker,
         ring=ring,
+        policies=PolicyLook(make_management(broker), make_topology(broker)),
         clock=now,
     )
 

@@ -99,7 +99,8 @@ class BrokerSettings(Part, frozen=True, kw_only=True):
             str,
             Meta(
                 pattern=rf"^{_HTTP_URL}\Z",
-                description="RabbitMQ's management API with user and password, for `queues` to tell unacked",
+                description="RabbitMQ's management API with user and password: tells what is unacked, "
+                "and what policies do to our queues",
             ),
         ]
         | None

@@ -23,7 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "console": "roles",
     "simulator": "roles",
     "migrate": "roles",
-    "topology": "queues",
+    "topology": "topology",
     "queues": "queues",
     "trip": "trips",
     "dead": "dead",

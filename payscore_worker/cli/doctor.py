@@ -13,10 +13,17 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from payscore_worker.bootstrap import WechatPay, make_topology, make_transport_to_wechat, make_wechatpay, now
+from payscore_worker.bootstrap import (
+    WechatPay,
+    make_management,
+    make_topology,
+    make_transport_to_wechat,
+    make_wechatpay,
+    now,
+)
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
 from payscore_worker.errors import Refusal, SchemaOutdated, SettlementError, WechatPayError, WechatPayRejected
-from payscore_worker.messaging.inspect import depths
+from payscore_worker.messaging.drift import Plan, Remedy, ask, look
 from payscore_worker.messaging.link import BROKEN, connect, reason_of
 from payscore_worker.migrations import read_schema
 from payscore_worker.settings import (
@@ -47,15 +54,17 @@ NO_CERTIFICATE_TEXTS: Final = ("无可用的平台证书", "证书不存在", "�
 STAMP_DIGITS: Final = 10
 """A Unix time in seconds, until the year 2286; in milliseconds it has more."""
 
+PLAN: Final = "payscore-worker topology plan, which says what `topology apply` would do"
+
 REACH: Final = "check PAYSCORE_API_BASE_URLS and the network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What one check found; `repair` is what to do when it is not well."""
+    """What one check found; `repair` is what to do when it is not well, or could not be looked at (`ok` is None)."""
 
     name: str
-    ok: bool
+    ok: bool | None
     detail: str
     repair: str = ""
 
@@ -92,7 +101,7 @@ def _told_time(headers: httpx.Headers) -> datetime | None:
 def doctor(*, as_json: bool) -> None:
     """Check settings, keys, database, broker, clock and a signed call; exit 1 if something is not well."""
     checks = run(_examine(Environment()))
-    ok = all(check.ok for check in checks)
+    ok = all(check.ok is not False for check in checks)
     if as_json:
         print_json({"ok": ok, "checks": [asdict(check) for check in checks]})
     else:
@@ -103,7 +112,7 @@ def doctor(*, as_json: bool) -> None:
 
 def _print(check: Check) -> None:
     console = Console()
-    mark = Text("✔ ", style="green") if check.ok else Text("✘ ", style="red")
+    mark = {True: Text("✔ ", style="green"), False: Text("✘ ", style="red"), None: Text("? ", style="yellow")}[check.ok]
     console.print(mark + Text(f"{check.name}: {check.detail}"))
     if not check.ok and check.repair:
         console.print(Text(f"    {check.repair}", style="bold"))
@@ -123,7 +132,8 @@ async def _checks(environment: Environment) -> AsyncIterator[Check]:
     yield database
     if database.ok:
         yield await _database_clock(url)
-    yield await _broker(environment.read(BrokerSettings))
+    for check in await _broker(environment.read(BrokerSettings)):
+        yield check
     heard = Heard(make_transport_to_wechat())
     try:
         wechatpay = make_wechatpay(environment.read(MerchantSettings), heard)
@@ -170,17 +180,41 @@ async def _database_clock(url: str) -> Check:
     return _difference("database clock", clock.skew, "the database's")
 
 
-async def _broker(broker: BrokerSettings) -> Check:
+async def _broker(broker: BrokerSettings) -> list[Check]:
     topology = make_topology(broker)
+    told = await ask(make_management(broker))
     try:
         async with await connect(broker.amqp_url, "payscore-worker doctor") as connection:
-            missing = [depth.queue for depth in await depths(connection, topology) if not depth.stands]
+            plan = await look(connection, topology, told)
     except BROKEN as error:
-        return Check(name="broker", ok=False, detail=reason_of(error), repair="check PAYSCORE_AMQP_URL")
+        return [Check(name="broker", ok=False, detail=reason_of(error), repair="check PAYSCORE_AMQP_URL")]
+    return [_standing(plan, len(topology.queues)), _policies(plan)]
+
+
+def _standing(plan: Plan, count: int) -> Check:
+    """Tell whether exchanges, queues and bindings stand as they should."""
+    drifts = [drift for drift in plan.drifts if not drift.is_of_policies]
+    missing = [drift.subject for drift in drifts if drift.remedy is Remedy.DECLARE]
+    others = [f"{drift.subject}: {drift.detail}" for drift in drifts if drift.remedy is not Remedy.DECLARE]
+    if others:
+        detail = "; ".join([*([f"missing: {', '.join(missing)}"] if missing else []), *others])
+        return Check(name="broker", ok=False, detail=detail, repair=PLAN)
     if missing:
         detail = f"missing: {', '.join(missing)}"
         return Check(name="broker", ok=False, detail=detail, repair="payscore-worker topology")
-    return Check(name="broker", ok=True, detail=f"{len(topology.queues)} queues stand")
+    return Check(name="broker", ok=True, detail=f"{count} queues stand")
+
+
+def _policies(plan: Plan) -> Check:
+    """Tell whether somebody's policy makes queues lose messages; what could not be looked at is not called well."""
+    found = [f"{drift.subject}: {drift.detail}" for drift in plan.drifts if drift.is_of_policies]
+    if found:
+        return Check(name="policies", ok=False, detail="; ".join([*found, *plan.unseen]), repair=PLAN)
+    if plan.unseen:
+        detail = "; ".join(plan.unseen)
+        repair = f"set PAYSCORE_MANAGEMENT_URL, of a user with the tag monitoring; then {PLAN}"
+        return Check(name="policies", ok=None, detail=detail, repair=repair)
+    return Check(name="policies", ok=True, detail="none loses messages")
 
 
 def _keys(wechatpay: WechatPay) -> Check:

@@ -1,4 +1,4 @@
-"""`topology` and `queues`: what stands at the broker, and how full it is, once or live."""
+"""`queues`: how full they are, once or live."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import click
 from aio_pika.abc import AbstractConnection
@@ -18,8 +18,9 @@ from rich.text import Text
 
 from payscore_worker.bootstrap import make_topology, until_stopped
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
-from payscore_worker.messaging.inspect import Depth, ManagementUnavailable, depths, unacked_by_management
+from payscore_worker.messaging.inspect import Depth, depths
 from payscore_worker.messaging.link import BROKEN, connect, end_if_told, reason_of
+from payscore_worker.messaging.management import Management, ManagementUnavailable
 from payscore_worker.settings import BrokerSettings, Environment
 
 LOOK_SECONDS: Final = 20.0
@@ -27,25 +28,6 @@ LOOK_SECONDS: Final = 20.0
 
 LOOKS_COMPARED: Final = 6
 """What grows or shrinks is told from a look to the one so many before it: one alone would flicker."""
-
-
-@click.command()
-@json_option
-def topology(*, as_json: bool) -> None:
-    """Declare exchanges and queues, and print them."""
-    declared = run(_declare(Environment().read(BrokerSettings)))
-    if as_json:
-        print_json(declared)
-        return
-    print_table(["exchange"], [[name] for name in declared["exchanges"]])
-    print_table(["queue"], [[name] for name in declared["queues"]])
-
-
-async def _declare(broker: BrokerSettings) -> dict[str, Any]:
-    wanted = make_topology(broker)
-    async with await connect(broker.amqp_url, "payscore-worker topology") as connection:
-        await wanted.declare_on(connection)
-    return {"exchanges": wanted.exchanges, "queues": wanted.queues}
 
 
 @click.command()
@@ -89,13 +71,18 @@ async def _depths(broker: BrokerSettings) -> list[Depth]:
 
 
 async def _unacked(broker: BrokerSettings, warn: Callable[[str], None]) -> dict[str, int] | None:
+    """Ask for what is unacked; what is not told is not in the answer, and a warning says why."""
     if broker.management_url is None:
         return None
     try:
-        return await unacked_by_management(broker.management_url, broker.amqp_url)
+        seen = await Management(broker.management_url, broker.amqp_url).queues()
     except ManagementUnavailable as error:
         warn(f"warning: PAYSCORE_MANAGEMENT_URL does not tell what is unacked: {error}")
         return None
+    found = {name: seen[name].messages_unacknowledged for name in make_topology(broker).queues if name in seen}
+    if silent := [name for name, count in found.items() if count is None]:
+        warn(f"warning: PAYSCORE_MANAGEMENT_URL has no statistics yet of {', '.join(silent)}: try again in 10 seconds")
+    return {name: count for name, count in found.items() if count is not None}
 
 
 # --- Live ---

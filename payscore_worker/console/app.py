@@ -62,6 +62,7 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
             breaker=plan.breaker,
             is_linked=plan.is_linked,
             beside_worker=plan.beside_worker,
+            policies=plan.policies,
             clock=plan.clock,
         )
         replays = Replays(letters=letters, make_judge=make_judge, actions=actions, clock=plan.clock)

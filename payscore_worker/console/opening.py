@@ -17,6 +17,7 @@ from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.guard import ROOT
 from payscore_worker.events import EventIn
 from payscore_worker.messaging.topology import Topology
+from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.settlement import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.storage.url import Told
@@ -50,6 +51,7 @@ class Plan:
     beside_worker: bool
     """Whether breaker and link are those of a worker in the same process (the demo's)."""
     ring: DepthRing
+    policies: PolicyLook
     clock: Callable[[], datetime]
 
 
@@ -69,7 +71,7 @@ async def open_console(application: Starlette, plan: Plan) -> None:
             Mount(ROOT, pages),
         ]
         log.info("console_open", path=f"{ROOT}/", sign_in=plan.token is not None)
-        await asyncio.Event().wait()
+        await plan.policies.run()
 
 
 async def open_beside_worker(application: Starlette, plan: Plan) -> None:

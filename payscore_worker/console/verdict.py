@@ -8,6 +8,7 @@ from typing import Final
 
 from payscore_worker.console.depths import Look
 from payscore_worker.messaging.inspect import Depth
+from payscore_worker.ops.policies import PolicyStanding
 from payscore_worker.storage.standing import Standing
 
 UNSEEN_AFTER: Final = timedelta(seconds=60)
@@ -59,11 +60,17 @@ class Situation:
     """Whether we have a link to RabbitMQ."""
     beside_worker: bool
     """Whether breaker and link are those of a worker; alone we know of workers only what RabbitMQ counts."""
+    policies: PolicyStanding = field(default_factory=PolicyStanding)
 
 
 def findings(situation: Situation) -> list[Finding]:
     """Say all that is wrong, the worst first."""
-    found = [*_of_wechatpay(situation), *_of_queues(situation), *_of_trips(situation)]
+    found = [
+        *_of_wechatpay(situation),
+        *_of_queues(situation),
+        *_of_policies(situation.policies),
+        *_of_trips(situation),
+    ]
     return sorted(found, key=lambda finding: -finding.severity)
 
 
@@ -107,6 +114,16 @@ def _of_queues(situation: Situation) -> Iterator[Finding]:
         yield Finding(severity=Severity.BLIND, key="finding_uncounted", page="", values={"count": uncounted})
     if dead:
         yield Finding(severity=Severity.LOOK, key="finding_dead", page="dead", values={"count": dead})
+
+
+def _of_policies(policies: PolicyStanding) -> Iterator[Finding]:
+    """Name each policy once, with all queues that lose by the same word of it."""
+    queues: dict[tuple[str, str], list[str]] = {}
+    for loss in [drift.loss for drift in policies.losing if drift.loss is not None]:
+        queues.setdefault((loss.names, f"{loss.key} {loss.value}"), []).append(loss.queue)
+    for (names, word), losing in queues.items():
+        values: dict[str, int | str | timedelta] = {"queues": ", ".join(losing), "policy": names, "word": word}
+        yield Finding(severity=Severity.LOOK, key="finding_policy", page="", values=values)
 
 
 def _nobody_consumes(depths: Sequence[Depth]) -> bool:

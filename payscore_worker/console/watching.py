@@ -12,6 +12,7 @@ import structlog
 from payscore_worker.console.depths import DepthRing, Look
 from payscore_worker.console.verdict import Finding, Severity, Situation, findings, worst
 from payscore_worker.errors import StorageUnavailable
+from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.storage.browsing import Browsing, Money
 from payscore_worker.storage.standing import Standing
 from payscore_worker.wechatpay import Breaker
@@ -48,6 +49,8 @@ class Overview:
     breaker: str
     beside_worker: bool
     """Whether the breaker is a worker's."""
+    policies_unseen: str
+    """Why it is not known whether policies lose messages; empty: it is."""
     findings: list[Finding]
 
     @property
@@ -67,6 +70,7 @@ class Watch:
         breaker: Breaker,
         is_linked: Callable[[], bool],
         beside_worker: bool,
+        policies: PolicyLook,
         clock: Callable[[], datetime],
     ) -> None:
         self._browsing = browsing
@@ -74,6 +78,7 @@ class Watch:
         self._breaker = breaker
         self._is_linked = is_linked
         self._beside_worker = beside_worker
+        self._policies = policies
         self._clock = clock
         self._began = clock()
         self._lock = asyncio.Lock()
@@ -107,6 +112,7 @@ class Watch:
             watching_since=self._began,
             is_linked=self._is_linked(),
             beside_worker=self._beside_worker,
+            policies=self._policies.newest,
         )
         return Overview(
             at=now,
@@ -115,6 +121,7 @@ class Watch:
             look=self._ring.newest,
             breaker=breaker,
             beside_worker=self._beside_worker,
+            policies_unseen=self._policies.newest.unseen,
             findings=findings(situation),
         )
 

@@ -131,6 +131,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Messages wait in {queue}, and nobody consumes it: no worker runs, or all hold back because WeChat Pay is out.",
         "{queue} 中有消息等待，但没有消费者：没有 worker 在运行，或因微信支付不可用而全部暂缓。",
     ),
+    "finding_policy": (
+        "{queues} lose messages: the policy {policy} sets {word}. payscore-worker topology plan says what helps.",
+        "{queues} 会丢失消息：策略 {policy} 设置了 {word}。处理办法见 payscore-worker topology plan。",
+    ),
     "finding_staged": (
         "A replay is under way, or was broken off: {queue} is not empty. The next replay or drop puts it right.",
         "有重放正在进行或曾被中断：{queue} 非空。下一次重放或丢弃会将其恢复。",
@@ -212,6 +216,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "consumers": ("Consumers", "消费者"),
     "dead_short": ("Dead", "死信"),
     "no_look_yet": ("The queues were not looked at yet; a few seconds.", "尚未读取队列，请稍候几秒。"),
+    "policies_unseen": (
+        "Whether policies of others lose messages could not be looked at: {why}",
+        "未能查看他人设置的策略是否会丢失消息：{why}",
+    ),
     "ladder": ("Retry ladder", "重试阶梯"),
     # trips
     "search": ("Search", "搜索"),

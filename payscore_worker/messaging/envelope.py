@@ -84,6 +84,11 @@ def original_message(message: AbstractIncomingMessage, *, queue: str) -> Outgoin
     return _copy(message, headers, exchange=DEFAULT_EXCHANGE, routing_key=queue)
 
 
+def moved_message(message: AbstractIncomingMessage, *, exchange: str, routing_key: str) -> Outgoing:
+    """Write the message anew, with its history, for another queue that holds it for a while."""
+    return _copy(message, _own_headers(message.headers), exchange=exchange, routing_key=routing_key)
+
+
 def _copy(message: AbstractIncomingMessage, headers: Mapping[str, Any], *, exchange: str, routing_key: str) -> Outgoing:
     """Copy the message; left out are an expiration (nothing of ours expires) and the user id (the broker checks it)."""
     return Outgoing(

@@ -3,30 +3,16 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote
 
-import httpx
-import msgspec
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from payscore_worker.messaging.addresses import broker_urls, vhost
 from payscore_worker.messaging.link import scratch_channel
 from payscore_worker.messaging.topology import QUEUES, Topology
 
-MANAGEMENT_TIMEOUT_SECONDS: Final = 5.0
-
 UNASKED_SECONDS: Final = 0.25
 """RabbitMQ asks the leader of a quorum queue for so long; where that does not answer, it says 0 and 0 all the same."""
-
-MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-"""RabbitMQ tells two kilobytes of each queue; a virtual host of four thousand queues is not ours."""
-
-
-class ManagementUnavailable(Exception):
-    """The management API does not tell; the text names neither its address nor who asked: a password is in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,46 +80,6 @@ async def _staged(connection: AbstractConnection, topology: Topology) -> list[De
     """Look at the staging queues that hold something, or may: a replay is under way, or was broken off."""
     looks = [(queue, await count(connection, queue)) for queue in map(topology.staging, QUEUES)]
     return [_depth(queue, counts) for queue, counts in looks if counts.stands and counts.ready != 0]
-
-
-async def unacked_by_management(management_url: str, amqp_url: str) -> dict[str, int]:
-    """Ask the management API how many messages of each queue are in somebody's hands.
-
-    Raises:
-        ManagementUnavailable: it cannot be reached, refuses, or says something else.
-
-    """
-    try:
-        answer = await _ask(
-            f"{management_url.rstrip('/')}/api/queues/{quote(vhost(broker_urls(amqp_url)[0]), safe='')}"
-        )
-        queues = msgspec.json.decode(answer, type=list[_Queue])
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ManagementUnavailable(type(error).__name__) from None
-    except ValueError as error:
-        raise ManagementUnavailable("its answer is no list of queues") from error
-    return {queue.name: queue.messages_unacknowledged for queue in queues}
-
-
-class _Queue(msgspec.Struct):
-    name: str
-    messages_unacknowledged: int = 0
-
-
-async def _ask(url: str) -> bytes:
-    """Read the answer, as far as it can be one; uncompressed, so that its size on the way is its size here."""
-    answer = bytearray()
-    async with (
-        httpx.AsyncClient(timeout=MANAGEMENT_TIMEOUT_SECONDS, headers={"Accept-Encoding": "identity"}) as http,
-        http.stream("GET", url) as response,
-    ):
-        if response.status_code != HTTPStatus.OK:
-            raise ManagementUnavailable(f"it answers {response.status_code}")
-        async for chunk in response.aiter_raw():
-            answer += chunk
-            if len(answer) > MAX_ANSWER_BYTES:
-                raise ManagementUnavailable(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
-    return bytes(answer)
 
 
 async def count(connection: AbstractConnection, queue: str) -> Counts:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
-from aio_pika import DeliveryMode, Message
+from aio_pika import DeliveryMode, Exchange, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity, PublishError
 from aiormq.exceptions import ChannelLockedResource
@@ -129,7 +129,7 @@ class Mover:
             raise Rejected("its properties cannot be read, so it could only be put back changed")
         key, copy = key_of(message, self._turn.queue), self._copy(message)
         async with asyncio.timeout(MOVE_SECONDS):
-            await _publish(self._turn.connection, self._confirming, copy)
+            await publish(self._turn.connection, self._confirming, copy)
             staged = await self._staged(key)
             await message.ack()
             await staged.reject(requeue=False)
@@ -139,10 +139,7 @@ class Mover:
     def _copy(self, message: AbstractIncomingMessage) -> Outgoing:
         outgoing = original_message(message, queue=self._turn.topology.staging(self._turn.queue))
         copy = replace(outgoing, message_id=identity(message, self._turn.queue))
-        try:
-            ContentHeader(body_size=len(copy.body), properties=_message(copy).properties).marshal()
-        except Exception as error:  # pamqp does not say what it raises on a value that it can read and not write
-            raise Rejected(f"its properties cannot be written unchanged: {type(error).__name__}") from error
+        see_that_it_can_be_written(copy)
         return copy
 
     async def _staged(self, key: str) -> AbstractIncomingMessage:
@@ -161,6 +158,14 @@ class Mover:
                 await stray.ack()
         await _return_all(self._turn.channel)
         await _commit(self._turn.channel)
+
+
+def see_that_it_can_be_written(outgoing: Outgoing) -> None:
+    """Raise Rejected where a message has properties that were read and cannot be written."""
+    try:
+        ContentHeader(body_size=len(outgoing.body), properties=_message(outgoing).properties).marshal()
+    except Exception as error:  # pamqp does not say what it raises on a value that it can read and not write
+        raise Rejected(f"its properties cannot be written unchanged: {type(error).__name__}") from error
 
 
 @asynccontextmanager
@@ -197,8 +202,8 @@ async def moving(turn: Turn) -> AsyncIterator[Mover]:
     await put_right(turn)
     await (await turn.channel.get_underlay_channel()).tx_select()
     staging = await turn.topology.declare_staging(turn.channel, turn.queue)
-    async with _confirming(turn.connection) as confirming:
-        mover = Mover(turn, staging, confirming)
+    async with confirming(turn.connection) as channel:
+        mover = Mover(turn, staging, channel)
         yield mover
         await mover.tidy_up()
 
@@ -269,8 +274,8 @@ async def _bury_again(turn: Turn, copy: AbstractIncomingMessage) -> None:
         exchange=DEFAULT_EXCHANGE,
         routing_key=turn.topology.dead(turn.queue),
     )
-    async with _confirming(turn.connection) as channel:
-        await _publish(turn.connection, channel, letter)
+    async with confirming(turn.connection) as channel:
+        await publish(turn.connection, channel, letter)
 
 
 # --- Pieces ---
@@ -295,16 +300,17 @@ async def _all_of(queue: AbstractQueue) -> AsyncIterator[AbstractIncomingMessage
 
 
 @asynccontextmanager
-async def _confirming(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+async def confirming(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    """Open a channel on which a publish returns once RabbitMQ has the message, and raises where no queue takes it."""
     async with connection.channel(publisher_confirms=True, on_return_raises=True) as channel:
         yield channel
 
 
-async def _publish(connection: AbstractConnection, channel: AbstractChannel, outgoing: Outgoing) -> None:
-    """Publish to a queue, confirmed; while RabbitMQ has an alarm, send nothing that would arrive late."""
+async def publish(connection: AbstractConnection, channel: AbstractChannel, outgoing: Outgoing) -> None:
+    """Publish, confirmed; while RabbitMQ has an alarm, send nothing that would arrive late."""
     if connection.transport is not None:
         await connection.transport.ready()
-    await channel.default_exchange.publish(_message(outgoing), outgoing.routing_key, mandatory=True)
+    await Exchange(channel, outgoing.exchange).publish(_message(outgoing), outgoing.routing_key, mandatory=True)
 
 
 def _message(outgoing: Outgoing) -> Message:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import Enum
 from typing import Any, Final
 
 from aio_pika import ExchangeType
@@ -56,6 +57,34 @@ QUEUES: Final[Mapping[str, Binding]] = {
 }
 
 
+class Kind(Enum):
+    """What a queue is for."""
+
+    EVENTS = "events"
+    """What we consume."""
+    DEAD = "dead"
+    """Dead letters, until somebody takes them."""
+    RUNG = "rung"
+    """Retries, for as long as their delay."""
+    STAGING = "staging"
+    """Dead letters on their way back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One queue as it should stand."""
+
+    name: str
+    kind: Kind
+    queue: str | None = None
+    """The queue of the table that it serves; None: all of them."""
+    arguments: Mapping[str, Any]
+    former: Mapping[str, Any] | None = None
+    """As the release before declared it, where that was otherwise; one that stands so is taken as it is (ADR 20)."""
+    bindings: tuple[tuple[str, str], ...] = ()
+    """Exchange and routing key of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """The table, under a prefix where several installations share one broker."""
@@ -78,6 +107,10 @@ class Topology:
     def turn(self, queue: str) -> str:
         """Name the exclusive queue of whoever has the dead letters of a queue in hand; it goes with them."""
         return self.name(f"{queue}.dead.turn")
+
+    def moving(self, queue: str) -> str:
+        """Name the queue that holds what a queue had while it is made anew; `queue` is its name at the broker."""
+        return f"{queue}.moving"
 
     def rung(self, delay: timedelta) -> str:
         """Name the retry queue for a delay; an exchange of the same name leads to it."""
@@ -102,34 +135,78 @@ class Topology:
         bindings = QUEUES.values()
         return any(exchange == self.name(one.exchange) and routing_key in one.routing_keys for one in bindings)
 
+    @property
+    def places(self) -> list[Place]:
+        """Every queue with all that makes it, dead letters before what dead-letters into them."""
+        return [
+            *(self._dead_place(queue) for queue in QUEUES),
+            *(self._events_place(queue, binding) for queue, binding in QUEUES.items()),
+            *(self._rung_place(delay) for delay in self.retry_delays),
+        ]
+
+    @property
+    def staging_places(self) -> list[Place]:
+        """The queues of replays, as they stand where there was one."""
+        return [
+            Place(
+                name=self.staging(queue), kind=Kind.STAGING, queue=queue, arguments=_staging_arguments(self.name(queue))
+            )
+            for queue in QUEUES
+        ]
+
+    def _dead_place(self, queue: str) -> Place:
+        return Place(
+            name=self.dead(queue),
+            kind=Kind.DEAD,
+            queue=queue,
+            arguments=_dead_arguments(),
+            former=_former_dead_arguments(),
+        )
+
+    def _events_place(self, queue: str, binding: Binding) -> Place:
+        exchange = self.name(binding.exchange)
+        return Place(
+            name=self.name(queue),
+            kind=Kind.EVENTS,
+            queue=queue,
+            arguments=_queue_arguments(self.dead(queue)),
+            bindings=tuple((exchange, routing_key) for routing_key in binding.routing_keys),
+        )
+
+    def _rung_place(self, delay: timedelta) -> Place:
+        name = self.rung(delay)
+        return Place(name=name, kind=Kind.RUNG, arguments=_rung_arguments(delay), bindings=((name, ""),))
+
+    @property
+    def exchange_types(self) -> Mapping[str, ExchangeType]:
+        """Every exchange, and of what type it is."""
+        topics = map(self.name, (RIDE_EVENTS, EVENTS, NOTIFICATIONS))
+        fanouts = map(self.rung, self.retry_delays)
+        return dict.fromkeys(topics, ExchangeType.TOPIC) | dict.fromkeys(fanouts, ExchangeType.FANOUT)
+
     async def declare_on(self, connection: AbstractConnection) -> None:
-        """Declare everything on a channel of its own: a refusal costs the channel, and nothing else.
+        """Declare everything; what stands already, as it should or as the release before made it, is left alone.
+
+        A refusal costs a channel of its own, and nothing else.
 
         Raises:
             TopologyRefused: something stands with other arguments, or we may not declare it.
 
         """
+        await self.declare_exchanges(connection)
+        for place in self.places:
+            if place.former is not None:
+                await _declare_as_either(connection, place, place.former)
         async with scratch_channel(connection) as channel:
-            await self.declare(channel)
+            for place in self.places:
+                if place.former is None:
+                    await declare_place(channel, place)
 
-    async def declare(self, channel: AbstractChannel) -> None:
-        """Declare everything; what stands already, as it should, is left alone.
-
-        Raises:
-            TopologyRefused: something stands with other arguments, or we may not declare it.
-
-        """
-        for exchange in (RIDE_EVENTS, EVENTS, NOTIFICATIONS):
-            await _exchange(channel, self.name(exchange), ExchangeType.TOPIC)
-        for queue, binding in QUEUES.items():
-            await _queue(channel, self.dead(queue), _dead_arguments())
-            declared = await _queue(channel, self.name(queue), _queue_arguments(self.dead(queue)))
-            for routing_key in binding.routing_keys:
-                await _bind(declared, self.name(binding.exchange), routing_key)
-        for delay in self.retry_delays:
-            rung = await _queue(channel, self.rung(delay), _rung_arguments(delay))
-            await _exchange(channel, self.rung(delay), ExchangeType.FANOUT)
-            await _bind(rung, self.rung(delay), "")
+    async def declare_exchanges(self, connection: AbstractConnection) -> None:
+        """Declare the exchanges alone; raises as `declare_on` does."""
+        async with scratch_channel(connection) as channel:
+            for name, type_ in self.exchange_types.items():
+                await _exchange(channel, name, type_)
 
     async def declare_staging(self, channel: AbstractChannel, queue: str) -> AbstractQueue:
         """Declare the queue through which dead letters of this queue are replayed.
@@ -148,14 +225,40 @@ class Topology:
             await channel.exchange_delete(exchange)
 
 
+async def declare_place(channel: AbstractChannel, place: Place) -> AbstractQueue:
+    """Declare and bind one queue.
+
+    Raises:
+        TopologyRefused: it stands with other arguments, or we may not declare it.
+
+    """
+    queue = await _queue(channel, place.name, place.arguments)
+    for exchange, routing_key in place.bindings:
+        await _bind(queue, exchange, routing_key)
+    return queue
+
+
+async def _declare_as_either(connection: AbstractConnection, place: Place, former: Mapping[str, Any]) -> None:
+    """Declare and bind a queue; where that is refused, see whether it stands as the release before made it."""
+    try:
+        async with scratch_channel(connection) as channel:
+            await declare_place(channel, place)
+    except TopologyRefused as refused:
+        try:
+            async with scratch_channel(connection) as channel:
+                await declare_place(channel, replace(place, arguments=former))
+        except TopologyRefused:
+            raise refused from None
+
+
 async def _exchange(channel: AbstractChannel, name: str, type: ExchangeType) -> None:
     with _explained("exchange", name):
         await channel.declare_exchange(name, type, durable=True)
 
 
-async def _queue(channel: AbstractChannel, name: str, arguments: dict[str, Any]) -> AbstractQueue:
+async def _queue(channel: AbstractChannel, name: str, arguments: Mapping[str, Any]) -> AbstractQueue:
     with _explained("queue", name):
-        return await channel.declare_queue(name, durable=True, arguments=arguments)
+        return await channel.declare_queue(name, durable=True, arguments=dict(arguments))
 
 
 async def _bind(queue: AbstractQueue, exchange: str, routing_key: str) -> None:
@@ -195,6 +298,11 @@ def _queue_arguments(dead: str) -> dict[str, Any]:
 
 
 def _dead_arguments() -> dict[str, Any]:
+    """Keep what comes: beyond a length that somebody else sets, publishers are refused and nothing is dropped."""
+    return _former_dead_arguments() | {"x-overflow": "reject-publish"}
+
+
+def _former_dead_arguments() -> dict[str, Any]:
     return {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 
 

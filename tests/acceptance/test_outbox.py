@@ -79,7 +79,7 @@ async def actions(desk: Desk) -> Sequence[Any]:
 async def a_listener(desk: Desk) -> AsyncIterator[AbstractQueue]:
     broker = broker_of(desk)
     async with await aio_pika.connect(broker.amqp_url) as connection, connection.channel() as channel:
-        await make_topology(broker).declare(channel)
+        await make_topology(broker).declare_on(connection)
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(make_topology(broker).name(EVENTS), "settlement.#")
         yield queue

@@ -178,10 +178,11 @@ async def _queues_deleted(site: Site) -> AsyncIterator[None]:
 async def _consumers_cancelled(site: Site) -> AsyncIterator[None]:
     """Put every queue back as soon as it is deleted: all that a consumer learns is basic.cancel."""
     topology = site.desk.topology
-    async with _operator(site) as channel:
-        for queue in map(topology.name, QUEUES):
-            await channel.queue_delete(queue)
-        await topology.declare(channel)
+    async with await connect(site.servers.amqp_url, "an operator") as connection:
+        async with connection.channel() as channel:
+            for queue in map(topology.name, QUEUES):
+                await channel.queue_delete(queue)
+        await topology.declare_on(connection)
         yield
 
 

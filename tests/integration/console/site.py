@@ -16,6 +16,7 @@ from payscore_worker.console.app import console
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import Plan
 from payscore_worker.messaging.topology import Topology
+from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.serving import Entrance
 from payscore_worker.storage.url import Told
 from payscore_worker.wechatpay import Breaker
@@ -83,6 +84,7 @@ async def a_site(
         is_linked=lambda: True,
         beside_worker=beside_worker,
         ring=DepthRing(),
+        policies=PolicyLook(None, topology),
         clock=town.clock,
     )
     async with console(plan) as pages:

@@ -230,3 +230,9 @@ async def test_a_queue_that_does_not_stand_is_named_with_its_repair(site: Site) 
     site.plan.ring.note(site.town.now, [gone])
 
     assert "payscore.trip-ended does not stand. Run payscore-worker topology." in await site.page("/")
+
+
+async def test_that_policies_could_not_be_looked_at_is_said(site: Site) -> None:
+    await site.plan.policies.run_once()
+
+    assert "could not be looked at: PAYSCORE_MANAGEMENT_URL is not set" in await site.page("/")

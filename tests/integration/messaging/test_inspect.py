@@ -1,26 +1,9 @@
 """How full the queues are, as RabbitMQ tells it."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from payscore_worker.messaging.inspect import (
-    MAX_ANSWER_BYTES,
-    Depth,
-    ManagementUnavailable,
-    depths,
-    unacked_by_management,
-)
+from payscore_worker.messaging.inspect import Depth, depths
 from payscore_worker.messaging.topology import QUEUES
-from payscore_worker.serving import make_server
-from tests.acceptance.commands import payscore_worker
 from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk
 from tests.integration.messaging.waiting import eventually
 from tests.integration.messaging.worker import Handler, a_worker
@@ -87,74 +70,3 @@ async def test_nothing_that_took_rabbitmq_as_long_as_to_give_up_its_leader_is_un
 
     assert (empty.ready, empty.consumers, empty.dead, empty.is_uncounted) == (None, None, None, True)
     assert (full.ready, full.consumers) == (1, 0)  # what is not nothing was counted
-
-
-@asynccontextmanager
-async def a_management_api(answer: Response, asked: list[str]) -> AsyncIterator[str]:
-    async def queues(request: Request) -> Response:
-        asked.append(request.scope["raw_path"].decode())
-        return answer
-
-    server = make_server(Starlette(routes=[Route("/api/queues/{vhost:path}", queues)]), host="127.0.0.1", port=0)
-    serving = asyncio.create_task(server.serve())
-    await eventually(lambda: server.started)
-    yield f"http://127.0.0.1:{server.port}/"
-    server.stop()
-    await serving
-
-
-@pytest.mark.parametrize(
-    ("amqp_url", "path"),
-    [
-        ("amqp://guest:guest@rabbit/", "/api/queues/%2F"),
-        ("amqp://guest:guest@rabbit", "/api/queues/%2F"),
-        ("amqp://guest:guest@rabbit/%2F", "/api/queues/%2F"),
-        ("amqp://guest:guest@rabbit/rides", "/api/queues/rides"),
-        ("amqp://guest:guest@rabbit/rides%2Fcn", "/api/queues/rides%2Fcn"),
-    ],
-)
-async def test_the_management_api_tells_what_is_in_hand(amqp_url: str, path: str) -> None:
-    asked: list[str] = []
-    answer = JSONResponse([{"name": "q1", "messages_unacknowledged": 7}, {"name": "q2"}])
-    async with a_management_api(answer, asked) as url:
-        assert await unacked_by_management(url, amqp_url) == {"q1": 7, "q2": 0}
-
-    assert asked == [path]
-
-
-@pytest.mark.parametrize(
-    ("answer", "why"),
-    [
-        (Response(status_code=401), "it answers 401"),
-        (Response("<html>not here</html>"), "its answer is no list of queues"),
-        (JSONResponse({"error": "not_found"}), "its answer is no list of queues"),
-        (Response(b"[" + b" " * MAX_ANSWER_BYTES), f"its answer is longer than {MAX_ANSWER_BYTES} bytes"),
-    ],
-)
-async def test_what_a_management_api_says_instead_is_told_without_the_password(answer: Response, why: str) -> None:
-    async with a_management_api(answer, []) as url:
-        with pytest.raises(ManagementUnavailable) as raised:
-            await unacked_by_management(url.replace("//", "//guest:hunter2@"), "amqp://guest:guest@rabbit/")
-
-    assert str(raised.value) == why
-
-
-async def test_a_management_api_that_is_away_is_told_without_the_password() -> None:
-    with pytest.raises(ManagementUnavailable) as raised:
-        await unacked_by_management("http://guest:hunter2@127.0.0.1:1", "amqp://guest:guest@rabbit/")
-
-    assert str(raised.value) == "ConnectError"
-
-
-@pytest.mark.parametrize("refusal", [401, 404])
-async def test_the_command_tells_no_password(tmp_path: Path, refusal: int, desk: Desk) -> None:
-    async with a_management_api(Response(status_code=refusal), []) as url:
-        settings = {
-            "PAYSCORE_MANAGEMENT_URL": url.replace("//", "//guest:hunter2@"),
-            "PAYSCORE_AMQP_PREFIX": desk.topology.prefix,
-        }
-        done = await payscore_worker("queues", directory=tmp_path, settings=settings)
-
-    told = done.err.splitlines()[0]  # the desk has other rungs, and that these do not stand is told as well
-    assert told == f"warning: PAYSCORE_MANAGEMENT_URL does not tell what is unacked: it answers {refusal}"
-    assert "hunter2" not in done.out + done.err

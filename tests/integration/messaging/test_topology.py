@@ -9,6 +9,7 @@ from aio_pika.abc import AbstractChannel
 from payscore_worker.messaging.link import connect
 from payscore_worker.messaging.topology import QUEUES, RIDE_EVENTS, Topology, TopologyRefused
 from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk
+from tests.integration.messaging.managed import declare_as_the_release_before
 
 
 async def test_declaring_again_changes_nothing_and_loses_nothing(desk: Desk) -> None:
@@ -74,3 +75,24 @@ async def test_another_ladder_stands_beside_the_first(desk: Desk) -> None:
     assert set(changed.queues) - set(desk.topology.queues) == {changed.name("payscore.retry.70ms")}
     await desk.delete_queue("payscore.retry.70ms")
     await desk.do(lambda channel: channel.exchange_delete(changed.name("payscore.retry.70ms")))
+
+
+async def test_a_queue_as_the_release_before_made_it_is_left_as_it_is_with_what_it_holds(desk: Desk) -> None:
+    """Workers of both releases run side by side: neither may be refused what the other has declared."""
+    await desk.do(desk.topology.delete)
+    await declare_as_the_release_before(desk.connection, desk.topology)
+    await desk.put(f"{TRIP_ENDED}.dead", b"{}", message_id="d1")
+
+    await desk.topology.declare_on(desk.connection)
+    await declare_as_the_release_before(desk.connection, desk.topology)  # which the other one does
+
+    assert (await desk.take_dead(TRIP_ENDED)).message_id == "d1"
+
+
+async def test_a_dead_letter_queue_that_neither_release_made_is_refused_by_what_this_one_wants(desk: Desk) -> None:
+    name = desk.topology.dead(TRIP_ENDED)
+    await desk.do(lambda channel: channel.queue_delete(name))
+    await desk.do(lambda channel: channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"}))
+
+    with pytest.raises(TopologyRefused, match=rf"queue '{name}' stands otherwise than we need it"):
+        await desk.topology.declare_on(desk.connection)

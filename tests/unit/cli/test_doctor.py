@@ -8,6 +8,7 @@ import pytest
 from payscore_worker.bootstrap import WechatPay, make_wechatpay
 from payscore_worker.cli import doctor
 from payscore_worker.cli.doctor import Check, Heard
+from payscore_worker.messaging.drift import Drift, Plan, Remedy
 from payscore_worker.settings import MerchantSettings
 from payscore_worker.wechatpay import MerchantPayScores, Notifications, VerificationKeys
 from tests.unit.wechatpay.vectors import APIV3_KEY, MERCHANT_KEY
@@ -130,3 +131,55 @@ async def test_the_doctor_speaks_through_the_transport_of_the_roles() -> None:
     await doctor._verification_keys(make_wechatpay(settings, Heard(httpx.MockTransport(wechat))))
 
     assert {request.url.path for request in wechat.requests} == {"/v3/certificates"}
+
+
+# --- The broker ---
+
+MISSING = Drift(subject="q", remedy=Remedy.DECLARE, detail="the queue does not stand")
+UNBOUND = Drift(subject="q", remedy=Remedy.BIND, detail="is not bound to ride.events by 'trip.ended'")
+EMPTIED = Drift(subject="q.dead", remedy=Remedy.POLICY, detail="policy 'ttl' sets message-ttl 1", is_of_policies=True)
+
+
+def test_queues_that_are_missing_are_declared() -> None:
+    check = doctor._standing(Plan(drifts=[MISSING, EMPTIED]), 18)
+
+    assert (check.ok, check.detail, check.repair) == (False, "missing: q", "payscore-worker topology")
+
+
+def test_what_stands_otherwise_is_a_matter_for_the_plan() -> None:
+    check = doctor._standing(Plan(drifts=[MISSING, UNBOUND]), 18)
+
+    assert not check.ok
+    assert check.detail == "missing: q; q: is not bound to ride.events by 'trip.ended'"
+    assert check.repair.startswith("payscore-worker topology plan")
+
+
+def test_a_policy_that_loses_messages_is_not_well() -> None:
+    check = doctor._policies(Plan(drifts=[MISSING, EMPTIED]))
+
+    assert (check.ok, check.detail) == (False, "q.dead: policy 'ttl' sets message-ttl 1")
+    assert check.repair.startswith("payscore-worker topology plan")
+
+
+def test_policies_that_could_not_be_looked_at_are_not_called_well() -> None:
+    check = doctor._policies(Plan(unseen=["policies could not be looked at: PAYSCORE_MANAGEMENT_URL is not set"]))
+
+    assert check.ok is None
+    assert "PAYSCORE_MANAGEMENT_URL" in check.repair
+
+
+def test_policies_that_were_looked_at_and_lose_nothing_are_well() -> None:
+    assert doctor._policies(Plan()).ok is True
+
+
+@pytest.mark.parametrize(("ok", "mark"), [(True, "✔"), (False, "✘"), (None, "?")])
+def test_what_is_not_known_has_a_mark_of_its_own(
+    ok: bool | None,  # noqa: FBT001 - three of them
+    mark: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    doctor._print(Check(name="policies", ok=ok, detail="as found", repair="do this"))
+
+    out = capsys.readouterr().out
+    assert out.startswith(f"{mark} policies: as found")
+    assert ("do this" in out) is (ok is not True)

@@ -8,8 +8,11 @@ import pytest
 
 from payscore_worker.console.depths import Look
 from payscore_worker.console.verdict import Severity, Situation, findings, worst
-from payscore_worker.console.words import WORDS
+from payscore_worker.console.words import WORDS, Language, say
+from payscore_worker.messaging.drift import Drift, Remedy
 from payscore_worker.messaging.inspect import Depth
+from payscore_worker.messaging.policies import Loss
+from payscore_worker.ops.policies import PolicyStanding
 from payscore_worker.storage.standing import Some, Standing
 
 NOW: Final = datetime(2026, 5, 1, tzinfo=UTC)
@@ -145,3 +148,25 @@ def test_the_worst_stands_first() -> None:
 
     assert [key for key, _ in said(both)] == ["finding_deaf", "finding_dead", "finding_stale"]
     assert worst(findings(both)) is Severity.STUCK
+
+
+# --- Policies of others ---
+
+
+def a_loss(queue: str, key: str = "message-ttl") -> Drift:
+    loss = Loss(queue=queue, key=key, value=60_000, consequence="drops", policy="ttl", operator_policy=None)
+    return Drift(subject=queue, remedy=Remedy.POLICY, detail=loss.text, loses=True, is_of_policies=True, loss=loss)
+
+
+def test_a_policy_that_loses_messages_is_said_once_with_all_its_queues() -> None:
+    losing = (a_loss("a.dead"), a_loss("b.dead"), a_loss("b.dead", "expires"))
+
+    found = findings(a_situation(policies=PolicyStanding(losing=losing)))
+
+    assert [(one.key, one.severity) for one in found] == [("finding_policy", Severity.LOOK)] * 2
+    assert found[0].values == {"queues": "a.dead, b.dead", "policy": "ttl", "word": "message-ttl 60000"}
+    assert say("finding_policy", Language.CHINESE, found[1].values).startswith("b.dead 会丢失消息：策略 ttl")
+
+
+def test_that_policies_could_not_be_looked_at_is_no_finding() -> None:
+    assert said(a_situation(policies=PolicyStanding(unseen="PAYSCORE_MANAGEMENT_URL is not set"))) == []

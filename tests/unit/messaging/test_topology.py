@@ -103,7 +103,23 @@ def test_a_rung_holds_a_message_for_its_delay_and_names_no_other_queue() -> None
 
 
 def test_dead_letters_stay() -> None:
-    assert _dead_arguments() == {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
+    assert _dead_arguments() == {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 1_000_000_000,
+        "x-overflow": "reject-publish",  # else a limit of length that somebody sets drops the oldest
+    }
+
+
+def test_dead_letters_of_the_release_before_are_left_as_they_are() -> None:
+    former = {place.name: place.former for place in TABLE.places if place.former is not None}
+
+    assert former == {
+        TABLE.dead(queue): {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000} for queue in QUEUES
+    }
+
+
+def test_the_places_are_the_queues() -> None:
+    assert sorted(place.name for place in TABLE.places) == sorted(TABLE.queues)
 
 
 # --- Who takes what ---
