@@ -116,7 +116,7 @@ async def a_ground(database: str) -> AsyncIterator[Ground]:
         schema = postgresql_schema()
         url = await schema.__aenter__()
     try:
-        async with _opened(f"{url}&synchronous_commit=off") as ground:
+        async with _opened(f"{url}&options=-c%20synchronous_commit%3Doff") as ground:
             yield ground
     finally:
         with leaping().real():
