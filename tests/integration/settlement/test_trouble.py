@@ -500,3 +500,11 @@ async def test_a_refusal_says_whether_an_earlier_send_of_the_same_bytes_may_have
     assert [trip.doubt is not None and trip.doubt.uncertain for trip in seen] == [False, True, True]
     certain = [(await town.call("create", trip.trip_id)).is_surely_without_effect for trip in seen]
     assert certain == [True, False, False]
+
+
+async def test_a_row_that_contradicts_its_state_is_called_one(town: Town) -> None:
+    await town.starts()
+    assert await town.storage.save(replace(await town.trip(), end_time=town.now), due_at=None, now=town.now)
+
+    with pytest.raises(RuntimeError, match=r"^a trip's row contradicts its state$"):
+        await town.ends()
