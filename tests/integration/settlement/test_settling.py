@@ -117,11 +117,18 @@ async def test_a_trip_that_nobody_else_touches_is_written_seven_times_and_never_
         written.append(await save(trip, **options))
         return written[-1]
 
+    looked_up: list[str] = []
+
+    async def last_call(trip_id: str, _kind: str) -> None:
+        looked_up.append(trip_id)
+
     monkeypatch.setattr(town.storage, "save", saving)
+    monkeypatch.setattr(town.storage, "last_call", last_call)
     await town.rides(seconds=11)
     await town.passes(3)
 
     assert await town.state() is TripState.PAID
+    assert not looked_up  # the journal is for what is in doubt
     assert written == [True] * (8 if town.payscore.needs_finish_ticket else 7)
 
 

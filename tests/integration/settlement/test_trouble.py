@@ -504,7 +504,7 @@ async def test_a_refusal_says_whether_an_earlier_send_of_the_same_bytes_may_have
 
 async def test_a_row_that_contradicts_its_state_is_called_one(town: Town) -> None:
     await town.starts()
-    assert await town.storage.save(replace(await town.trip(), started=None), due_at=None, now=town.now)
+    assert await town.storage.save(replace(await town.trip(), end_time=town.now), due_at=None, now=town.now)
 
     with pytest.raises(RuntimeError, match=r"^a trip's row contradicts its state$"):
         await town.ends()
