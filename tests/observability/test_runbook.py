@@ -152,8 +152,9 @@ def test_the_commands_of_rabbitmq_in_the_runbook_exist(broker_commands: str) -> 
 def parse(command: click.Command, name: str, words: list[str]) -> None:
     """Parse the words as the command line would, down to the last option, and run nothing."""
     with command.make_context(name, list(words)) as context:
-        if isinstance(command, click.Group):
-            inner_name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        given = [*context._protected_args, *context.args]
+        if isinstance(command, click.Group) and (given or not command.invoke_without_command):
+            inner_name, inner, rest = command.resolve_command(context, given)
             assert inner is not None, f"no command {inner_name}"
             parse(inner, str(inner_name), rest)
 

@@ -227,7 +227,7 @@ async def test_a_worker_that_may_not_hear_ends_and_says_so(
 async def test_a_worker_that_may_not_declare_ends_and_names_the_queue(
     private_rabbitmq: PrivateRabbitMQ, private_desk: Desk
 ) -> None:
-    url = await user(private_rabbitmq, "guest2", configure="(events|notifications)$")
+    url = await user(private_rabbitmq, "guest2", configure="(events|notifications|retry.*)$")
     dead = private_desk.topology.dead("payscore.trip-started")
     async with a_worker(url, private_desk.topology, Handler(), ready=False) as worker:
         with pytest.raises(TopologyRefused, match=f"queue '{dead}' may not be declared .*: grant our user configure"):
