@@ -322,7 +322,7 @@ async def run_applier(site: Site, point: str = "") -> int | None:
     return await process.wait()
 
 
-@pytest.mark.parametrize("point", KILL_POINTS if WHOLE in os.environ else KILL_POINTS[1::4])
+@pytest.mark.parametrize("point", KILL_POINTS if WHOLE in os.environ else KILL_POINTS[2::6])
 async def test_killed_at_any_step_and_run_again_it_loses_nothing(managed_rabbitmq: tuple[str, str], point: str) -> None:
     async with a_site(managed_rabbitmq) as site:
         place = await spoil(site, TRIP_ENDED, UNLIMITED, "a", "b", "c")
