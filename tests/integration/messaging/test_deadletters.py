@@ -611,7 +611,11 @@ async def test_the_staging_queue_shows_among_the_queues_once_it_holds_something(
 @pytest.mark.parametrize("queue", QUEUES)
 async def test_dead_letters_and_their_copies_wait_for_ever(desk: Desk, queue: str) -> None:
     """RabbitMQ refuses to declare again a queue whose limits are others than these."""
-    for_ever: FieldTable = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
+    for_ever: FieldTable = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 1_000_000_000,
+        "x-overflow": "reject-publish",
+    }
     await desk.do(lambda channel: channel.declare_queue(desk.topology.dead(queue), durable=True, arguments=for_ever))
 
 
