@@ -1,8 +1,8 @@
 """What an answer may decide: only WeChat Pay's signed word ends a trip, and a wrong answer passes without a person."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -937,19 +937,26 @@ async def without_its_ticket(town: Town) -> None:
     assert await town.storage.save(replace(await town.trip(), finish_ticket=""), due_at=None, now=town.now)
 
 
+@contextmanager
+def shown_without_a_ticket(town: Town, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have WeChat Pay show orders without their ticket meanwhile."""
+    query = town.payscore.query
+
+    async def without(out_order_no: str) -> tuple[Order, Answer]:
+        order, answer = await query(out_order_no)
+        return replace(order, finish_ticket=None), answer
+
+    with monkeypatch.context() as bare:
+        bare.setattr(town.payscore, "query", without)
+        yield
+
+
 async def test_a_running_order_that_is_shown_without_its_ticket_is_asked_about_again(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_town(storage, "payafter") as town:
         await without_its_ticket(town)
-        query = town.payscore.query
-
-        async def without(out_order_no: str) -> tuple[Order, Answer]:
-            order, answer = await query(out_order_no)
-            return replace(order, finish_ticket=None), answer
-
-        with monkeypatch.context() as bare:
-            bare.setattr(town.payscore, "query", without)
+        with shown_without_a_ticket(town, monkeypatch):
             await town.ends()
 
         unanswered = (await town.trip()).unanswered
@@ -966,14 +973,7 @@ async def test_an_order_runs_even_when_it_is_shown_without_its_ticket_before_the
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_town(storage, "payafter") as town:
-        query = town.payscore.query
-
-        async def without(out_order_no: str) -> tuple[Order, Answer]:
-            order, answer = await query(out_order_no)
-            return replace(order, finish_ticket=None), answer
-
-        with monkeypatch.context() as bare:
-            bare.setattr(town.payscore, "query", without)
+        with shown_without_a_ticket(town, monkeypatch):
             await town.starts()
 
         trip = await town.trip()
