@@ -86,6 +86,11 @@ class Proxy:
         user = f"{there.netloc.rpartition('@')[0]}@" if "@" in there.netloc else ""
         return urlunsplit(there._replace(netloc=f"{user}127.0.0.1:{self.port}"))
 
+    @property
+    def connected(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
     # --- By command ---
 
     def freeze(self) -> None:

@@ -1,135 +1,28 @@
-"""Consuming: one channel a queue, each message in a task of our own, acked last."""
+"""Consuming: each message in a task of our own, acked last; through two nodes at once, where there are several."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
-from payscore_worker.messaging.declaring import keep_declared
-from payscore_worker.messaging.handling import HOLD_SECONDS, Handling, Held, Subscription
-from payscore_worker.messaging.hearing import DEAF_AFTER_SECONDS, Hearing
-from payscore_worker.messaging.link import (
-    BROKEN,
-    SET_UP_TIMEOUT_SECONDS,
-    Session,
-    end_if_told,
-    keep_linked,
-    race,
-    scratch_channel,
-)
+from payscore_worker.messaging.addresses import broker_urls
+from payscore_worker.messaging.consuming import PATIENT, UNBROKEN, Breaker, Consuming, Patience
+from payscore_worker.messaging.handling import Handling, Held, Subscription
+from payscore_worker.messaging.hearing import Hearing
+from payscore_worker.messaging.link import Session, Taken, keep_linked, race
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.topology import Topology
 
-CHECK_TIMEOUT_SECONDS: Final = 10.0
-"""A passive declaration is one round trip."""
-
-CONSUME_TIMEOUT_SECONDS: Final = 45.0
-"""Beginning to consume is one round trip; but RabbitMQ asks a frozen leader for thirty seconds before the next node."""
+MOST_LINKS: Final = 2
+"""When a node freezes that led the queues, RabbitMQ has whoever comes anew wait for it, for half a minute and more, and
+serves those who are there already after a few seconds: so we are there already (ADR 18)."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long we wait for what; tests have less of it."""
-
-    check_every_seconds: float = 10.0
-    """How often we see whether we still consume."""
-    deaf_after_seconds: float = DEAF_AFTER_SECONDS
-    hold_seconds: float = HOLD_SECONDS
-
-
-class Breaker(Protocol):
-    """A circuit breaker, as far as consuming goes: open while WeChat Pay is out."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether WeChat Pay is out."""
-
-    async def opened(self) -> None:
-        """Wait until WeChat Pay is out."""
-
-    async def closed(self) -> None:
-        """Wait until it is back."""
-
-
-class Unbroken:
-    """The breaker of a worker that nothing is out for."""
-
-    is_open = False
-
-    async def opened(self) -> None:
-        """Wait for ever."""
-        await asyncio.Event().wait()
-
-    async def closed(self) -> None:
-        """Wait for nothing."""
-
-
-UNBROKEN: Final = Unbroken()
-
-
-class _Tap:
-    """A queue of a session, from which we take while it is open."""
-
-    def __init__(
-        self,
-        session: Session,
-        queue: AbstractQueue,
-        take: Callable[[AbstractIncomingMessage], Awaitable[None]],
-        *,
-        pauses: bool,
-    ) -> None:
-        self._session = session
-        self._queue = queue
-        self._take = take
-        self._tag: str | None = None
-        self._came = 0
-        self.pauses = pauses
-
-    @property
-    def is_open(self) -> bool:
-        return self._tag is not None
-
-    async def open(self) -> None:
-        if self._tag is None:
-            self._tag = await self._session.consume(self._queue, self._note_and_take)
-
-    async def close(self) -> None:
-        if self._tag is not None:
-            tag, self._tag = self._tag, None
-            await self._session.cease(self._queue, tag)
-
-    @property
-    def hears(self) -> bool:
-        """Whether something came since the last check."""
-        return self._came > 0
-
-    async def check(self, channel: AbstractChannel) -> None:
-        """Ask the broker whether the queue stands, and whether it has forgotten us.
-
-        It has where messages wait, nobody consumes them, and none came. A count of no consumers alone says nothing: it
-        is also what RabbitMQ answers where it cannot ask the queue's leader.
-        """
-        came, self._came = self._came, 0
-        declared = (await channel.declare_queue(self._queue.name, passive=True)).declaration_result
-        if self._tag is None:
-            return
-        is_forgotten = declared.message_count and not declared.consumer_count and not came + self._came
-        if is_forgotten or not self._session.is_consuming(self._tag):
-            raise ConnectionError(f"{self._queue.name} has no consumer of ours")
-
-    async def _note_and_take(self, message: AbstractIncomingMessage) -> None:
-        self._came += 1
-        await self._take(message)
-
-
 class Consumers:
-    """Consumes every subscription on one connection; run() until stop()."""
+    """Consumes every subscription; run() until stop()."""
 
     def __init__(
         self,
@@ -141,16 +34,13 @@ class Consumers:
         publisher: Publisher,
         prefetch: int,
         breaker: Breaker = UNBROKEN,
-        patience: Patience = Patience(),
+        patience: Patience = PATIENT,
     ) -> None:
         self._url = url
         self._name = name
-        self._topology = topology
-        self._prefetch = prefetch
         self._breaker = breaker
         self._patience = patience
         self._stopping, self._stopped = asyncio.Event(), asyncio.Event()
-        self._turning = asyncio.Lock()
         self._pausing = frozenset(one.queue for one in subscriptions if one.calls_wechatpay)
         self._handlings = {
             one.queue: Handling(
@@ -165,7 +55,21 @@ class Consumers:
         self._places = {queue: asyncio.Semaphore(prefetch) for queue in self._handlings}
         self._in_hand: set[asyncio.Task[None]] = set()
         self._not_begun: dict[Held, asyncio.Task[None]] = {}
-        self.hearing = Hearing(deaf_after_seconds=patience.deaf_after_seconds)
+        links = min(MOST_LINKS, len(set(broker_urls(url))))
+        self.hearing = Hearing(links, deaf_after_seconds=patience.deaf_after_seconds)
+        self._links = [
+            Consuming(
+                topology=topology,
+                subscriptions=subscriptions,
+                take=self._take_in_hand,
+                prefetch=-(-prefetch // links),
+                breaker=breaker,
+                patience=patience,
+                ear=ear,
+                stopping=self._stopping,
+            )
+            for ear in self.hearing.ears
+        ]
 
     async def run(self) -> None:
         """Consume until stop().
@@ -175,12 +79,25 @@ class Consumers:
             TopologyRefused: RabbitMQ will not have our exchanges and queues.
 
         """
-        linked = keep_linked(self._url, self._name, self._work, on_absent=self.hearing.absent)
+        taken: Taken = set()
+        linked = [self._linked(consuming, taken) for consuming in self._links]
         try:
-            await race(linked, self._watch(), self._stopped.wait())
+            await race(*linked, self._watch(), self._stopped.wait())
         finally:
             for task in self._in_hand:
                 task.cancel()
+
+    async def _linked(self, consuming: Consuming, taken: Taken) -> None:
+        async def work(session: Session) -> None:
+            consuming.ear.present()
+            if not self._stopping.is_set():
+                try:
+                    await consuming.until_stopping(session)
+                finally:
+                    self._leave_what_has_not_begun(session)
+            await self._stopped.wait()  # what is in hand is acked on these channels
+
+        await keep_linked(self._url, self._name, work, on_absent=consuming.ear.absent, taken=taken)
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Take no more messages, finish those in hand within the grace, leave the rest to the broker."""
@@ -205,72 +122,13 @@ class Consumers:
         """The queues that are left alone while WeChat Pay is out."""
         return self._pausing if self._breaker.is_open else frozenset()
 
-    async def _work(self, session: Session) -> None:
-        self.hearing.present()
-        if not self._stopping.is_set():
-            try:
-                await self._consume_until_stopping(session)
-            finally:
-                for task in self._not_begun.values():  # RabbitMQ delivers these again
-                    task.cancel()
-        await self._stopped.wait()  # what is in hand is acked on these channels
+    # --- What is in hand ---
 
-    async def _consume_until_stopping(self, session: Session) -> None:
-        """Consume, seeing to it all the while that everything stands."""
-        may_begin = asyncio.Event()
-        await race(self._consume(session, may_begin), keep_declared(self._topology, session.connection, may_begin))
-
-    async def _consume(self, session: Session, may_begin: asyncio.Event) -> None:
-        """Consume, checking all the while that we do."""
-        await may_begin.wait()
-        taps = await self._set_up(session)
-        self.hearing.is_consuming = True
-        try:
-            await race(self._stopping.wait(), self._keep_checking(session, taps), self._keep_turning(taps))
-        finally:
-            self.hearing.is_consuming = False
-        with suppress(*BROKEN):  # the end of the connection says it as well
-            await self._turn(taps, to_open=False)
-
-    async def _set_up(self, session: Session) -> list[_Tap]:
-        async with asyncio.timeout(SET_UP_TIMEOUT_SECONDS):
-            taps = [await self._tap(session, queue) for queue in self._handlings]
-        await self._turn([tap for tap in taps if not self._is_paused(tap)], to_open=True)
-        return taps
-
-    async def _tap(self, session: Session, queue: str) -> _Tap:
-        channel = await session.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=self._prefetch)
-        ours = await channel.get_queue(self._topology.name(queue), ensure=False)
-
-        async def take(message: AbstractIncomingMessage) -> None:
-            held = Held(message, session)
-            task = asyncio.create_task(self._take(queue, held))  # ours: it outlives the channel
-            self._in_hand.add(task)
-            self._not_begun[held] = task
-            task.add_done_callback(lambda _: self._let_fall(held, task))
-
-        return _Tap(session, ours, take, pauses=queue in self._pausing)
-
-    # --- Pauses ---
-
-    async def _keep_turning(self, taps: Sequence[_Tap]) -> None:
-        """Leave the queues that call for WeChat Pay alone while it is out: their messages wait where operators look."""
-        pausing = [tap for tap in taps if tap.pauses]
-        while True:
-            await self._breaker.closed()
-            await self._turn(pausing, to_open=True)
-            await self._breaker.opened()
-            await self._turn(pausing, to_open=False)
-            log.warning("consuming_paused", queues=len(pausing))
-
-    def _is_paused(self, tap: _Tap) -> bool:
-        return tap.pauses and self._breaker.is_open
-
-    async def _turn(self, taps: Sequence[_Tap], *, to_open: bool) -> None:
-        """Open or close all of these; one that has to wait for a frozen leader keeps no other waiting."""
-        async with asyncio.timeout(CONSUME_TIMEOUT_SECONDS), self._turning:
-            await asyncio.gather(*(tap.open() if to_open else tap.close() for tap in taps))
+    def _take_in_hand(self, queue: str, held: Held) -> None:
+        task = asyncio.create_task(self._take(queue, held))  # ours: it outlives the channel
+        self._in_hand.add(task)
+        self._not_begun[held] = task
+        task.add_done_callback(lambda _: self._let_fall(held, task))
 
     async def _take(self, queue: str, held: Held) -> None:
         """Handle a message once there is a place for it, if it is still ours by then.
@@ -292,30 +150,16 @@ class Consumers:
         self._in_hand.discard(task)
         self._not_begun.pop(held, None)
 
-    # --- Self-check ---
+    def _leave_what_has_not_begun(self, session: Session) -> None:
+        """Let go of what waits for a place; RabbitMQ delivers it again."""
+        for held, task in self._not_begun.items():
+            if held.session is session:
+                task.cancel()
 
-    async def _keep_checking(self, session: Session, taps: Sequence[_Tap]) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), self._turning:
-                    await _check(session, taps)
-                    if all(tap.is_open or self._is_paused(tap) for tap in taps):
-                        self.hearing.heard()
-            except TimeoutError:
-                end_if_told()
-                if not any(tap.hears for tap in taps):
-                    raise
-                log.warning("check_unanswered")  # and yet messages come: RabbitMQ is only too busy to be asked
-            await asyncio.sleep(self._patience.check_every_seconds)
+    # --- Self-check ---
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._patience.check_every_seconds)
             if not self._stopping.is_set():
                 self.hearing.check()
-
-
-async def _check(session: Session, taps: Sequence[_Tap]) -> None:
-    async with scratch_channel(session.connection) as channel:
-        for tap in taps:
-            await tap.check(channel)

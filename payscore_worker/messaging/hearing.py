@@ -12,13 +12,10 @@ class Deaf(RuntimeError):
     """The broker answers, and yet we do not consume."""
 
 
-class Hearing:
-    """Whether we consume, and for how long we have not although we could."""
+class Ear:
+    """Whether one link consumes, and for how long it has not although it could."""
 
-    def __init__(
-        self, *, deaf_after_seconds: float = DEAF_AFTER_SECONDS, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._deaf_after_seconds = deaf_after_seconds
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._silent_since = clock()
         self._is_alone = False
@@ -38,9 +35,33 @@ class Hearing:
             self._silent_since, self._is_alone = self._clock(), False
 
     @property
+    def silent_seconds(self) -> float | None:
+        """For how long it has not consumed although it could; None while there is no broker."""
+        return None if self._is_alone else self._clock() - self._silent_since
+
+
+class Hearing:
+    """Whether we consume through any of our links, and for how long we have not although we could."""
+
+    def __init__(
+        self,
+        links: int = 1,
+        *,
+        deaf_after_seconds: float = DEAF_AFTER_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._deaf_after_seconds = deaf_after_seconds
+        self.ears = [Ear(clock) for _ in range(links)]
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether any link consumes."""
+        return any(ear.is_consuming for ear in self.ears)
+
+    @property
     def silent_seconds(self) -> float:
         """For how long we have not consumed although we could; 0 while there is no broker."""
-        return 0.0 if self._is_alone else self._clock() - self._silent_since
+        return min((silent for ear in self.ears if (silent := ear.silent_seconds) is not None), default=0.0)
 
     @property
     def is_deaf(self) -> bool:

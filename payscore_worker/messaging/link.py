@@ -6,7 +6,7 @@ aio-pika's robust connections restore themselves piece by piece and can end up o
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from aio_pika.exceptions import (
     InvalidFrameError,
     ProbableAuthenticationError,
 )
+from yarl import URL
 
 from payscore_worker.messaging.addresses import Address, resolve
 from payscore_worker.messaging.connection import CLOSE_TIMEOUT_SECONDS, Connection
@@ -75,16 +76,31 @@ class LinkBroken(ConnectionError):
 
 Work = Callable[["Session"], Coroutine[Any, Any, None]]
 
+Taken = set[URL]
+"""Where links of ours stand that share no address."""
 
-async def keep_linked(url: str, name: str, work: Work, *, on_absent: Callable[[], None] = lambda: None) -> None:
-    """Connect and do the work; do both again whenever the link breaks. Returns when the work returns."""
+
+async def keep_linked(
+    url: str,
+    name: str,
+    work: Work,
+    *,
+    on_absent: Callable[[], None] = lambda: None,
+    taken: Taken | None = None,
+) -> None:
+    """Connect and do the work; do both again whenever the link breaks. Returns when the work returns.
+
+    Links that are given the same `taken` never stand at the same address.
+    """
+    taken = set() if taken is None else taken
     pauses, lost = _pauses(), None
     while True:
         began = time.monotonic()
         try:
-            async with await _connect_or_tell(url, name, on_absent, lost) as connection:
+            async with await _connect_or_tell(url, name, on_absent, taken, lost) as connection:
                 lost = connection.address
-                return await Session(connection).hold(work)
+                with _claimed(lost.url, taken):
+                    return await Session(connection).hold(work)
         except BROKEN as error:
             end_if_told()
             log.warning("broker_link_lost", link=name, error=type(error).__name__, reason=reason_of(error))
@@ -93,13 +109,26 @@ async def keep_linked(url: str, name: str, work: Work, *, on_absent: Callable[[]
         await asyncio.sleep(next(pauses))
 
 
-async def _connect_or_tell(url: str, name: str, on_absent: Callable[[], None], lost: Address | None) -> Connection:
+async def _connect_or_tell(
+    url: str, name: str, on_absent: Callable[[], None], taken: Taken, lost: Address | None
+) -> Connection:
     try:
-        return await connect(url, name, lost=lost)
+        return await connect(url, name, taken=taken, lost=lost)
     except BROKEN as error:
         if not isinstance(error, REFUSED):
             on_absent()
         raise
+
+
+@contextmanager
+def _claimed(url: URL, taken: Taken) -> Iterator[None]:
+    if url in taken:
+        raise LinkBroken("another link of ours came to the same address first")
+    taken.add(url)
+    try:
+        yield
+    finally:
+        taken.discard(url)
 
 
 def _pauses() -> Iterator[float]:
@@ -278,17 +307,20 @@ async def race(*works: Coroutine[Any, Any, object]) -> None:
             task.result()
 
 
-async def connect(url: str, name: str, *, lost: Address | None = None) -> Connection:
+async def connect(url: str, name: str, *, taken: Collection[URL] = (), lost: Address | None = None) -> Connection:
     """Connect to the first address that lets us in, under a name that operators see in the broker's list.
 
     Each address has its own time; one that is slow to answer does not hold up the next. The one that was just lost
-    comes last.
+    comes last; those that are taken are not tried.
 
     Raises:
         BROKEN: none lets us in; told is the refusal of one that answers, else what came last.
 
     """
-    waiting = sorted(await resolve(url), key=lambda address: address == lost)
+    places = [address for address in await resolve(url) if address.url not in taken]
+    if not places:
+        raise ConnectionError("no address is left for another link")
+    waiting = sorted(places, key=lambda address: address == lost)
     trying: set[asyncio.Task[Connection]] = set()
     errors: list[Exception] = []
     try:

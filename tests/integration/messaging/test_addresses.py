@@ -10,7 +10,7 @@ import pytest
 from aio_pika.exceptions import ConnectionClosed
 
 from deploy.local.processes import free_ports
-from payscore_worker.messaging.addresses import resolve
+from payscore_worker.messaging.addresses import broker_urls, resolve
 from payscore_worker.messaging.link import BROKEN, connect, reason_of
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk
 from tests.integration.messaging.waiting import eventually
@@ -90,6 +90,64 @@ async def test_the_address_that_was_lost_is_tried_last(amqp_url: str) -> None:
             for _ in range(5):
                 async with await connect(both, "test", lost=lost) as found:
                     assert found.address != lost
+
+
+async def test_an_address_that_is_taken_is_not_tried(amqp_url: str) -> None:
+    async with Proxy(amqp_url).running() as one, Proxy(amqp_url).running() as other:
+        both = f"{one.url},{other.url}"
+        taken = {broker_urls(other.url)[0]}
+        for _ in range(5):
+            async with await connect(both, "test", taken=taken) as found:
+                assert found.address.url == broker_urls(one.url)[0]
+        assert not other.connected
+
+        with pytest.raises(BROKEN, match="no address is left for another link"):
+            await connect(other.url, "test", taken=taken)
+
+
+async def test_a_worker_consumes_through_two_addresses_at_once_and_never_twice_through_one(
+    amqp_url: str, desk: Desk
+) -> None:
+    handler = Handler()
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(Proxy(amqp_url).running()) for _ in range(3)]
+        urls = ",".join(node.url for node in nodes)
+        await stack.enter_async_context(a_worker(urls, desk.topology, handler, publish_url=amqp_url))
+
+        async def consumes_through_two() -> None:
+            await eventually(lambda: sorted(node.connected for node in nodes) == [0, 1, 1])
+
+        async def has_two_consumers() -> bool:
+            return await desk.consumers(TRIP_CANCELLED) == 2
+
+        await consumes_through_two()
+        await eventually(has_two_consumers)
+        for number in range(1, 4):
+            gone = next(node for node in nodes if node.connected)
+            await gone.refuse()
+            await consumes_through_two()
+            await desk.cancel(f"t{number}")
+            await eventually(lambda: len(set(handler.done)) == number)  # noqa: B023 - asked within this turn
+            await gone.accept()
+
+
+async def test_the_second_link_of_a_worker_waits_for_an_address_of_its_own(amqp_url: str, desk: Desk) -> None:
+    handler = Handler()
+    async with (
+        Proxy(amqp_url).running() as one,
+        Proxy(amqp_url).running() as other,
+        a_worker(f"{one.url},{other.url}", desk.topology, handler, publish_url=amqp_url),
+    ):
+        await eventually(lambda: one.connected == other.connected == 1)
+        await other.refuse()
+        for number in range(5):
+            await desk.cancel(f"t{number}")
+        await eventually(lambda: len(set(handler.done)) == 5)
+        assert one.connected == 1
+
+        await other.accept()
+
+        await eventually(lambda: one.connected == other.connected == 1)
 
 
 async def test_a_worker_whose_broker_is_gone_goes_on_with_another(amqp_url: str, desk: Desk) -> None:

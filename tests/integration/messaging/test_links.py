@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from deploy.local.processes import free_ports
 from payscore_worker.errors import BrokerUnavailable
-from payscore_worker.messaging.consumer import Patience
+from payscore_worker.messaging.consuming import Patience
 from payscore_worker.messaging.hearing import Deaf
 from payscore_worker.messaging.link import HEARTBEAT_SECONDS, Session, connect
 from payscore_worker.messaging.publisher import Outgoing

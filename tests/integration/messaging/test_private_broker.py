@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from deploy.local.rabbitmq import PrivateRabbitMQ
 from payscore_worker.errors import BrokerUnavailable, WechatPayUnavailable
-from payscore_worker.messaging.consumer import Patience
+from payscore_worker.messaging.consuming import Patience
 from payscore_worker.messaging.hearing import Deaf
 from payscore_worker.messaging.link import connect, reason_of
 from payscore_worker.messaging.publisher import Outgoing

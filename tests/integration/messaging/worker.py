@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from payscore_worker.events import EventIn, TripCancelled, TripEnded
-from payscore_worker.messaging.consumer import UNBROKEN, Breaker, Consumers, Patience
+from payscore_worker.messaging.consumer import Consumers
+from payscore_worker.messaging.consuming import UNBROKEN, Breaker, Patience
 from payscore_worker.messaging.handling import Subscription
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.topology import Topology

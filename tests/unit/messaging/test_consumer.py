@@ -9,37 +9,50 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from payscore_worker.events import EventIn, TripCancelled
-from payscore_worker.messaging.consumer import Consumers, _Tap
-from payscore_worker.messaging.handling import Held, Subscription
+from payscore_worker.messaging.consumer import Consumers
+from payscore_worker.messaging.consuming import Tap
+from payscore_worker.messaging.handling import Handle, Held, Subscription
 from payscore_worker.messaging.link import Session
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.topology import Topology
 from tests.unit.messaging.incoming import Channel, Connection, a_message
 
 NOWHERE = "amqp://nowhere/"
+ELSEWHERE = "amqp://elsewhere/"
 QUEUE = "payscore.trip-cancelled"
 BODY = b'{"trip_id":"t1","cancelled_at":"2026-05-01T20:00:00Z","reason":"-"}'
+
+
+async def forget(_event: EventIn) -> None:
+    pass
+
+
+def some_consumers(url: str, *, prefetch: int, handle: Handle = forget) -> Consumers:
+    topology = Topology(retry_delays=())
+    return Consumers(
+        url=url,
+        name="test",
+        topology=topology,
+        subscriptions=[Subscription(queue=QUEUE, events={"trip.cancelled": TripCancelled}, handle=handle)],
+        publisher=Publisher(url, name="test", topology=topology),
+        prefetch=prefetch,
+    )
 
 
 class Worker:
     """Consumers that have no broker, and what they hand over."""
 
     def __init__(self) -> None:
-        topology = Topology(retry_delays=())
         self.handled: list[EventIn] = []
         self.channel = Channel()
         self.session = Session(Connection())  # type: ignore[arg-type]
-        self.consumers = Consumers(
-            url=NOWHERE,
-            name="test",
-            topology=topology,
-            subscriptions=[Subscription(queue=QUEUE, events={"trip.cancelled": TripCancelled}, handle=self._handle)],
-            publisher=Publisher(NOWHERE, name="test", topology=topology),
-            prefetch=1,
-        )
+        self.consumers = some_consumers(NOWHERE, prefetch=1, handle=self._handle)
 
     async def take(self) -> None:
         await self.consumers._take(QUEUE, Held(a_message(BODY, channel=self.channel), self.session))
+
+    def take_in_hand(self, session: Session) -> None:
+        self.consumers._take_in_hand(QUEUE, Held(a_message(BODY, channel=self.channel), session))
 
     async def _handle(self, event: EventIn) -> None:
         self.handled.append(event)
@@ -63,6 +76,29 @@ async def test_what_came_on_a_broken_session_is_left_to_come_again(worker: Worke
 
     assert not worker.handled
     assert not worker.channel.told
+
+
+async def test_the_end_of_a_session_leaves_alone_what_came_on_another(worker: Worker) -> None:
+    other = Session(Connection())  # type: ignore[arg-type]
+    worker.take_in_hand(worker.session)
+    worker.take_in_hand(other)
+
+    worker.consumers._leave_what_has_not_begun(worker.session)
+    await asyncio.wait(worker.consumers._in_hand)
+
+    assert len(worker.handled) == 1
+
+
+@pytest.mark.parametrize(
+    ("addresses", "links", "each"), [(NOWHERE, 1, 5), (f"{NOWHERE},{NOWHERE}", 1, 5), (f"{NOWHERE},{ELSEWHERE}", 2, 3)]
+)
+def test_two_links_where_there_are_two_addresses_share_what_may_be_in_hand(
+    addresses: str, links: int, each: int
+) -> None:
+    consumers = some_consumers(addresses, prefetch=5)
+
+    assert [one._prefetch for one in consumers._links] == [each] * links
+    assert len(consumers.hearing.ears) == links
 
 
 async def test_what_comes_during_a_stop_is_left_to_somebody_else(worker: Worker) -> None:
@@ -99,11 +135,11 @@ class Queue:
         )
 
 
-async def a_tap(queue: Queue, session: Session) -> _Tap:
+async def a_tap(queue: Queue, session: Session) -> Tap:
     async def take(_message: AbstractIncomingMessage) -> None:
         pass
 
-    tap = _Tap(session, queue, take, pauses=False)  # type: ignore[arg-type]
+    tap = Tap(session, queue, take, pauses=False)  # type: ignore[arg-type]
     await tap.open()
     return tap
 

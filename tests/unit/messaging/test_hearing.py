@@ -2,7 +2,7 @@
 
 import pytest
 
-from payscore_worker.messaging.hearing import DEAF_AFTER_SECONDS, Deaf, Hearing
+from payscore_worker.messaging.hearing import DEAF_AFTER_SECONDS, Deaf, Ear, Hearing
 
 
 class Clock:
@@ -23,8 +23,13 @@ def hearing(clock: Clock) -> Hearing:
     return Hearing(clock=clock)
 
 
-def test_a_minute_of_silence_is_deafness(hearing: Hearing, clock: Clock) -> None:
-    hearing.heard()
+@pytest.fixture
+def ear(hearing: Hearing) -> Ear:
+    return hearing.ears[0]
+
+
+def test_a_minute_of_silence_is_deafness(hearing: Hearing, ear: Ear, clock: Clock) -> None:
+    ear.heard()
     clock.now += DEAF_AFTER_SECONDS
     hearing.check()
 
@@ -34,25 +39,25 @@ def test_a_minute_of_silence_is_deafness(hearing: Hearing, clock: Clock) -> None
         hearing.check()
 
 
-def test_whoever_hears_again_in_time_is_not_deaf(hearing: Hearing, clock: Clock) -> None:
+def test_whoever_hears_again_in_time_is_not_deaf(hearing: Hearing, ear: Ear, clock: Clock) -> None:
     for _ in range(10):
         clock.now += DEAF_AFTER_SECONDS - 1
-        hearing.heard()
+        ear.heard()
 
     hearing.check()
 
 
-def test_the_silence_of_an_absent_broker_is_not_deafness(hearing: Hearing, clock: Clock) -> None:
-    hearing.absent()
+def test_the_silence_of_an_absent_broker_is_not_deafness(hearing: Hearing, ear: Ear, clock: Clock) -> None:
+    ear.absent()
     clock.now += 100 * DEAF_AFTER_SECONDS
 
     hearing.check()
 
 
-def test_after_an_absence_the_minute_begins_anew(hearing: Hearing, clock: Clock) -> None:
-    hearing.absent()
+def test_after_an_absence_the_minute_begins_anew(hearing: Hearing, ear: Ear, clock: Clock) -> None:
+    ear.absent()
     clock.now += 100 * DEAF_AFTER_SECONDS
-    hearing.present()
+    ear.present()
     clock.now += DEAF_AFTER_SECONDS
     hearing.check()
 
@@ -61,9 +66,52 @@ def test_after_an_absence_the_minute_begins_anew(hearing: Hearing, clock: Clock)
     assert hearing.is_deaf
 
 
-def test_a_broker_that_lets_us_in_again_and_again_does_not_put_the_minute_off(hearing: Hearing, clock: Clock) -> None:
+def test_a_broker_that_lets_us_in_again_and_again_does_not_put_the_minute_off(
+    hearing: Hearing, ear: Ear, clock: Clock
+) -> None:
     for _ in range(12):
-        hearing.present()
+        ear.present()
         clock.now += DEAF_AFTER_SECONDS / 10
 
     assert hearing.is_deaf
+
+
+# --- Two links ---
+
+
+@pytest.fixture
+def both(clock: Clock) -> Hearing:
+    return Hearing(2, clock=clock)
+
+
+def test_whoever_hears_with_one_ear_is_not_deaf(both: Hearing, clock: Clock) -> None:
+    for _ in range(10):
+        clock.now += DEAF_AFTER_SECONDS - 1
+        both.ears[1].heard()
+
+    assert not both.is_deaf
+    assert both.silent_seconds == 0
+
+
+def test_an_ear_for_which_there_is_no_broker_does_not_hide_that_the_other_is_deaf(both: Hearing, clock: Clock) -> None:
+    both.ears[0].absent()
+    clock.now += DEAF_AFTER_SECONDS + 1
+
+    assert both.is_deaf
+
+
+def test_two_ears_without_a_broker_are_not_deaf(both: Hearing, clock: Clock) -> None:
+    for ear in both.ears:
+        ear.absent()
+    clock.now += DEAF_AFTER_SECONDS + 1
+
+    assert both.silent_seconds == 0
+    assert not both.is_deaf
+
+
+def test_we_consume_as_long_as_one_link_does(both: Hearing) -> None:
+    assert not both.is_consuming
+
+    both.ears[1].is_consuming = True
+
+    assert both.is_consuming
