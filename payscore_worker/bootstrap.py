@@ -316,7 +316,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
         await wechatpay.warm_up()
         publisher = Publisher(broker.amqp_url, name="payscore-worker publish", topology=topology)
         relay = Relay(outbox=storage, publisher=publisher, exchange=topology.name(EVENTS), clock=clock)
-        breaker = Breaker()
+        breaker = Breaker(clock_trouble=lambda: clock.trouble or wechatpay.client.skew.trouble)
         guarded = GuardedPayScores(wechatpay.payscores, breaker)
         settlement = make_settlement(storage=storage, payscores=guarded, orders=orders, on_announced=relay.wake)
         reconciler = Reconciler(storage=storage, settlement=settlement, clock=clock, is_out=lambda: breaker.is_open)
@@ -335,7 +335,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             "consuming": _holds(lambda: consumers.hearing.is_consuming),
             "keys": _holds(lambda: wechatpay.keys.ready),
             "merchant": _holds(lambda: breaker.reason is not FailureClass.MISCONFIGURED),
-            "clock": _holds(lambda: not clock.is_off),
+            "clock": _holds(lambda: not clock.is_off and not wechatpay.client.skew.is_off),
         }
         watching.show_build("worker")
         watching.show_calls(wechatpay.client, wechatpay.keys)
@@ -440,7 +440,7 @@ async def run_console(environment: Environment) -> None:
         raise SettingsError(f"PAYSCORE_OPS_TOKEN: missing, and others can reach PAYSCORE_OPS_HOST; it should be {what}")
     topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
     async with database(environment) as storage, aclosing(wechatpay.client):
-        breaker, ring = Breaker(), DepthRing()
+        breaker, ring = Breaker(clock_trouble=lambda: wechatpay.client.skew.trouble), DepthRing()
         guarded = GuardedPayScores(wechatpay.payscores, breaker)
         look = QueueLook(broker.amqp_url, topology, on_look=lambda found: ring.note(now(), found))
         plan = _console_plan(

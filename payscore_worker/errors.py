@@ -70,6 +70,8 @@ class FailureClass(StrEnum):
     """Too many calls, and slowing down has not helped."""
     MISCONFIGURED = "misconfigured"
     """It refuses us, whatever we ask: keys, clock, ids or permissions are wrong."""
+    CLOCK = "clock"
+    """Our own clock is wrong, as the database or WeChat Pay tell the time: no call is made by it."""
 
 
 class SettlementError(Exception):

@@ -220,6 +220,11 @@ CLOCK_AHEAD = _gauge(
     "payscore_clock_ahead_of_database_seconds",
     "By how much this worker's clock is ahead of the database's; below 0 it is behind. Beyond 5 one of them is wrong.",
 )
+CLOCK_AHEAD_OF_WECHATPAY = _gauge(
+    "payscore_clock_ahead_of_wechatpay_seconds",
+    "By how much, at the least, this process's clock is ahead of WeChat Pay's, as its last signed answer told; below 0 "
+    "it is behind.",
+)
 LOOK_AGE = _gauge(
     "payscore_look_age_seconds",
     "How old what this worker last read is: of unfinished trips (trips), of all trips (books), of RabbitMQ (queues).",
@@ -241,7 +246,7 @@ NOTIFICATION_SECONDS = _histogram(
 )
 
 EVERY_ROLE: Final = (BUILD, LOOP_LAG)
-CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY, CERTIFICATES_UNREAD)
+CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY, CERTIFICATES_UNREAD, CLOCK_AHEAD_OF_WECHATPAY)
 MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, SILENT, PAUSED)
 QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (

@@ -22,6 +22,7 @@ from payscore_worker.bootstrap import (
     now,
 )
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
+from payscore_worker.clocks import are_apart, difference
 from payscore_worker.errors import Refusal, SchemaOutdated, SettlementError, WechatPayError, WechatPayRejected
 from payscore_worker.messaging.drift import Plan, Remedy, ask, look
 from payscore_worker.messaging.link import BROKEN, connect, reason_of
@@ -35,12 +36,13 @@ from payscore_worker.settings import (
     SettingsError,
 )
 from payscore_worker.storage import see_that_it_fits
-from payscore_worker.storage.clock import MAX_SKEW, DatabaseClock
+from payscore_worker.storage.clock import DatabaseClock
 from payscore_worker.storage.connecting import see_that_statements_stay
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import driver_reason
 from payscore_worker.storage.url import Postgresql, read_url
 from payscore_worker.wechatpay import UnusableCertificates, read_date
+from payscore_worker.wechatpay.signatures import TIMESTAMP_HEADER
 
 RSA_BITS: Final = 2048
 """What WeChat Pay issues certificates for."""
@@ -90,7 +92,7 @@ class Heard(httpx.AsyncBaseTransport):
 
 def _told_time(headers: httpx.Headers) -> datetime | None:
     """Read the second at which WeChat Pay signed, or else at which it answered."""
-    stamp = headers.get("Wechatpay-Timestamp", "")
+    stamp = headers.get(TIMESTAMP_HEADER, "")
     if stamp.isascii() and stamp.isdecimal() and len(stamp) <= STAMP_DIGITS:
         return datetime.fromtimestamp(int(stamp), UTC)
     return read_date(headers.get("Date", ""))
@@ -232,8 +234,9 @@ def _clock(heard: Heard) -> Check:
 
 
 def _difference(name: str, skew: timedelta, whose: str) -> Check:
-    detail = f"{abs(skew).total_seconds():.1f} s {'ahead of' if skew > timedelta() else 'behind'} {whose}"
-    return Check(name=name, ok=abs(skew) <= MAX_SKEW, detail=detail, repair="run NTP: timedatectl set-ntp true")
+    return Check(
+        name=name, ok=not are_apart(skew), detail=difference(skew, whose), repair="run NTP: timedatectl set-ntp true"
+    )
 
 
 async def _verification_keys(wechatpay: WechatPay) -> Check:

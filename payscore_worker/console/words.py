@@ -100,8 +100,8 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "没有超时等待，也没有需要人工处理的事项。",
     ),
     "finding_breaker": (
-        "WeChat Pay is out: {reason}. Calls are held back and messages wait; a probe finds out when it is over.",
-        "微信支付不可用：{reason}。调用已暂缓，消息在队列中等待，由探测请求判断何时恢复。",
+        "Calls to WeChat Pay are held back: {reason}. Messages wait; a probe finds out when it is over.",
+        "微信支付的调用已暂缓：{reason}。消息在队列中等待，由探测请求判断何时恢复。",
     ),
     "finding_no_answer": (
         "WeChat Pay does not answer this console: {reason}. Whether it answers the workers is not known here.",
@@ -197,6 +197,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "it refuses this merchant, whatever we ask: keys, clock, ids or permissions",
         "一概拒绝本商户：密钥、时钟、各 id 或权限有误",
     ),
+    "breaker_reason_clock": ("our own clock is wrong: no call is made by it", "本机时钟有误，暂停一切调用"),
     "breaker_reason_throttled": ("it throttles us, and slowing down has not helped", "持续限流，降速无效"),
     "trips_by_state": ("Trips by state", "各状态行程"),
     "state": ("State", "状态"),

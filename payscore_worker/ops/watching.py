@@ -41,6 +41,7 @@ def show_calls(client: WechatPayClient, keys: VerificationKeys) -> None:
         return min((expires.timestamp() for expires in keys.certificate_expiry.values()), default=metrics.UNKNOWN)
 
     metrics.read(metrics.PACE_GAP, lambda: client.gap_seconds)
+    metrics.read(metrics.CLOCK_AHEAD_OF_WECHATPAY, lambda: client.skew.ahead_seconds)
     metrics.read(metrics.CERTIFICATE_EXPIRY, expiry)
     for kind in CallKind:
         metrics.of(metrics.SENDS, kind.value)

@@ -9,14 +9,12 @@ from typing import Final
 import structlog
 
 from payscore_worker import metrics
+from payscore_worker.clocks import are_apart, trouble_with
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage.port import Storage
 
 LOOK_SECONDS: Final = 10.0
 """How often the database is asked: well within a lease, should it have become another one with another clock."""
-
-MAX_SKEW: Final = timedelta(seconds=5)
-"""Half of the margin that we keep in the times we send to WeChat Pay; clocks that are set agree to milliseconds."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -45,7 +43,12 @@ class DatabaseClock:
     @property
     def is_off(self) -> bool:
         """Whether the two are too far apart for both to be right."""
-        return abs(self.skew) > MAX_SKEW
+        return are_apart(self.skew)
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with our clock, if anything is."""
+        return trouble_with(self.skew, "the database's")
 
     async def look(self) -> None:
         """Ask the database.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -12,7 +12,9 @@ import httpx
 from payscore_worker.errors import OutcomeUnknown, SettlementError, WechatPayUnavailable
 from payscore_worker.wechatpay.hosts import TALLY, Tally
 from payscore_worker.wechatpay.keys import VerificationKeys
-from payscore_worker.wechatpay.signatures import SERIAL_HEADER, Signer
+from payscore_worker.wechatpay.signatures import SERIAL_HEADER, TIMESTAMP_HEADER, Signer
+from payscore_worker.wechatpay.skew import Skew
+from payscore_worker.wechatpay.times import read_date
 from payscore_worker.wechatpay.verification import Verifier
 
 MAX_ANSWER_BYTES: Final = 1 << 20
@@ -32,11 +34,13 @@ class SigningAuth(httpx.Auth):
         signers: Executor,
         keys: VerificationKeys,
         clock: Callable[[], datetime],
+        skew: Skew,
     ) -> None:
         self._signer = signer
         self._signers = signers
         self._keys = keys
         self._clock = clock
+        self._skew = skew
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         await self.prepare(request)
@@ -44,17 +48,21 @@ class SigningAuth(httpx.Auth):
         if serial is not None:
             request.headers[SERIAL_HEADER] = serial
         request.headers["Authorization"] = await self._authorize(request)
+        sent = self._clock()
         response = yield request
         _refuse_encoded(response)
         response.stream = _Bounded(response.stream)  # type: ignore[arg-type]  # asynchronous: httpx has looked
         await response.aread()
+        came = self._clock()
         if response.is_success:
-            await self.check(response)
+            await self.check(response, sent=sent, came=came)
+        else:
+            self._skew.unsigned(read_date(response.headers.get("Date", "")), sent=sent, came=came)
 
     async def prepare(self, request: httpx.Request) -> None:
         """Send it as soon as it is signed."""
 
-    async def check(self, response: httpx.Response) -> None:
+    async def check(self, response: httpx.Response, *, sent: datetime, came: datetime) -> None:
         """Leave the answer unverified."""
 
     async def _authorize(self, request: httpx.Request) -> str:
@@ -79,8 +87,9 @@ class WechatPayAuth(SigningAuth):
         signers: Executor,
         keys: VerificationKeys,
         clock: Callable[[], datetime],
+        skew: Skew,
     ) -> None:
-        super().__init__(signer=signer, signers=signers, keys=keys, clock=clock)
+        super().__init__(signer=signer, signers=signers, keys=keys, clock=clock, skew=skew)
         self._verifier = Verifier(keys, clock)
 
     async def prepare(self, request: httpx.Request) -> None:
@@ -100,11 +109,13 @@ class WechatPayAuth(SigningAuth):
             reason = str(error) or type(error).__name__
             raise kind(f"not sent, for lack of a key to verify the answer: {reason}", attempts=tally.sends) from None
 
-    async def check(self, response: httpx.Response) -> None:
+    async def check(self, response: httpx.Response, *, sent: datetime, came: datetime) -> None:
         """Refuse to believe a success that nothing proves; an error is only something to classify."""
         doubt = await self._verifier.doubt(response.headers, response.content)
         if doubt is not None:
             raise OutcomeUnknown(f"the answer is not verified: {doubt}")
+        told = datetime.fromtimestamp(int(response.headers[TIMESTAMP_HEADER]), UTC)
+        self._skew.signed(told, sent=sent, came=came)
 
 
 def _refuse_encoded(response: httpx.Response) -> None:

@@ -1,4 +1,4 @@
-"""A circuit breaker: while WeChat Pay is out, nobody calls but one probe at a time."""
+"""A circuit breaker: while WeChat Pay is out, or our clock wrong, nobody calls but one probe at a time."""
 
 import asyncio
 from collections import Counter
@@ -32,6 +32,7 @@ REMEDIES: Final[Mapping[FailureClass, str]] = {
     FailureClass.MISCONFIGURED: "WeChat Pay refuses this merchant: run `payscore-worker doctor`",
     FailureClass.FOREIGN: "answers come from something between us and WeChat Pay: look at proxies and firewalls",
     FailureClass.UNVERIFIED: "answers are not signed as they should be: look at keys, clock and proxies",
+    FailureClass.CLOCK: "see that NTP sets this machine's clock, and the database's",
 }
 """What a person can do; the other classes pass by themselves."""
 
@@ -46,7 +47,14 @@ Probe = Callable[[], Awaitable[bool]]
 class Breaker:
     """Counts failures by class, opens, and closes again when a probe is answered."""
 
-    def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        *,
+        clock_trouble: Callable[[], str] = lambda: "",
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._clock_trouble = clock_trouble
+        """Says what is wrong with our clock, if anything is."""
         self._sleep = sleep
         self._failures: Counter[FailureClass] = Counter()
         self._not_permitted = 0
@@ -64,11 +72,13 @@ class Breaker:
         """Let a call pass.
 
         Raises:
-            HeldBack: WeChat Pay is out.
+            HeldBack: WeChat Pay is out, or our clock is wrong.
 
         """
+        if trouble := self._clock_trouble():
+            self._open(FailureClass.CLOCK, why=trouble)
         if self.is_open:
-            raise HeldBack(f"WeChat Pay is out ({self.reason}); the call was not made")
+            raise HeldBack(f"no calls to WeChat Pay now ({self.reason}); this one was not made")
 
     def succeeded(self) -> None:
         """Note an answer, even one that refuses: WeChat Pay is there."""
@@ -115,7 +125,7 @@ class Breaker:
             await self._sleep(FIRST_PROBE_SECONDS)
             await AsyncRetrying(
                 sleep=self._sleep,
-                retry=retry_if_result(lambda answered: not answered),
+                retry=retry_if_result(lambda answered: not answered or bool(self._clock_trouble())),
                 wait=wait_exponential_jitter(multiplier=FIRST_PROBE_SECONDS, max=LONGEST_PROBE_SECONDS),
             )(probe)
             self.close()

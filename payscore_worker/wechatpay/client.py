@@ -35,6 +35,7 @@ from payscore_worker.wechatpay.port import Answer, Call, CallKind
 from payscore_worker.wechatpay.reading import printable
 from payscore_worker.wechatpay.refusals import code_label
 from payscore_worker.wechatpay.signatures import SERIAL_HEADER, Signer
+from payscore_worker.wechatpay.skew import Skew
 
 TRIES: Final = 3
 """The first and two quick ones; what lasts longer is for the broker (reference payscore-api F.4)."""
@@ -95,8 +96,9 @@ class WechatPayClient:
         self._base_url = base_urls[0].removesuffix("/")
         signer = Signer(merchant.mchid, merchant.serial_no, merchant.private_key)
         self._signers = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="wechatpay-sign")
-        self._auth = WechatPayAuth(signer=signer, signers=self._signers, keys=keys, clock=clock)
-        self._signing_only = SigningAuth(signer=signer, signers=self._signers, keys=keys, clock=clock)
+        self.skew: Final = Skew()
+        self._auth = WechatPayAuth(signer=signer, signers=self._signers, keys=keys, clock=clock, skew=self.skew)
+        self._signing_only = SigningAuth(signer=signer, signers=self._signers, keys=keys, clock=clock, skew=self.skew)
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._http = httpx.AsyncClient(transport=Hosts(base_urls, transport, clock), cookies=no_cookies)
         self._headers = httpx.Headers(

@@ -20,6 +20,9 @@ SCHEME: Final = "WECHATPAY2-SHA256-RSA2048"
 SERIAL_HEADER: Final = "Wechatpay-Serial"
 """Names a key: the one that a request wants the answer signed with, the one that an answer was signed with."""
 
+TIMESTAMP_HEADER: Final = "Wechatpay-Timestamp"
+"""The second at which an answer was signed."""
+
 MAX_SKEW_SECONDS: Final = 300
 """A signature this old or this far ahead proves nothing (reference payscore-api E.2)."""
 

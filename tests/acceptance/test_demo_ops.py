@@ -90,9 +90,9 @@ async def test_a_newcomer_stages_an_outage_and_puts_a_dead_letter_back(browser: 
 
         await page.goto(house.console)
         await types(house.take_away)
-        await expect(page.locator(".verdict")).to_contain_text("WeChat Pay is out")
+        await expect(page.locator(".verdict")).to_contain_text("Calls to WeChat Pay are held back")
         await types(house.bring_back)
-        await expect(page.locator(".verdict")).not_to_contain_text("WeChat Pay is out")
+        await expect(page.locator(".verdict")).not_to_contain_text("Calls to WeChat Pay are held back")
 
         await page.goto(house.graphs)
         await expect(page).to_have_url(re.compile(r"/graph\?.*g0\.expr="))

@@ -88,7 +88,7 @@ async def test_beside_the_demo_s_worker_its_breaker_is_shown(
         page = await site.page("/")
 
         assert "Money is stuck." in page
-        assert "WeChat Pay is out: it cannot be reached." in page
+        assert "Calls to WeChat Pay are held back: it cannot be reached." in page
         assert "资金受阻。" in await site.page("/", headers={"Accept-Language": "zh"})
 
 

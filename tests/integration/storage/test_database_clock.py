@@ -2,29 +2,37 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import httpx
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
+from deploy.local.processes import free_ports
 from payscore_worker import metrics
 from payscore_worker.bootstrap import now
 from payscore_worker.cli import doctor
+from payscore_worker.clocks import MAX_SKEW
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.messaging.relay import LEASE
 from payscore_worker.storage import Direction, EventRecord, Storage
-from payscore_worker.storage.clock import MAX_SKEW, DatabaseClock
+from payscore_worker.storage.clock import DatabaseClock
 from tests.acceptance.commands import plain_environment
 from tests.builders import NOW, a_trip
 from tests.hostile.variables import PLAIN
 from tests.integration.messaging.desk import Desk
+from tests.integration.messaging.waiting import eventually
 from tests.unit.ops.samples import value
 
 DAY = timedelta(days=1)
+
+TRIP_STARTED: Final = "payscore.trip-started"
 
 A_MOMENT = timedelta(minutes=2)
 """A busy machine may take so long from one line to the next; what is told apart here is a lease from a day."""
@@ -102,7 +110,7 @@ async def test_the_doctor_compares_our_clock_with_the_databases(
     assert "NTP" in check.repair
 
 
-DIES: Final = """
+A_DAY_AHEAD: Final = """
 import asyncio, os, signal
 from datetime import timedelta
 from payscore_worker import bootstrap
@@ -110,6 +118,11 @@ from payscore_worker.messaging.relay import Relay
 
 right = bootstrap.now
 bootstrap.now = lambda: right() + timedelta(days=1)
+"""
+
+RUNS: Final = f"{A_DAY_AHEAD}\nasyncio.run(bootstrap.run_worker(bootstrap.Environment()))\n"
+
+DIES: Final = f"""{A_DAY_AHEAD}
 
 async def die(self, batch):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -120,27 +133,29 @@ asyncio.run(bootstrap.run_worker(bootstrap.Environment()))
 """A worker whose clock is a day ahead, and which dies with announcements in hand."""
 
 
-def a_key() -> str:
+def some_settings(*, database_url: str, amqp_url: str, prefix: str, api: str = "http://127.0.0.1:1") -> dict[str, str]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return key.private_bytes(*pem).decode()
+    theirs = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    return {name: setting for name, setting in PLAIN.items() if name != "PAYSCORE_TRACES"} | {
+        "PAYSCORE_MERCHANT_PRIVATE_KEY": key.private_bytes(*pem).decode(),
+        "PAYSCORE_WECHATPAY_PUBLIC_KEY": theirs.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        ).decode(),
+        "PAYSCORE_APIV3_KEY": "0123456789abcdef0123456789abcdef",
+        "PAYSCORE_API_BASE_URLS": api,
+        "PAYSCORE_AMQP_URL": amqp_url,
+        "PAYSCORE_AMQP_PREFIX": prefix,
+        "PAYSCORE_DATABASE_URL": database_url,
+        "PAYSCORE_OPS_PORT": "0",
+    }
 
 
 async def test_a_worker_a_day_ahead_that_dies_holds_its_announcements_for_a_lease(
     storage: Storage, database_url: str, desk: Desk, amqp_url: str, tmp_path: Path
 ) -> None:
     await announce(storage)
-    settings = {name: setting for name, setting in PLAIN.items() if "PUBLIC_KEY" not in name} | {
-        "PAYSCORE_MERCHANT_PRIVATE_KEY": a_key(),
-        "PAYSCORE_APIV3_KEY": "0123456789abcdef0123456789abcdef",
-        "PAYSCORE_API_BASE_URLS": "http://127.0.0.1:1",
-        "PAYSCORE_AMQP_URL": amqp_url,
-        "PAYSCORE_AMQP_PREFIX": desk.topology.prefix,
-        "PAYSCORE_DATABASE_URL": database_url,
-        "PAYSCORE_OPS_PORT": "0",
-    }
-    del settings["PAYSCORE_TRACES"]
-
+    settings = some_settings(database_url=database_url, amqp_url=amqp_url, prefix=desk.topology.prefix)
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", DIES), cwd=tmp_path, env=plain_environment(settings)
     )
@@ -150,3 +165,46 @@ async def test_a_worker_a_day_ahead_that_dies_holds_its_announcements_for_a_leas
     right = await a_clock(storage)
     assert await storage.claim_outbox(now=right() - LEASE, lease=LEASE, limit=10) == [], "it had it in hand"
     assert await storage.claim_outbox(now=right() + LEASE + A_MOMENT, lease=LEASE, limit=10)
+
+
+STARTED: Final = {"trip_id": "t1", "openid": "o1", "started_at": NOW.isoformat(), "start_location": "静安寺"}
+
+
+async def test_a_worker_a_day_ahead_calls_nobody_and_leaves_its_messages_in_the_queue(
+    database_url: str, desk: Desk, amqp_url: str, tmp_path: Path
+) -> None:
+    called: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append(await reader.readline())
+        writer.close()
+
+    (port,) = free_ports(1)
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as wechatpay, httpx.AsyncClient() as http:
+        api = f"http://127.0.0.1:{wechatpay.sockets[0].getsockname()[1]}"
+        settings = some_settings(database_url=database_url, amqp_url=amqp_url, prefix=desk.topology.prefix, api=api) | {
+            "PAYSCORE_OPS_PORT": str(port)
+        }
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RUNS), cwd=tmp_path, env=plain_environment(settings)
+        )
+        try:
+            await desk.put(TRIP_STARTED, msgspec.json.encode(STARTED), message_id="m1")
+
+            async def says() -> bool:
+                with suppress(httpx.HTTPError):
+                    told = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+                    return 'payscore_breaker_open{reason="clock"} 1.0' in told
+                return False
+
+            async def is_left_alone() -> bool:
+                return not await desk.consumers(TRIP_STARTED)
+
+            await eventually(says)
+            await eventually(is_left_alone)
+            assert (await http.get(f"http://127.0.0.1:{port}/readyz")).json()["clock"] is False
+        finally:
+            worker.kill()
+            await worker.wait()
+
+    assert called == []

@@ -39,7 +39,7 @@ def a_failure(kind: FailureClass) -> WechatPayError:
     return known.get(kind, OutcomeUnknown)("out", code="SIGN_ERROR", attempts=3, failure=kind)
 
 
-@pytest.mark.parametrize("kind", FailureClass)
+@pytest.mark.parametrize("kind", OPENS_AFTER)
 async def test_it_opens_after_as_many_like_failures_in_a_row_as_the_class_allows(kind: FailureClass) -> None:
     breaker = Breaker()
     for _ in range(OPENS_AFTER[kind] - 1):
@@ -50,7 +50,7 @@ async def test_it_opens_after_as_many_like_failures_in_a_row_as_the_class_allows
 
     assert breaker.is_open
     assert breaker.reason is kind
-    with pytest.raises(HeldBack, match=rf"^WeChat Pay is out \({kind}\); the call was not made$"):
+    with pytest.raises(HeldBack, match=rf"^no calls to WeChat Pay now \({kind}\); this one was not made$"):
         breaker.admit()
 
 
@@ -205,6 +205,57 @@ async def test_what_does_not_pass_by_itself_is_told_once_with_its_cause_and_its_
     (line,) = logs
     assert (line["event"], line["reason"], line["why"]) == ("breaker_opened", kind.value, "SIGN_ERROR")
     assert line["remedy"] == REMEDIES[kind] != ""
+
+
+# --- Our own clock ---
+
+
+class OurClock:
+    """Says what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+
+    def __call__(self) -> str:
+        return self.trouble
+
+
+async def test_no_call_is_made_by_a_wrong_clock() -> None:
+    clock = OurClock()
+    breaker = Breaker(clock_trouble=clock)
+    breaker.admit()
+    clock.trouble = "our clock is 86400.0 s ahead of the database's"
+
+    with (
+        capture_logs() as logs,
+        pytest.raises(HeldBack, match=r"^no calls to WeChat Pay now \(clock\); this one was not made$"),
+    ):
+        breaker.admit()
+
+    assert breaker.reason is FailureClass.CLOCK
+    (line,) = logs
+    assert (line["reason"], line["why"]) == ("clock", clock.trouble)
+    assert line["remedy"] == REMEDIES[FailureClass.CLOCK]
+
+
+async def test_calls_are_made_again_when_the_clock_is_right_and_a_probe_is_answered() -> None:
+    clock, probes = OurClock(), 0
+    clock.trouble = "our clock is 9.0 s behind WeChat Pay's"
+    breaker = Breaker(clock_trouble=clock, sleep=Sleeps())
+    with pytest.raises(HeldBack):
+        breaker.admit()
+
+    async def probe() -> bool:
+        nonlocal probes
+        probes += 1
+        if probes == 3:
+            clock.trouble = ""
+        return probes != 3
+
+    await run_until_closed(breaker, probe)
+
+    assert probes == 4
+    breaker.admit()
 
 
 # --- Not permitted, though the passenger has enabled the service ---

@@ -1101,3 +1101,38 @@ async def test_any_answer_ends_in_an_answer_or_an_error_of_ours(
         return
     assert signed
     assert answer.data == msgspec.json.decode(content or b"{}")
+
+
+# --- The clock ---
+
+
+async def test_a_signed_answer_says_by_how_much_our_clock_is_off() -> None:
+    wechat = Wechat([a_success(at=NOW - timedelta(seconds=60))])
+    client = a_client(wechat, clock=Clock())
+    await client.send(QUERY)
+
+    assert client.skew.ahead_seconds == 59.0  # told to the second
+    await client.send(QUERY)
+    assert client.skew.ahead_seconds == 0.0
+
+
+async def test_what_is_not_verified_says_nothing_of_our_clock() -> None:
+    forged = a_success(at=NOW - timedelta(seconds=60), key=a_key("forger"))
+    client = a_client(Wechat([forged] * 3), clock=Clock())
+    with pytest.raises(OutcomeUnknown):
+        await client.send(QUERY)
+
+    assert not client.skew.is_off
+
+
+async def test_an_error_that_tells_the_right_time_says_that_our_clock_is_right_again() -> None:
+    gone = an_error(404, "ORDER_NOT_EXIST")
+    gone.headers["Date"] = f"{NOW:%a, %d %b %Y %H:%M:%S} GMT"
+    client = a_client(Wechat([a_success(at=NOW - timedelta(seconds=60)), gone]), clock=Clock())
+    await client.send(QUERY)
+    assert client.skew.is_off
+
+    with pytest.raises(WechatPayRejected):
+        await client.send(QUERY)
+
+    assert not client.skew.is_off
