@@ -45,6 +45,9 @@ faults: $(INSTALLED) ## break every link, restart every server, and see that not
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \
 	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m tests.faults $(ARGS)
 
+cluster: $(INSTALLED) ## kill, freeze and cut off each node of a cluster, and see how long trips wait; writes the page
+	@$(BIN)/python -m tests.clusters $(ARGS)
+
 fuzz: $(INSTALLED) ## a million hostile inputs to webhook, parsers and settings; writes the page
 	@$(BIN)/python -m tests.hostile $(ARGS)
 
@@ -92,4 +95,4 @@ $(INSTALLED): requirements-dev.lock pyproject.toml deploy/local/make-venv
 	@deploy/local/make-venv $(VENV) $(PYTHON)
 	@touch $@
 
-.PHONY: help demo demo-ops test crash-certificate answer-certificate faults fuzz mutants check format bench docs lock stop clean
+.PHONY: help demo demo-ops test crash-certificate answer-certificate faults cluster fuzz mutants check format bench docs lock stop clean

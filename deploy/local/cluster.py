@@ -22,8 +22,8 @@ SETTINGS = ("cluster_partition_handling = pause_minority",)
 WRONG_COOKIE = "cut"
 
 
-def start_cluster(directory: Path) -> "PrivateCluster":
-    """A new cluster in this directory, running."""
+def start_cluster(directory: Path, settings: Sequence[str] = SETTINGS) -> "PrivateCluster":
+    """A new cluster in this directory, running; `settings` are lines of rabbitmq.conf."""
     scripts = find_scripts()
     if scripts is None:
         raise SetupFailed("RabbitMQ is not installed")
@@ -39,7 +39,7 @@ def start_cluster(directory: Path) -> "PrivateCluster":
             epmd_port=epmd_port,
             name=name,
             shares_epmd=True,
-            settings=(*SETTINGS, *_meeting(names[0], name)),
+            settings=(*settings, *_meeting(names[0], name)),
         )
         for name in names
     )

@@ -3,10 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from tests.crash.bugs import BUGS
 from tests.crash.flows import FLOWS, Flow
@@ -177,13 +177,18 @@ def promise_of(flow: Flow, scene: Scene) -> Promise:
     )
 
 
-async def look(lane: Lane, scene: Scene, left_over: dict[str, int]) -> Evidence:
+async def look(
+    lane: Lane, scene: Scene, left_over: dict[str, int], ledger: Mapping[str, Any] | None = None
+) -> Evidence:
+    """Look at everything that can be seen of a trip; `ledger`: WeChat Pay's books, where they have just been asked."""
+    if ledger is None:
+        ledger = await lane.tell_wechatpay("GET", "/admin/ledger")
     reports = lane.reports
     return Evidence(
         row=await reports.trip(scene.trip_id),
         calls=await reports.calls(scene.trip_id),
         events=await reports.events(scene.trip_id),
-        orders=await scene.orders(),
+        orders=orders_of(ledger, openid=scene.openid, trip_id=scene.trip_id),
         heard=list(lane.desk.heard(scene.trip_id)),
         dead=await lane.desk.take_dead(),
         left_over=left_over,

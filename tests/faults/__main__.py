@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from tests.faults.faults import FAULTS, Fault
 from tests.faults.matrix import a_matrix
 from tests.faults.pages import Findings, write_pages
 from tests.faults.site import Servers
+from tests.tasks import end_in_order
 
 AMQP_URL: Final = "PAYSCORE_AMQP_URL"
 POSTGRESQL_URL: Final = "PAYSCORE_TEST_DATABASE_URL"
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 async def _play(arguments: argparse.Namespace, faults: list[Fault]) -> int:
-    _end_in_order()
+    end_in_order()
     servers = Servers(amqp_url=os.environ.get(AMQP_URL, DEFAULT_URL), postgresql_url=os.environ[POSTGRESQL_URL])
     surroundings = await look_around(servers.amqp_url, servers.postgresql_url)
     began = time.monotonic()
@@ -69,13 +69,6 @@ async def _play(arguments: argparse.Namespace, faults: list[Fault]) -> int:
     verdict = "every law holds" if findings.ok else "NOT EVERY LAW HOLDS"
     sys.stdout.write(f"{verdict}: {len(results)} faults, {len(findings.broken)} broken; {findings.seconds:.0f} s\n")
     return 0 if findings.ok else 1
-
-
-def _end_in_order() -> None:
-    """Take SIGTERM like Ctrl-C: nobody else ends what we have started."""
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def _tell(result: Result) -> None:

@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
-
 from tests.crash.cases import Case, Played, close_books, look, promise_of
 from tests.crash.cases import Result as Judged
 from tests.crash.flows import CANCELLED, FLOWS, OPENED, Flow
@@ -18,6 +16,7 @@ from tests.crash.laws import Breach, Violation, judge
 from tests.crash.scene import InVain, Patience, Scene
 from tests.faults.faults import Fault
 from tests.faults.site import Site
+from tests.faults.surprises import surprises_since, told_until_now
 
 WORKS_WITHIN_SECONDS: Final = 60.0
 """What is promised: a minute after the end of any fault, trips are opened again."""
@@ -32,13 +31,6 @@ EVERY_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.05
 OPEN_SECONDS: Final = 30.0
 CALM_SECONDS: Final = 60.0
-
-ROLES: Final = ("worker", "webhook")
-
-SURPRISES: Final = frozenset(
-    {"message_surprised_us", "trip_surprised_us", "notification_surprised_us", "message_left", "message_not_copied"}
-)
-"""What a role logs where it met what nobody had thought of."""
 
 
 async def _at_once(scene: Scene) -> None:
@@ -108,7 +100,7 @@ async def play(site: Site, fault: Fault, *, family: str, seconds: float | None =
     await lane.change(Setting("postgresql", family))
     await lane.ready()
     lane.arm([])
-    told = _length_of_logs(site)
+    told = told_until_now(site.directory)
     traffic = _Traffic(lane)
     began_before = [traffic.begin(FLOWS["happy"]) for _ in range(BEFORE)]
     await _until_open(began_before)
@@ -132,7 +124,7 @@ async def play(site: Site, fault: Fault, *, family: str, seconds: float | None =
     violations = list(dict.fromkeys(violation for judged in books for violation in judged.violations))
     if opens_seconds is None:
         violations.append(Violation(Breach.STUCK, f"no trip was opened within {WORKS_WITHIN_SECONDS:.0f} s"))
-    violations += [Violation(Breach.STUCK, f"a surprise: {line}") for line in _surprises(site, told)]
+    violations += surprises_since(site.directory, told)
     return Result(
         fault=fault,
         trips=len(traffic.trips),
@@ -183,23 +175,3 @@ async def _judge(lane: Lane, trip: _Trip, left_over: dict[str, int], case: Case,
         evidence = replace(evidence, deaths=())
     found = Judged(case=case, struck=(), violations=tuple(judge(promise, evidence)), notes=tuple(trip.scene.notes))
     return Played(found, promise, evidence, trip.scene.openid)
-
-
-def _length_of_logs(site: Site) -> dict[str, int]:
-    return {role: len(_log(site, role)) for role in ROLES}
-
-
-def _surprises(site: Site, told: dict[str, int]) -> list[str]:
-    found = []
-    for role in ROLES:
-        for line in _log(site, role)[told[role] :].splitlines():
-            with suppress(msgspec.DecodeError):
-                entry = msgspec.json.decode(line, type=dict[str, object])
-                if entry.get("event") in SURPRISES:
-                    found.append(f"{role} {entry['event']}: {str(entry.get('exception', '')).splitlines()[-1:]}")
-    return sorted(set(found))
-
-
-def _log(site: Site, role: str) -> bytes:
-    file = site.directory / f"{role}.log"
-    return file.read_bytes() if file.exists() else b""

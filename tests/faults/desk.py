@@ -30,12 +30,22 @@ class SturdyDesk(Desk):
         self._linked = asyncio.Event()
         self._speaking = asyncio.Event()
         self._speaking.set()
+        self._sitting: asyncio.Task[None] | None = None
         self.audience_name = topology.name(f"audience-{uuid4().hex[:8]}")
         super().__init__(topology, None, None)  # type: ignore[arg-type]  # until it sits down
 
-    async def run(self, url: str) -> None:
-        """Sit at the broker until cancelled."""
-        await keep_linked(url, "fault desk", self._sit)
+    async def move(self, url: str) -> None:
+        """Sit at this broker until the next move, or until it rises; wait for the seat."""
+        await self.rise()
+        self._sitting = asyncio.create_task(keep_linked(url, "fault desk", self._sit))
+        await self._linked.wait()
+
+    async def rise(self) -> None:
+        """Leave the broker."""
+        if self._sitting is not None:
+            self._sitting.cancel()
+            await asyncio.wait([self._sitting])
+            self._sitting = None
 
     async def _sit(self, session: Session) -> None:
         self._publishing = await session.channel(publisher_confirms=True, on_return_raises=True)
@@ -46,10 +56,6 @@ class SturdyDesk(Desk):
             await session.broken()
         finally:
             self._linked.clear()
-
-    async def ready_to_work(self) -> None:
-        """Wait until it sits."""
-        await self._linked.wait()
 
     # --- The ride service ---
 
@@ -75,7 +81,8 @@ class SturdyDesk(Desk):
     async def listen(self, channel: AbstractChannel) -> None:
         """Take every announcement; the queue outlives the connection, so that none passes while we are away."""
         await channel.set_qos(prefetch_count=100)
-        self._audience = await channel.declare_queue(self.audience_name, durable=True)
+        kind: dict[str, Any] = {"x-queue-type": "quorum"}  # which outlives a node of a cluster, too
+        self._audience = await channel.declare_queue(self.audience_name, durable=True, arguments=kind)
         await self.attend()
         await self._audience.consume(self._take)
 
@@ -122,13 +129,11 @@ async def a_sturdy_desk(amqp_url: str, topology: Topology) -> AsyncIterator[Stur
     async with await connect(amqp_url, "fault desk") as connection:
         await topology.declare_on(connection)
     desk = SturdyDesk(topology)
-    sitting = asyncio.create_task(desk.run(amqp_url))
     try:
-        await desk.ready_to_work()
+        await desk.move(amqp_url)
         yield desk
     finally:
-        sitting.cancel()
-        await asyncio.wait([sitting])
+        await desk.rise()
         async with await connect(amqp_url, "fault desk") as connection, connection.channel() as channel:
             await channel.queue_delete(desk.audience_name)
             await topology.delete(channel)

@@ -119,10 +119,16 @@ def pgbouncer() -> str:
 
 def tracks(program: str) -> bool:
     """Tell whether it can carry prepared statements from one connection of the server to the next."""
+    major, minor, *_ = map(int, version_of(program).split("."))
+    return (major, minor) >= TRACKS_FROM
+
+
+def version_of(program: str) -> str:
+    """Tell which PgBouncer it is."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603
-    version = re.search(r"PgBouncer (\d+)\.(\d+)", said)
+    version = re.search(r"PgBouncer ([\d.]+)", said)
     assert version is not None
-    return (int(version[1]), int(version[2])) >= TRACKS_FROM
+    return version[1]
 
 
 @asynccontextmanager
@@ -170,24 +176,32 @@ async def _until_it_listens(port: int, process: asyncio.subprocess.Process) -> N
 @contextmanager
 def a_standby(primary: Server, directory: Path) -> Iterator[Server]:
     """Start a synchronous standby: what the primary has confirmed to anybody, this one has."""
-    first = primary.postgresql
-    home = make_home(directory, account=first.account)
-    standby = replace(first, directory=directory, home=home, port=free_ports(1)[0])
+    home = make_home(directory, account=primary.postgresql.account)
+    standby = replace(
+        primary, postgresql=replace(primary.postgresql, directory=directory, home=home, port=free_ports(1)[0])
+    )
     try:
-        run(
-            [
-                *(standby.programs / "pg_basebackup", "--pgdata", standby.data, "--write-recovery-conf", "--no-sync"),
-                *("--checkpoint=fast", "--dbname", f"host=127.0.0.1 port={first.port} user=payscore"),
-            ],
-            seconds=COPY_SECONDS,
-            env={"PATH": os.defpath, "LC_ALL": "C", "PGPASSWORD": first.password},
-            account=standby.account,
-            cwd=home,
-        )
-        with (first.data / "postgresql.conf").open("a") as configuration:  # the copy of it stays without
-            configuration.write("synchronous_standby_names = '*'\n")
-        standby.start()
-        first.reload()
-        yield replace(primary, postgresql=standby)
+        follow(primary, standby)
+        yield standby
     finally:
-        standby.remove()
+        standby.postgresql.remove()
+
+
+def follow(primary: Server, standby: Server) -> None:
+    """Make of a server that does not run the synchronous standby of another, whatever it was before."""
+    first, second = primary.postgresql, standby.postgresql
+    shutil.rmtree(second.data, ignore_errors=True)
+    run(
+        [
+            *(second.programs / "pg_basebackup", "--pgdata", second.data, "--write-recovery-conf", "--no-sync"),
+            *("--checkpoint=fast", "--dbname", f"host=127.0.0.1 port={first.port} user=payscore"),
+        ],
+        seconds=COPY_SECONDS,
+        env={"PATH": os.defpath, "LC_ALL": "C", "PGPASSWORD": first.password},
+        account=second.account,
+        cwd=second.home,
+    )
+    with (first.data / "postgresql.conf").open("a") as configuration:  # the copy of it stays without
+        configuration.write("synchronous_standby_names = '*'\n")
+    second.start()
+    first.reload()
