@@ -13,9 +13,11 @@ import structlog
 from deploy.local.rabbitmq import DEFAULT_URL
 from tests.programs import provide
 
-# Who is started in the background ignores Ctrl-C, and hands that down: the commands that tests interrupt must not.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Who is started in the background ignores Ctrl-C, and under nohup a hang-up, and hands that down: the commands that
+# tests tell to end must not.
+for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 # A time limit for each example would fail at random on a machine that is busy with other tests.
 hypothesis.settings.register_profile("payscore", deadline=None)

@@ -91,14 +91,30 @@ async def _connect(url: Postgresql, host: str | None, port: int | None, how: dic
         "user": url.user,
         "password": url.password,
         "database": url.database,
-        "target_session_attrs": url.primary,
+        "target_session_attrs": "any" if url.is_pooled else url.primary,  # a pooler tells of a server what it was
         "server_settings": dict(url.server_settings),
         "timeout": url.connect_seconds,
     }
     if url.is_pooled:
         said["statement_cache_size"] = 0
     connection: Connection = await asyncpg.connect(url.dsn, **said, **how)
+    if url.is_pooled and url.primary != "any":
+        await _see_that_it_takes_writes(connection, url)
     return connection
+
+
+async def _see_that_it_takes_writes(connection: Connection, url: Postgresql) -> None:
+    """Ask the server itself: after a failover, a pooler still greets with what its server told before."""
+    try:
+        only_reads = await connection.fetchval(
+            "SELECT pg_catalog.current_setting('transaction_read_only')::bool", timeout=url.connect_seconds
+        )
+    except BaseException:
+        connection.terminate()
+        raise
+    if only_reads:
+        connection.terminate()
+        raise asyncpg.TargetServerAttributeNotMatched("the server behind the pooler only reads")
 
 
 async def see_that_statements_stay(told: Told) -> None:

@@ -71,6 +71,7 @@ def _tell(result: Result) -> None:
     sys.stdout.write(
         f"{result.failure.name}: {result.settled} of {result.trips} trips settled; longest pause "
         f"{result.pause_seconds:.1f} s (goal {result.failure.goal_seconds:.0f} s), "
+        f"nothing heard for {result.silence_seconds:.1f} s, "
         f"all at rest {result.rest_seconds:.0f} s after the last trip began\n"
     )
     for violation in result.violations:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from tests.clusters.failures import Failure, arrange
 from tests.clusters.ground import Ground
 from tests.crash.cases import Case, Played, close_books, look, promise_of
 from tests.crash.cases import Result as Judged
-from tests.crash.flows import FLOWS
+from tests.crash.flows import FLOWS, OPENED
 from tests.crash.lane import Setting
 from tests.crash.laws import Violation, judge
 from tests.crash.scene import InVain, Patience, Scene
@@ -53,6 +53,8 @@ class Result:
     """Those of which every law holds."""
     pause_seconds: float
     """The longest time in which no trip was opened, though one began every tenth of a second."""
+    silence_seconds: float
+    """The longest time in which the ride service heard of no opened trip."""
     rest_seconds: float
     """From the last trip's beginning until every trip was settled, and every queue and the outbox empty."""
     violations: tuple[Violation, ...]
@@ -81,7 +83,8 @@ async def play(ground: Ground, failure: Failure, *, family: str, times: Times = 
     scenes = [scene for scene, _ in trips]
     left_over = await _rest(ground, scenes)
     rest_seconds = (datetime.now(UTC) - ended).total_seconds()
-    pause_seconds = await _longest_pause(ground, struck, ended)
+    pause_seconds = _longest_gap(await _times_opened(ground), struck, ended)
+    heard = [one.at for scene in scenes for one in ground.desk.heard(scene.trip_id) if one.type == OPENED]
     case = Case(setting, failure.name)
     ledger = await lane.tell_wechatpay("GET", "/admin/ledger")
     played = [await _judged(ground, scene, left_over, ledger, case) for scene in scenes]
@@ -92,6 +95,7 @@ async def play(ground: Ground, failure: Failure, *, family: str, times: Times = 
         trips=len(scenes),
         settled=sum(not judged.violations for judged in books),
         pause_seconds=pause_seconds,
+        silence_seconds=_longest_gap(sorted(heard), struck, ended),
         rest_seconds=rest_seconds,
         violations=(*dict.fromkeys(violations), *surprises_since(ground.directory, told)),
     )
@@ -129,13 +133,16 @@ async def _judged(
     return Played(found, promise, evidence, scene.openid)
 
 
-async def _longest_pause(ground: Ground, struck: datetime, ended: datetime) -> float:
-    """Find the longest time without an opened trip between the failure and the last trip's beginning."""
+async def _times_opened(ground: Ground) -> list[datetime]:
     async with ground.lane.engine.connect() as connection:
         opened = await connection.execute(
-            text("SELECT at FROM trip_event WHERE type = 'settlement.opened' AND direction = 'out' ORDER BY at")
+            text("SELECT at FROM trip_event WHERE type = :type AND direction = 'out' ORDER BY at"), {"type": OPENED}
         )
-        times = [at for (at,) in opened]
+        return [at for (at,) in opened]
+
+
+def _longest_gap(times: Sequence[datetime], struck: datetime, ended: datetime) -> float:
+    """Find the longest time between two of these from the failure until the last trip's beginning, in seconds."""
     last_before = max((at for at in times if at <= struck), default=struck)
     within = [last_before, *(at for at in times if struck < at <= ended), ended]
-    return max((later - earlier for earlier, later in pairwise(within)), default=timedelta()).total_seconds()
+    return max(later - earlier for earlier, later in pairwise(within)).total_seconds()

@@ -34,6 +34,7 @@ ENGLISH: Final[Words] = {
     "settled": "settled",
     "pause": "longest pause, s",
     "goal": "goal, s",
+    "silence": "longest silence, s",
     "rest": "all settled, s",
     "lost": "lost",
     "double": "double",
@@ -66,6 +67,7 @@ CHINESE: Final[Words] = {
     "settled": "结清",
     "pause": "最长停顿（秒）",
     "goal": "目标（秒）",
+    "silence": "最长无通告（秒）",
     "rest": "全部结清（秒）",
     "lost": "丢失",
     "double": "重复",
@@ -156,7 +158,7 @@ def _surroundings(findings: Findings, words: Words) -> str:
 
 
 def _table(title: str, results: Sequence[Result], words: Words) -> str:
-    head = [words[name] for name in ("failure", "trips", "settled", "pause", "goal", "rest", *Breach)]
+    head = [words[name] for name in ("failure", "trips", "settled", "pause", "goal", "silence", "rest", *Breach)]
     return section(title, table(head, map(_row, results))) if results else ""
 
 
@@ -167,6 +169,7 @@ def _row(result: Result) -> Row:
         result.settled,
         f"{result.pause_seconds:.1f}",
         f"{result.failure.goal_seconds:.0f}",
+        f"{result.silence_seconds:.1f}",
         f"{result.rest_seconds:.0f}",
         *(_count(result, breach) for breach in Breach),
     ]

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ class Heard:
     id: str
     type: str
     data: dict[str, Any] = field(repr=False)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC), repr=False, compare=False)
 
 
 class Desk:

@@ -1,7 +1,9 @@
 """Behind PgBouncer in transaction mode two statements of one client may reach two connections of the server."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,13 @@ from payscore_worker.errors import StorageUnavailable
 from payscore_worker.migrations import migrate
 from payscore_worker.storage import SCHEMA_REVISION, Direction, EventRecord, Storage
 from payscore_worker.storage.actions import Action, Actions
+from payscore_worker.storage.connecting import Connector, NoPrimary
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from tests.builders import NOW, a_trip
-from tests.integration.storage.servers import Server, a_pooler, pgbouncer, tracks
+from tests.integration.messaging.waiting import eventually
+from tests.integration.storage.servers import Server, a_pooler, a_server, a_standby, follow, pgbouncer, tracks
 from tests.integration.storage.test_upgrading import become_full
 
 TRIPS = 20
@@ -111,3 +115,36 @@ async def work_untold(url: str) -> None:
             await asyncio.gather(*(storage.load(f"t{number}") for number in range(TRIPS)))
         finally:
             await storage.aclose()
+
+
+@pytest.mark.timeout(600)
+async def test_behind_poolers_the_primary_is_found_whatever_each_server_was_before(tmp_path: Path) -> None:
+    with a_server(tmp_path / "one") as one, a_standby(one, tmp_path / "other") as other:
+        async with a_pooler(one, tmp_path) as to_one, a_pooler(other, tmp_path) as to_other:
+            url = through(f"{to_one},{to_other}", "postgres")
+            await migrate(url)
+            storage = await open_storage(url)
+            try:
+                await settle(storage, range(TRIPS))
+                with pytest.raises(NoPrimary):  # its pooler has met it as a standby now
+                    await Connector(lambda: through(f"{to_other},{to_other}", "postgres"))()
+
+                await asyncio.to_thread(one.postgresql.kill)
+                await asyncio.to_thread(other.postgresql.promote)
+                await asyncio.to_thread(follow, other, one)
+
+                begins = itertools.count(TRIPS, TRIPS)
+
+                async def goes_on() -> bool:
+                    begin = next(begins)  # what failed may be half written
+                    with suppress(StorageUnavailable):
+                        await settle(storage, range(begin, begin + TRIPS))
+                        return True
+                    return False
+
+                await eventually(goes_on, every_seconds=1.0)
+            finally:
+                await storage.aclose()
+
+            async with engine_for(url) as engine:
+                assert (await Reports(engine).trips_by_state())["NOTED"] >= 2 * TRIPS
