@@ -31,7 +31,7 @@ demo-ops: $(INSTALLED) ## the same without end, with console and graphs, to watc
 
 test: $(INSTALLED) ## run all tests
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \
-	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 crash-certificate: $(INSTALLED) ## kill every role at every point, and see that nothing is lost; writes the page
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \

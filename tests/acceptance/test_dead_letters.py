@@ -13,8 +13,10 @@ from typing import Any, Final
 import aio_pika
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from payscore_worker.bootstrap import make_topology
+from payscore_worker.cli import cli
 from payscore_worker.settings import BrokerSettings, Environment
 from tests.acceptance.commands import plain_environment, start
 from tests.acceptance.test_commands import ENDED, STARTED, Desk, until
@@ -167,8 +169,8 @@ def recorded(desk: Desk) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all", "--limit", "3"], ["--all", "--id", "m1"], ["--limit", "0"]])
-async def test_a_replay_must_be_told_which(desk: Desk, arguments: list[str]) -> None:
-    assert (await desk.run("dead", "replay", ENDS, *arguments)).code == 2
+def test_a_replay_must_be_told_which(arguments: list[str]) -> None:
+    assert CliRunner().invoke(cli, ["dead", "replay", ENDS, *arguments]).exit_code == 2
 
 
 async def test_without_a_database_nothing_goes_back_and_none_is_made(desk: Desk) -> None:

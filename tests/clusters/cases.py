@@ -37,7 +37,7 @@ class Times:
 
 WHOLE: Final = Times()
 
-PATIENCE: Final = Patience(seconds=600.0, still_seconds=600.0)
+PATIENCE: Final = Patience(seconds=300.0, still_seconds=300.0)
 POLL_SECONDS: Final = 0.2
 
 HAPPY: Final = FLOWS["happy"]

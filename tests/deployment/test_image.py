@@ -22,7 +22,7 @@ import pytest
 from deploy.local.processes import free_ports
 from tests.deployment.tools import ROOT
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("image")]
+pytestmark = pytest.mark.timeout(900)
 
 BUILD_SECONDS: Final = 400.0
 READY_SECONDS: Final = 180.0

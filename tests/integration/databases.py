@@ -5,11 +5,12 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
+from sqlalchemy.engine import Engine
 
 from payscore_worker.migrations import migrate
 from payscore_worker.storage import Storage
@@ -20,17 +21,50 @@ MIGRATED: Final[list[bytes]] = []
 """An SQLite file with our tables, once a test has needed one."""
 
 
+TOLD: Final[list[tuple[str, tuple[Any, ...]]]] = []
+"""What PostgreSQL was told when it was first migrated, as far as it changes anything."""
+
+CHANGES: Final = ("CREATE ", "ALTER ", "INSERT ", "UPDATE ", "DELETE ")
+
+
 async def make_tables(database_url: str) -> None:
-    """Make our tables in an empty database; in SQLite as a copy of what was migrated first, in a tenth of the time."""
+    """Make our tables in an empty database, as migrating makes them, for a tenth of the time after the first.
+
+    SQLite gets a copy of the file, and PostgreSQL is told the same once more, in one go.
+    """
     file = make_url(database_url).database
     if not database_url.startswith("sqlite") or file is None:
-        await migrate(database_url)
+        await _make_tables_in_postgresql(database_url)
     elif MIGRATED:
         Path(file).write_bytes(MIGRATED[0])  # noqa: ASYNC240 - a few pages
     else:
         await migrate(database_url)
         with closing(sqlite3.connect(file)) as connection:
             MIGRATED.append(connection.serialize())
+
+
+async def _make_tables_in_postgresql(database_url: str) -> None:
+    if not TOLD:
+        event.listen(Engine, "before_cursor_execute", _listen)
+        try:
+            await migrate(database_url)
+        finally:
+            event.remove(Engine, "before_cursor_execute", _listen)
+        return
+    plain = [statement for statement, parameters in TOLD if not parameters]
+    others = [(statement, parameters) for statement, parameters in TOLD if parameters]
+    async with engine_for(database_url) as engine, engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.execute(";".join(plain))
+        for statement, parameters in others:
+            await driver.execute(statement, *parameters)
+
+
+def _listen(*told: Any) -> None:
+    _connection, _cursor, statement, parameters, *_ = told
+    if statement.strip().startswith(CHANGES):
+        TOLD.append((statement, tuple(parameters)))
 
 
 def postgresql_url() -> str:
