@@ -7,7 +7,7 @@ PYTHON =
 # More words for the command behind the target: make test ARGS='-k refund', make demo ARGS='--trips 1000'.
 ARGS =
 # How many tests run at once: more than there are cores, for many of them wait.
-JOBS = $$(($$(getconf _NPROCESSORS_ONLN) * 5 / 2))
+JOBS = $$(($$(getconf _NPROCESSORS_ONLN) * 2))
 # --private: pass over servers that already run on this machine, and start our own.
 SERVICES =
 
