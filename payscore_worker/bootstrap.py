@@ -1,11 +1,10 @@
-"""Builds everything from the settings; the only wiring there is."""
+"""Builds worker, webhook and console from the settings."""
 
 import asyncio
 import faulthandler
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -20,18 +19,17 @@ from payscore_worker.console.opening import REPLAY_END_SECONDS, Plan, is_shut, o
 from payscore_worker.errors import FailureClass, WechatPayError
 from payscore_worker.messaging.connection import CLOSE_TIMEOUT_SECONDS
 from payscore_worker.messaging.consumer import Consumers
-from payscore_worker.messaging.management import Management
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.relay import SETTLE_SECONDS, Relay
-from payscore_worker.messaging.topology import EVENTS, Topology
+from payscore_worker.messaging.topology import EVENTS
 from payscore_worker.ops import watching
-from payscore_worker.ops.health import Check, health_routes, metrics_route
+from payscore_worker.ops.health import Check, health_routes
 from payscore_worker.ops.lag import measure_lag
 from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.ops.queues import QueueLook
 from payscore_worker.reconciler import Reconciler
 from payscore_worker.serving import STOP_SECONDS as HTTP_STOP_SECONDS
-from payscore_worker.serving import Server, make_server
+from payscore_worker.serving import make_server
 from payscore_worker.settings import (
     BrokerSettings,
     DatabaseSettings,
@@ -40,20 +38,17 @@ from payscore_worker.settings import (
     OpsSettings,
     OrderSettings,
     SettingsError,
-    TraceSettings,
     WebhookSettings,
     description,
     duration,
     durations,
 )
 from payscore_worker.settlement import Settlement
-from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
 from payscore_worker.steps import Terms
 from payscore_worker.storage import Schema, Storage, see_that_it_fits
 from payscore_worker.storage.clock import DatabaseClock
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.url import Told
-from payscore_worker.tracing import TracingNotInstalled
 from payscore_worker.trip import Rules
 from payscore_worker.webhook import PUBLISH_SECONDS, Webhook
 from payscore_worker.wechatpay import (
@@ -72,6 +67,7 @@ from payscore_worker.wechatpay import (
     load_public_key,
     make_transport,
 )
+from payscore_worker.wiring import make_management, make_topology, now, stop_on_signals
 
 DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
@@ -104,9 +100,6 @@ WEBHOOK_STOP_SECONDS: Final = HTTP_STOP_SECONDS + PARTS_SECONDS + tracing.END_SE
 CONSOLE_STOP_SECONDS: Final = WEBHOOK_STOP_SECONDS + REPLAY_END_SECONDS + CLOSE_SECONDS
 """The same of a console, which ends a replay between two messages and writes that down."""
 
-STOP_SECONDS: Final = 8.0
-"""The same of what has nothing in hand; Docker kills after ten."""
-
 LAST_RESORT_SECONDS: Final = 60.0
 """One part has failed, and another does not end as it is told: we would sit here deaf, and no supervisor would know."""
 
@@ -125,21 +118,6 @@ IDLE_SECONDS_TO_WECHAT: Final = 20.0
 _T = TypeVar("_T")
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-def now() -> datetime:
-    """The clock of everything that runs."""
-    return datetime.now(UTC)
-
-
-def make_topology(broker: BrokerSettings) -> Topology:
-    """Make the table of exchanges and queues."""
-    return Topology(retry_delays=durations(broker.retry_delays), prefix=broker.amqp_prefix)
-
-
-def make_management(broker: BrokerSettings) -> Management | None:
-    """Make what asks RabbitMQ's management API, where the settings say where it is."""
-    return None if broker.management_url is None else Management(broker.management_url, broker.amqp_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,24 +259,6 @@ async def database(environment: Environment) -> AsyncIterator[Storage]:
         await _close(storage)
 
 
-def traces(environment: Environment, service: str) -> AbstractContextManager[None]:
-    """Keep traces while the block runs, where the settings want them.
-
-    Raises:
-        TracingNotInstalled: they do, and OpenTelemetry is not installed.
-
-    """
-    if environment.read(TraceSettings).traces is None:
-        return nullcontext()
-    try:
-        from payscore_worker.telemetry import OpenTelemetry  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise TracingNotInstalled(
-            "PAYSCORE_TRACES is set, but OpenTelemetry is not installed: pip install 'payscore-worker[otel]'"
-        ) from error
-    return tracing.traced(OpenTelemetry(service))
-
-
 async def run_worker(environment: Environment, *, with_console: bool = False) -> None:
     """Consume, relay and reconcile until SIGTERM or SIGINT; `with_console` is for the demo, which is one process less.
 
@@ -337,7 +297,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             "merchant": _holds(lambda: breaker.reason is not FailureClass.MISCONFIGURED),
             "clock": _holds(lambda: not clock.is_off and not wechatpay.client.skew.is_off),
         }
-        watching.show_build("worker")
+        metrics.show_build("worker")
         watching.show_calls(wechatpay.client, wechatpay.keys)
         watching.show_breaker(breaker)
         watching.show_consumers(consumers, topology)
@@ -454,7 +414,7 @@ async def run_console(environment: Environment) -> None:
             ring=ring,
         )
         checks = {"database": _answers(storage.ping), "queues": _holds(lambda: look.is_linked)}
-        watching.show_build("console")
+        metrics.show_build("console")
         watching.show_calls(wechatpay.client, wechatpay.keys)
         application = Starlette(routes=health_routes(checks, metrics.registry(metrics.CONSOLE)))
         server = make_server(application, host=ops.ops_host, port=ops.ops_port, max_connections=CONSOLE_CONNECTIONS)
@@ -498,7 +458,7 @@ async def run_webhook(environment: Environment) -> None:
             "publishing": _holds(lambda: publisher.is_ready),
             "keys": _holds(lambda: wechatpay.keys.ready),
         }
-        watching.show_build("webhook")
+        metrics.show_build("webhook")
         watching.show_calls(wechatpay.client, wechatpay.keys)
         watching.show_notifications()
         server = make_server(
@@ -520,42 +480,11 @@ async def run_webhook(environment: Environment) -> None:
         log.info("webhook_stopped")
 
 
-async def run_simulator(config: SimulatorConfig, *, host: str, port: int) -> None:
-    """Be WeChat Pay until SIGTERM or SIGINT."""
-    async with Simulator(config) as simulator:
-        application = create_app(simulator)
-        watching.show_build("simulator")
-        shown = metrics_route(metrics.registry(metrics.SIMULATOR))
-        application.router.routes.insert(0, shown)  # before the route that takes everything
-        server = Server(uvicorn_config(application, host=host, port=port))
-        told = stop_on_signals()
-        async with asyncio.TaskGroup() as group:
-            serving = group.create_task(server.serve())
-            log.info("simulator_started", host=host, port=port)
-            await told.wait()
-            server.stop()
-            await serving
-
-
 async def run_migrate(environment: Environment) -> Schema:
     """Bring the database to the current schema; one that a newer release has migrated is left as it is."""
     from payscore_worker.migrations import migrate  # noqa: PLC0415 - alembic doubles the time that a worker takes to start
 
     return await migrate(environment.read(DatabaseSettings).database_url)
-
-
-async def until_stopped(work: Coroutine[Any, Any, None], *, within_seconds: float | None = STOP_SECONDS) -> None:
-    """Do work that has no end of its own, until SIGTERM or SIGINT; what it raises is raised.
-
-    It has `within_seconds` to clear up; None: as long as it takes.
-    """
-    told = stop_on_signals(within_seconds=within_seconds)
-    working, stopped = asyncio.create_task(work), asyncio.create_task(told.wait())
-    await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
-    for task in (working, stopped):
-        task.cancel()
-    with suppress(asyncio.CancelledError):
-        await working
 
 
 def _part(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -570,18 +499,6 @@ def _end_soon_if_failed(task: asyncio.Task[None]) -> None:
         log.error("part_failed", reason=str(error), error=type(error).__name__)
         if stopping.told() is None:  # else there is a limit already
             faulthandler.dump_traceback_later(LAST_RESORT_SECONDS, exit=True)
-
-
-def stop_on_signals(*, within_seconds: float | None = STOP_SECONDS) -> asyncio.Event:
-    """Make an event that the first signal sets; the process ends `within_seconds` of it, or at once at the second."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def tell() -> None:
-        if not loop.is_closed():  # else the role has ended already
-            loop.call_soon_threadsafe(told.set)
-
-    stopping.on_first(tell, within_seconds=within_seconds)
-    return told
 
 
 async def _end(*parts: asyncio.Task[None], seconds: float = PARTS_SECONDS) -> None:

@@ -21,6 +21,8 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+from payscore_worker import version
+
 UNKNOWN: Final = float("nan")
 """What a gauge says until something is known; no comparison with it holds, so it alarms nobody."""
 
@@ -308,3 +310,8 @@ def show(gauge: Gauge, value: float | None, *labels: str) -> None:
 def read(gauge: Gauge, value: Callable[[], float], *labels: str) -> None:
     """Have a gauge read whenever it is asked for, which costs nothing until then."""
     (gauge.labels(*labels) if labels else gauge).set_function(value)
+
+
+def show_build(role: str) -> None:
+    """Say what runs here."""
+    of(BUILD, version(), role).set(1)

@@ -21,7 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "worker": "roles",
     "webhook": "roles",
     "console": "roles",
-    "simulator": "roles",
+    "simulator": "simulator",
     "migrate": "roles",
     "topology": "topology",
     "queues": "queues",

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 import click
 import msgspec
 
-from payscore_worker.bootstrap import database, make_settlement, make_wechatpay, now
+from payscore_worker.bootstrap import database, make_settlement, make_wechatpay
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import who
 from payscore_worker.cli.output import FINE, NOT_FINE, WRONG_USE, json_option, print_json, print_table, run
@@ -21,6 +21,7 @@ from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.trip import Trip
+from payscore_worker.wiring import now
 
 HELP: Final = {
     Verb.ACCEPT: "Take the amount that WeChat Pay shows for what was owed.",

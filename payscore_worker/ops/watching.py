@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from payscore_worker import metrics, version
+from payscore_worker import metrics
 from payscore_worker.errors import FailureClass
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.inspect import Depth
@@ -27,11 +27,6 @@ from payscore_worker.wechatpay import Breaker, CallKind, VerificationKeys, Wecha
 log = structlog.stdlib.get_logger(__name__)
 
 FORGERIES: Final = ("BadSignature", "StaleTimestamp", "UnknownSerial")
-
-
-def show_build(role: str) -> None:
-    """Say what runs here."""
-    metrics.of(metrics.BUILD, version(), role).set(1)
 
 
 def show_calls(client: WechatPayClient, keys: VerificationKeys) -> None:

@@ -23,6 +23,7 @@ import uvloop
 
 from payscore_worker import bootstrap, logs, stopping
 from payscore_worker.settings import Environment
+from payscore_worker.simulating import run_simulator
 from payscore_worker.simulator import SimulatorConfig, SimulatorKeys
 from tests.crash import impatience, seams
 from tests.crash.bugs import BUGS
@@ -162,7 +163,7 @@ def _role(start: Start) -> Coroutine[Any, Any, None]:
         case "simulator":
             options = dict(start.simulator)
             port, keys = options.pop("port"), SimulatorKeys.load_or_create(Path(options.pop("keys")))
-            return bootstrap.run_simulator(SimulatorConfig(keys=keys, **options), host="127.0.0.1", port=port)
+            return run_simulator(SimulatorConfig(keys=keys, **options), host="127.0.0.1", port=port)
         case role:
             raise ValueError(f"no role {role!r}")
 

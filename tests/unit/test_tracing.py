@@ -9,11 +9,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from payscore_worker import bootstrap, tracing
+from payscore_worker import tracing
 from payscore_worker.events import trace_of, write_cloud_event
 from payscore_worker.settings import Environment
 from payscore_worker.telemetry import OpenTelemetry
 from payscore_worker.tracing import Kind
+from payscore_worker.wiring import traces
 from tests.builders import NOW
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -98,11 +99,11 @@ def test_who_wants_traces_and_has_not_installed_them_is_told_what_to_type(monkey
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
 
     with pytest.raises(tracing.TracingNotInstalled, match=r"pip install 'payscore-worker\[otel\]'"):
-        bootstrap.traces(Environment({"PAYSCORE_TRACES": "otlp"}), "test")
+        traces(Environment({"PAYSCORE_TRACES": "otlp"}), "test")
 
 
 def test_who_does_not_want_traces_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
 
-    with bootstrap.traces(Environment({}), "test"):
+    with traces(Environment({}), "test"):
         assert not tracing.is_on()

@@ -148,7 +148,7 @@ async def test_watching_goes_on_while_neither_database_nor_broker_is_there(desk:
 
 
 async def test_a_role_answers_with_its_own_metrics() -> None:
-    watching.show_build("webhook")
+    metrics.show_build("webhook")
     watching.show_notifications()
     routes = health_routes({}, metrics.registry(metrics.WEBHOOK))
     async with httpx.AsyncClient(

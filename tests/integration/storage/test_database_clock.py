@@ -16,13 +16,13 @@ from structlog.testing import capture_logs
 
 from deploy.local.processes import free_ports
 from payscore_worker import metrics
-from payscore_worker.bootstrap import now
 from payscore_worker.cli import doctor
 from payscore_worker.clocks import MAX_SKEW
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.messaging.relay import LEASE
 from payscore_worker.storage import Direction, EventRecord, Storage
 from payscore_worker.storage.clock import DatabaseClock
+from payscore_worker.wiring import now
 from tests.acceptance.commands import plain_environment
 from tests.builders import NOW, a_trip
 from tests.hostile.variables import PLAIN

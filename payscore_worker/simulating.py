@@ -1,0 +1,30 @@
+"""The simulator as a role: it serves, is measured, and stops when told."""
+
+import asyncio
+
+import structlog
+
+from payscore_worker import metrics
+from payscore_worker.ops.health import metrics_route
+from payscore_worker.serving import Server
+from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
+from payscore_worker.wiring import stop_on_signals
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+async def run_simulator(config: SimulatorConfig, *, host: str, port: int) -> None:
+    """Be WeChat Pay until SIGTERM or SIGINT."""
+    async with Simulator(config) as simulator:
+        application = create_app(simulator)
+        metrics.show_build("simulator")
+        shown = metrics_route(metrics.registry(metrics.SIMULATOR))
+        application.router.routes.insert(0, shown)  # before the route that takes everything
+        server = Server(uvicorn_config(application, host=host, port=port))
+        told = stop_on_signals()
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve())
+            log.info("simulator_started", host=host, port=port)
+            await told.wait()
+            server.stop()
+            await serving
