@@ -33,6 +33,7 @@ DEAR: Final = frozenset({"private_rabbitmq", "managed_rabbitmq", "server", "brok
 """Fixtures that start a server or build something, once for each process that runs a test with them."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have tests that share something dear run in one process, so that it is made once."""
     for item in items:

@@ -19,6 +19,7 @@ AT_ONCE: Final = 2
 """So many of them run side by side, whatever the number of jobs: their processes wait for each other with deadlines."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if item.path.is_relative_to(HERE)]
     for number, item in enumerate(ours):
