@@ -6,7 +6,8 @@
 PYTHON =
 # More words for the command behind the target: make test ARGS='-k refund', make demo ARGS='--trips 1000'.
 ARGS =
-# How many tests run at once: more than there are cores, for many of them wait.
+# How many tests run at once: more than there are cores, for many of them wait. A module runs in one process, which makes
+# what its tests share once; those that take long come first.
 JOBS = $$(($$(getconf _NPROCESSORS_ONLN) * 2))
 # --private: pass over servers that already run on this machine, and start our own.
 SERVICES =
@@ -31,7 +32,7 @@ demo-ops: $(INSTALLED) ## the same without end, with console and graphs, to watc
 
 test: $(INSTALLED) ## run all tests
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \
-	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 crash-certificate: $(INSTALLED) ## kill every role at every point, and see that nothing is lost; writes the page
 	@amqp=$$($(LOCAL) url rabbitmq $(SERVICES)) && database=$$($(LOCAL) url postgresql $(SERVICES)) && \

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import hypothesis
 import pytest
@@ -27,20 +27,6 @@ hypothesis.settings.load_profile("payscore")
 
 # Where nothing is configured, structlog shows what every frame held, in colour: a second of work for each traceback.
 structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
-
-
-DEAR: Final = frozenset({"private_rabbitmq", "managed_rabbitmq", "server", "broker", "image", "built"})
-"""Fixtures that start a server or build something, once for each process that runs a test with them."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have tests that share something dear run in one process, so that it is made once."""
-    for item in items:
-        for name in DEAR.intersection(getattr(item, "fixturenames", ())):
-            made = item._fixtureinfo.name2fixturedefs[name][-1]  # type: ignore[attr-defined]
-            if made.scope != "function":
-                item.add_marker(pytest.mark.xdist_group(f"{name} of {made.baseid}"))
 
 
 @pytest.fixture(autouse=True)

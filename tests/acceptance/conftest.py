@@ -15,16 +15,9 @@ TEST_SECONDS: Final = 400.0
 """Each test starts a dozen processes, or installs a browser first; each wait in it has a shorter deadline."""
 
 
-AT_ONCE: Final = 2
-"""So many of them run side by side, whatever the number of jobs: their processes wait for each other with deadlines."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ours = [item for item in items if item.path.is_relative_to(HERE)]
-    for number, item in enumerate(ours):
-        item.add_marker(pytest.mark.xdist_group(f"acceptance {number % AT_ONCE}"))
-        if item.get_closest_marker("timeout") is None:
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS))
 
 
