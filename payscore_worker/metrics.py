@@ -101,6 +101,11 @@ DEAD_LETTERS = _counter(
 )
 IN_HAND = _gauge("payscore_messages_in_hand", "Messages that this worker has taken and not yet answered.")
 CONSUMING = _gauge("payscore_consuming", "1 while this worker consumes, or would but for an open breaker; 0 if not.")
+LINKS = _gauge(
+    "payscore_consuming_links",
+    "Through how many connections this worker consumes each queue if all is well: 2 where several addresses are "
+    "written.",
+)
 SILENT = _gauge(
     "payscore_consuming_unconfirmed_seconds",
     "For how long this worker has not been able to confirm that it consumes although RabbitMQ answers; at 60 it ends.",
@@ -249,7 +254,7 @@ NOTIFICATION_SECONDS = _histogram(
 
 EVERY_ROLE: Final = (BUILD, LOOP_LAG)
 CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY, CERTIFICATES_UNREAD, CLOCK_AHEAD_OF_WECHATPAY)
-MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, SILENT, PAUSED)
+MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, LINKS, SILENT, PAUSED)
 QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (
     *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),

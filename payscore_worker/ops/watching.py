@@ -53,6 +53,7 @@ def show_consumers(consumers: Consumers, topology: Topology) -> None:
     """Show whether we consume, what is in hand, and what is left alone."""
     metrics.read(metrics.IN_HAND, lambda: consumers.in_hand)
     metrics.read(metrics.CONSUMING, lambda: float(consumers.hearing.is_consuming))
+    metrics.read(metrics.LINKS, lambda: len(consumers.hearing.ears))
     metrics.read(metrics.SILENT, lambda: consumers.hearing.silent_seconds)
     for queue in QUEUES:
         name = topology.name(queue)
