@@ -77,14 +77,15 @@ def test_that_it_is_off_is_told_once_and_so_is_that_it_is_right_again() -> None:
     skew = Skew()
 
     with capture_logs() as logs:
-        for seconds in (0.0, 10.0, 20.0, -10.0, 0.0, 0.0):
+        for seconds in (0.0, 10.26, 20.0, -10.0, 0.0, 0.0):
             skew.signed(TOLD, sent=after(seconds), came=after(seconds))
         skew.signed(TOLD, sent=after(10.0), came=after(10.0))
         skew.unsigned(TOLD, sent=TOLD, came=TOLD)
 
     assert [(line["event"], line["log_level"], line["ahead_of_wechatpay_seconds"]) for line in logs] == [
-        ("clock_off", "error", 9.0),
+        ("clock_off", "error", 9.3),
         ("clock_right_again", "warning", 0.0),
         ("clock_off", "error", 9.0),
         ("clock_right_again", "warning", 0.0),
     ]
+    assert logs[0]["remedy"] == "see that NTP sets this machine's clock"
