@@ -47,7 +47,8 @@ faults: $(INSTALLED) ## break every link, restart every server, and see that not
 	PAYSCORE_AMQP_URL=$$amqp PAYSCORE_TEST_DATABASE_URL=$$database $(BIN)/python -m tests.faults $(ARGS)
 
 cluster: $(INSTALLED) ## kill, freeze and cut off each node of a cluster, and see how long trips wait; writes the page
-	@$(BIN)/python -m tests.clusters $(ARGS)
+	@$(LOCAL) url rabbitmq $(SERVICES) >/dev/null && $(LOCAL) url postgresql $(SERVICES) >/dev/null && \
+	$(BIN)/python -m tests.clusters $(ARGS)
 
 fuzz: $(INSTALLED) ## a million hostile inputs to webhook, parsers and settings; writes the page
 	@$(BIN)/python -m tests.hostile $(ARGS)

@@ -9,6 +9,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from deploy.local.cluster import SETTINGS
 from deploy.local.errors import SetupFailed
 from payscore_worker import logs
@@ -31,7 +33,7 @@ def main() -> int:
     logs.set_up(as_json=False, level=logging.CRITICAL)  # what our own desk suffers is no news
     try:
         return asyncio.run(_play(arguments, [FAILURES[name] for name in arguments.only or FAILURES]))
-    except SetupFailed as error:
+    except (SetupFailed, pytest.skip.Exception) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (KeyboardInterrupt, asyncio.CancelledError):
