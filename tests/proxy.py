@@ -119,6 +119,7 @@ class Proxy:
             self._server.close()
             self._server = None
         self.cut()
+        await asyncio.sleep(0)  # for who is being accepted
 
     async def accept(self) -> None:
         """Listen, on the same port as before."""
@@ -133,9 +134,7 @@ class Proxy:
         try:
             yield self
         finally:
-            if self._server is not None:
-                self._server.close()
-            self.cut()
+            await self.refuse()
             for forwarding in self._forwarding:
                 forwarding.cancel()
             await asyncio.gather(*self._forwarding, return_exceptions=True)
@@ -143,13 +142,17 @@ class Proxy:
     # --- What passes ---
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        forwarding = asyncio.create_task(self._forward(reader, writer))
+        connection = Connection(writer)
+        if self._server is None:  # it came while we closed
+            connection.end()
+            return
+        self._connections.add(connection)  # now: a task that is cancelled before it began would close nothing
+        forwarding = asyncio.create_task(self._forward(connection, reader))
         self._forwarding.add(forwarding)
         forwarding.add_done_callback(self._forwarding.discard)
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection, reset = Connection(writer), False
-        self._connections.add(connection)
+    async def _forward(self, connection: Connection, reader: asyncio.StreamReader) -> None:
+        reset = False
         try:
             await self.conduct.met(connection)
             server_reader, connection.server = await asyncio.open_connection(self._there.hostname, self._there_port)

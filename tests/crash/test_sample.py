@@ -37,6 +37,10 @@ async def fleet(amqp_url: str, lanes: int) -> AsyncIterator[Fleet]:
         yield fleet
 
 
+TRIES = 3
+"""A bug that only shows when a role dies at one point shows at the next try, if that point did not come up."""
+
+
 def broken(results: list[Result]) -> dict[str, list[str]]:
     return {one.case.name: [str(violation) for violation in one.violations] for one in results if one.violations}
 
@@ -58,8 +62,10 @@ async def test_nothing_is_lost_doubled_stuck_or_untrue_wherever_a_role_is_killed
 
 
 async def test_the_laws_catch_seeded_bugs(amqp_url: str) -> None:
-    cases: list[Case] = [parse(name) for name in BUGS]
+    left: list[Case] = [parse(name) for name in BUGS]
     async with fleet(amqp_url, LANES) as lanes:
-        results = await lanes.play(cases)
+        for _ in range(TRIES):
+            shown = broken(await lanes.play(left))
+            left = [case for case in left if case.name not in shown]
 
-    assert set(broken(results)) == set(BUGS)
+    assert left == []
