@@ -26,11 +26,13 @@ from payscore_worker.wiring import now
 from tests.acceptance.commands import plain_environment
 from tests.builders import NOW, a_trip
 from tests.hostile.variables import PLAIN
-from tests.integration.messaging.desk import Desk
+from tests.integration.messaging.desk import SHORT_LADDER, Desk
 from tests.integration.messaging.waiting import eventually
 from tests.unit.ops.samples import value
 
 DAY = timedelta(days=1)
+
+MILLISECOND: Final = timedelta(milliseconds=1)
 
 TRIP_STARTED: Final = "payscore.trip-started"
 
@@ -146,6 +148,9 @@ def some_settings(*, database_url: str, amqp_url: str, prefix: str, api: str = "
         "PAYSCORE_API_BASE_URLS": api,
         "PAYSCORE_AMQP_URL": amqp_url,
         "PAYSCORE_AMQP_PREFIX": prefix,
+        "PAYSCORE_RETRY_DELAYS": ",".join(
+            f"{delay // MILLISECOND}ms" for delay in SHORT_LADDER
+        ),  # the desk's, which go
         "PAYSCORE_DATABASE_URL": database_url,
         "PAYSCORE_OPS_PORT": "0",
     }
