@@ -11,9 +11,6 @@ from payscore_worker.wechatpay.refusals import code_label
 
 CALLBACK: Final = "payscore.user_paid"
 
-OWN_CODES: Final = frozenset(VERBS)
-"""The problems that we find ourselves; others bear WeChat Pay's code, or the name of a refusal."""
-
 
 def count(before: Trip, after: Trip, events: Iterable[EventRecord]) -> None:
     """Count what a write has changed."""
@@ -30,4 +27,4 @@ def count(before: Trip, after: Trip, events: Iterable[EventRecord]) -> None:
         metrics.of(metrics.PAID_BY, "callback" if CALLBACK in noted else "query").inc()
     if after.problem is not None and after.problem_told != before.problem_told:
         code = after.problem.code
-        metrics.of(metrics.PROBLEMS, code if code in OWN_CODES else code_label(code)).inc()
+        metrics.of(metrics.PROBLEMS, code if code in VERBS else code_label(code)).inc()

@@ -15,6 +15,7 @@ from deploy.local.errors import SetupFailed
 from deploy.local.prometheus import PrivatePrometheus, configuration, find_program, start_prometheus
 from deploy.local.services import apt_install, prometheus_service, say
 from payscore_worker import logs, stopping
+from payscore_worker.bootstrap.wiring import until_stopped
 from payscore_worker.demo.briefing import brief
 from payscore_worker.demo.load import Load
 from payscore_worker.demo.plan import PlannedTrip
@@ -25,7 +26,6 @@ from payscore_worker.messaging.link import BROKEN
 from payscore_worker.messaging.topology import RIDE_EVENTS
 from payscore_worker.settings import BrokerSettings, Environment
 from payscore_worker.wechatpay.client import TRIES
-from payscore_worker.wiring import until_stopped
 
 RETRY_DELAYS = "1s,2s,4s"
 """A ladder that is soon at its end: nobody waits hours for a dead letter."""

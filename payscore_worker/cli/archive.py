@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from payscore_worker.bootstrap import database
+from payscore_worker.bootstrap.database import database
+from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.output import json_option, print_json, run
 from payscore_worker.settings import DatabaseSettings, Environment
 from payscore_worker.storage.archive import BATCH_TRIPS, MAX_BATCH_TRIPS, MAX_TRIPS, Archive, Moved, Plan
-from payscore_worker.wiring import now
 
 MERCHANTS_DAY: Final = ZoneInfo("Asia/Shanghai")
 """WeChat Pay's bills and the merchant's books change their date at this midnight."""

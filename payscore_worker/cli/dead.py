@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from consumers import CONSUMERS
-from payscore_worker.bootstrap import database, make_wechatpay
+from payscore_worker.bootstrap.database import database
+from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wiring import make_topology, now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import see_that_there_is, who
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
@@ -46,7 +48,6 @@ from payscore_worker.storage.actions import Action, Actions, Done
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.trip import Trip
 from payscore_worker.wechatpay import PayScores
-from payscore_worker.wiring import make_topology, now
 
 GROUP_COLUMNS: Final = ("group", "count", "oldest", "newest", "reason")
 LETTER_COLUMNS: Final = ("id", "trip_id", "attempts", "first_failed_at", "reason")

@@ -9,7 +9,10 @@ from typing import Any, Final, NoReturn
 import click
 import msgspec
 
-from payscore_worker.bootstrap import database, make_settlement, make_wechatpay
+from payscore_worker.bootstrap.database import database
+from payscore_worker.bootstrap.settlement import make_settlement
+from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import who
 from payscore_worker.cli.output import FINE, NOT_FINE, WRONG_USE, json_option, print_json, print_table, run
@@ -21,7 +24,6 @@ from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.trip import Trip
-from payscore_worker.wiring import now
 
 HELP: Final = {
     Verb.ACCEPT: "Take the amount that WeChat Pay shows for what was owed.",

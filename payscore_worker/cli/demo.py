@@ -12,6 +12,7 @@ import uvloop
 from rich.console import Console
 
 from payscore_worker import logs
+from payscore_worker.bootstrap.wiring import make_topology, until_stopped
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
 from payscore_worker.demo.briefing import brief
@@ -23,7 +24,6 @@ from payscore_worker.demo.run import run as run_demo
 from payscore_worker.demo.show import progress_shown, show_result
 from payscore_worker.messaging.topology import RIDE_EVENTS
 from payscore_worker.settings import BrokerSettings, Environment
-from payscore_worker.wiring import make_topology, until_stopped
 
 DEFAULT_TRIPS: Final = 200
 

@@ -13,7 +13,8 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from payscore_worker.bootstrap import WechatPay, make_transport_to_wechat, make_wechatpay
+from payscore_worker.bootstrap.wechatpay import WechatPay, make_wechatpay, make_wechatpay_transport
+from payscore_worker.bootstrap.wiring import make_management, make_topology, now
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
 from payscore_worker.clocks import are_apart, difference
 from payscore_worker.errors import Refusal, SchemaOutdated, SettlementError, WechatPayError, WechatPayRejected
@@ -36,7 +37,6 @@ from payscore_worker.storage.engine import driver_reason
 from payscore_worker.storage.url import Postgresql, read_url
 from payscore_worker.wechatpay import UnusableCertificates, read_date
 from payscore_worker.wechatpay.signatures import TIMESTAMP_HEADER
-from payscore_worker.wiring import make_management, make_topology, now
 
 RSA_BITS: Final = 2048
 """What WeChat Pay issues certificates for."""
@@ -130,7 +130,7 @@ async def _checks(environment: Environment) -> AsyncIterator[Check]:
         yield await _database_clock(url)
     for check in await _broker(environment.read(BrokerSettings)):
         yield check
-    heard = Heard(make_transport_to_wechat())
+    heard = Heard(make_wechatpay_transport())
     try:
         wechatpay = make_wechatpay(environment.read(MerchantSettings), heard)
     except SettingsError as error:

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from payscore_worker.bootstrap import database
+from payscore_worker.bootstrap.database import database
+from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.desk import see_that_there_is, who
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.errors import SettlementError
@@ -21,7 +22,6 @@ from payscore_worker.storage.actions import Action, Actions
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.outbox import BATCH, MAX_ROWS, Found, OutboxDesk, OutboxStandsStill, Row, Wanted
 from payscore_worker.storage.reports import Reports
-from payscore_worker.wiring import now
 
 MERCHANTS_DAY: Final = ZoneInfo("Asia/Shanghai")
 """WeChat Pay's bills and the merchant's books change their date at this midnight."""

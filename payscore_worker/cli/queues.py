@@ -16,12 +16,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from payscore_worker.bootstrap.wiring import make_topology, until_stopped
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.messaging.inspect import Depth, depths
 from payscore_worker.messaging.link import BROKEN, connect, end_if_told, reason_of
 from payscore_worker.messaging.management import Management, ManagementUnavailable
 from payscore_worker.settings import BrokerSettings, Environment
-from payscore_worker.wiring import make_topology, until_stopped
 
 LOOK_SECONDS: Final = 20.0
 """A look takes a tenth of a second; a broker that needs longer than this is not there."""

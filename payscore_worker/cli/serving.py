@@ -8,9 +8,9 @@ import structlog
 import uvloop
 
 from payscore_worker import logs
+from payscore_worker.bootstrap.wiring import traces
 from payscore_worker.cli.output import NOT_FINE
 from payscore_worker.settings import Environment, LogSettings
-from payscore_worker.wiring import traces
 
 log = structlog.stdlib.get_logger(__name__)
 

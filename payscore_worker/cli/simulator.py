@@ -1,13 +1,13 @@
-"""`simulator`: a WeChat Pay to develop against."""
+"""`payscore-worker simulator`: a WeChat Pay to develop against."""
 
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from payscore_worker.bootstrap.simulator import run_simulator
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.serving import serve
-from payscore_worker.simulating import run_simulator
 from payscore_worker.simulator import SimulatorConfig, SimulatorKeys, environment, render_environment
 
 

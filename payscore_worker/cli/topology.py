@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from payscore_worker.bootstrap.wiring import make_management, make_topology
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.errors import Rejected
 from payscore_worker.messaging.addresses import broker_urls, vhost
@@ -17,7 +18,6 @@ from payscore_worker.messaging.link import connect
 from payscore_worker.messaging.management import ManagementUnavailable, PolicySeen
 from payscore_worker.messaging.policies import above
 from payscore_worker.settings import BrokerSettings, Environment
-from payscore_worker.wiring import make_management, make_topology
 
 
 @click.group(invoke_without_command=True)

@@ -8,7 +8,10 @@ from typing import Any, Final, assert_never
 import click
 import msgspec
 
-from payscore_worker.bootstrap import database, make_settlement, make_wechatpay
+from payscore_worker.bootstrap.database import database
+from payscore_worker.bootstrap.settlement import make_settlement
+from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.deciding import add_verbs
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
@@ -30,7 +33,6 @@ from payscore_worker.settlement import Settlement
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports, Row, TripFilter
 from payscore_worker.trip import TripState
-from payscore_worker.wiring import now
 
 SUMMARY: Final = ("trip_id", "out_order_no", "state", "total_fen", "accepted_fen", "paid_fen", "noted_at", "due_at")
 FACTS: Final = (

@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 
 from payscore_worker.audit import audit_books
+from payscore_worker.bootstrap.wiring import now
 from payscore_worker.demo.briefing import ADMIN_SECONDS, brief
 from payscore_worker.demo.judge import Evidence, Verdict, judge
 from payscore_worker.demo.plan import PlannedTrip
@@ -24,7 +25,6 @@ from payscore_worker.messaging.topology import Topology
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
-from payscore_worker.wiring import now
 
 REST_SECONDS: Final = 60.0
 """How long the last messages may take to be handled once every trip is over."""

@@ -10,13 +10,13 @@ from uuid import uuid4
 import msgspec
 from sqlalchemy import text
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.demo.stage import Stage, set_stage
 from payscore_worker.messaging.link import connect
 from payscore_worker.messaging.topology import Topology
 from payscore_worker.migrations import migrate
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.wiring import make_topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

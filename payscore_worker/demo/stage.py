@@ -14,7 +14,7 @@ from typing import Final
 import httpx
 from dotenv import dotenv_values
 
-from payscore_worker.bootstrap import WORKER_STOP_SECONDS
+from payscore_worker.bootstrap.worker import WORKER_STOP_SECONDS
 from payscore_worker.errors import SettlementError
 from payscore_worker.stopping import WITH_PARENT
 

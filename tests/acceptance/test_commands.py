@@ -15,8 +15,8 @@ import httpx
 import msgspec
 import pytest
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.settings import BrokerSettings, Environment
-from payscore_worker.wiring import make_topology
 from tests.acceptance.commands import HTTP_SECONDS, Done, payscore_worker, plain_environment, start
 from tests.integration.messaging.waiting import eventually
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from playwright.async_api import Browser, BrowserContext, Error, Page, Response, expect
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.settings import BrokerSettings, Environment
-from payscore_worker.wiring import make_topology
 from tests.acceptance.chromium import PATIENCE_MS
 from tests.acceptance.commands import HTTP_SECONDS, finish, plain_environment, start
 from tests.acceptance.test_commands import ENDED, STARTED, Desk, until

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.cli import cli
 from payscore_worker.settings import BrokerSettings, Environment
-from payscore_worker.wiring import make_topology
 from tests.acceptance.commands import plain_environment, start
 from tests.acceptance.test_commands import ENDED, STARTED, Desk, until
 

@@ -12,6 +12,7 @@ from aio_pika.abc import AbstractQueue
 from click.testing import CliRunner
 from sqlalchemy import text
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.cli import cli
 from payscore_worker.messaging.topology import EVENTS
 from payscore_worker.migrations import migrate
@@ -20,7 +21,6 @@ from payscore_worker.storage import Direction, EventRecord
 from payscore_worker.storage.archive import Archive, Plan
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.wiring import make_topology
 from tests.acceptance.commands import plain_environment
 from tests.acceptance.test_commands import Desk, until
 from tests.builders import SITUATIONS

@@ -16,11 +16,11 @@ import aio_pika
 import httpx
 import pytest
 
-from payscore_worker.bootstrap import WORKER_STOP_SECONDS
+from payscore_worker.bootstrap.wiring import make_topology
+from payscore_worker.bootstrap.worker import WORKER_STOP_SECONDS
 from payscore_worker.messaging.topology import RIDE_EVENTS
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.stopping import AGAIN_SECONDS
-from payscore_worker.wiring import make_topology
 from tests.acceptance.commands import Done, finish, plain_environment, start
 from tests.acceptance.test_commands import STARTED, free_port, until
 from tests.integration.databases import make_tables, postgresql_schema

@@ -14,9 +14,9 @@ from aio_pika.abc import AbstractConnection, AbstractQueue
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.messaging.topology import EVENTS, RIDE_EVENTS, Topology
 from payscore_worker.settings import BrokerSettings, Environment
-from payscore_worker.wiring import make_topology
 from tests.acceptance.commands import plain_environment
 from tests.acceptance.test_commands import ENDED, STARTED, Desk, until
 

@@ -12,10 +12,10 @@ import httpx
 
 from deploy.local.cluster import SETTINGS, PrivateCluster, start_cluster
 from deploy.local.rabbitmq import PrivateRabbitMQ
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.migrations import migrate
 from payscore_worker.settings import BrokerSettings, Environment
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.wiring import make_topology
 from tests.clusters.pair import Pair, a_pair
 from tests.crash.lane import HTTP_SECONDS, Lane
 from tests.crash.roles import free_ports

@@ -12,7 +12,8 @@ from typing import Any, Final
 import httpx
 import httpx_aiohttp
 
-from payscore_worker import bootstrap, outcomes, reconciler, trip
+from payscore_worker import outcomes, reconciler, trip
+from payscore_worker.bootstrap import wechatpay
 from payscore_worker.messaging import relay
 from payscore_worker.wechatpay import client, load_private_key
 
@@ -51,7 +52,7 @@ def install() -> None:
 
     Two things that every start computes anew, always with the same result, are kept: they are half of its time.
     """
-    kept = ((bootstrap, "load_private_key", _private_key), (httpx, "create_ssl_context", _ssl_context))
+    kept = ((wechatpay, "load_private_key", _private_key), (httpx, "create_ssl_context", _ssl_context))
     for owner, name, value in (*SHORTENED, *kept):
         if not hasattr(owner, name):
             raise AttributeError(f"{owner.__name__} has no {name} any more")

@@ -15,12 +15,12 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.migrations import migrate
 from payscore_worker.simulator import SimulatorConfig, SimulatorKeys, environment
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.storage.tables import metadata
-from payscore_worker.wiring import make_topology
 from tests.crash import impatience
 from tests.crash.desk import Desk, a_desk
 from tests.crash.orphans import names_taken

@@ -13,10 +13,10 @@ from uuid import uuid4
 import msgspec
 from sqlalchemy import text
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.messaging.link import BROKEN, connect
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.wiring import make_topology
 
 NOTES: Final = Path(__file__).resolve().parents[2] / ".run" / "names-taken"
 

@@ -8,9 +8,9 @@ import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 from sqlalchemy import text
 
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.messaging.link import connect
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.wiring import make_topology
 from tests.crash.lane import own_schema
 from tests.crash.orphans import Names, clear_up, names_taken
 from tests.integration.databases import postgresql_url

@@ -21,9 +21,11 @@ from typing import Any, Final, NoReturn
 import msgspec
 import uvloop
 
-from payscore_worker import bootstrap, logs, stopping
+from payscore_worker import logs, stopping
+from payscore_worker.bootstrap.simulator import run_simulator
+from payscore_worker.bootstrap.webhook import run_webhook
+from payscore_worker.bootstrap.worker import run_worker
 from payscore_worker.settings import Environment
-from payscore_worker.simulating import run_simulator
 from payscore_worker.simulator import SimulatorConfig, SimulatorKeys
 from tests.crash import impatience, seams
 from tests.crash.bugs import BUGS
@@ -157,9 +159,9 @@ def _settle_in(start: Start) -> None:
 def _role(start: Start) -> Coroutine[Any, Any, None]:
     match start.role:
         case "worker":
-            return bootstrap.run_worker(_environment(start))
+            return run_worker(_environment(start))
         case "webhook":
-            return bootstrap.run_webhook(_environment(start))
+            return run_webhook(_environment(start))
         case "simulator":
             options = dict(start.simulator)
             port, keys = options.pop("port"), SimulatorKeys.load_or_create(Path(options.pop("keys")))

@@ -9,11 +9,13 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from payscore_worker.bootstrap import CONSOLE_STOP_SECONDS, WEBHOOK_STOP_SECONDS, WORKER_STOP_SECONDS
+from payscore_worker.bootstrap.console import CONSOLE_STOP_SECONDS
+from payscore_worker.bootstrap.webhook import WEBHOOK_STOP_SECONDS
+from payscore_worker.bootstrap.wiring import STOP_SECONDS
+from payscore_worker.bootstrap.worker import WORKER_STOP_SECONDS
 from payscore_worker.cli import COMMANDS
 from payscore_worker.cli.output import END_SECONDS
 from payscore_worker.settings import Environment, OpsSettings
-from payscore_worker.wiring import STOP_SECONDS
 from tests.deployment.tools import ROOT, run
 
 ROLES: Final = ("worker", "webhook", "console", "simulator")

@@ -125,7 +125,7 @@ async def merchant(image: Image) -> AsyncIterator[Path]:
 
 DELETE: Final = """
 import asyncio
-from payscore_worker.wiring import make_topology
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.messaging.link import connect
 from payscore_worker.settings import BrokerSettings, Environment
 

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 import yaml
 
-from payscore_worker.bootstrap import CONSOLE_STOP_SECONDS, DRAIN_SECONDS, WEBHOOK_STOP_SECONDS, WORKER_STOP_SECONDS
+from payscore_worker.bootstrap.console import CONSOLE_STOP_SECONDS
+from payscore_worker.bootstrap.webhook import WEBHOOK_STOP_SECONDS
+from payscore_worker.bootstrap.worker import DRAIN_SECONDS, WORKER_STOP_SECONDS
 from payscore_worker.cli import COMMANDS
 from payscore_worker.cli.output import END_SECONDS
 from payscore_worker.messaging.topology import QUEUES

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from payscore_worker.bootstrap import CONSOLE_STOP_SECONDS, WEBHOOK_STOP_SECONDS, WORKER_STOP_SECONDS
+from payscore_worker.bootstrap.console import CONSOLE_STOP_SECONDS
+from payscore_worker.bootstrap.webhook import WEBHOOK_STOP_SECONDS
+from payscore_worker.bootstrap.worker import WORKER_STOP_SECONDS
 from payscore_worker.cli import COMMANDS
 from tests.deployment.tools import run
 

@@ -17,9 +17,9 @@ from sqlalchemy.engine import make_url
 
 from deploy.local.postgresql import PrivatePostgreSQL, start_postgresql
 from deploy.local.rabbitmq import PrivateRabbitMQ, start_rabbitmq
+from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.settings import BrokerSettings, Environment
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.wiring import make_topology
 from tests.crash.lane import HTTP_SECONDS, Lane, opened, own_schema
 from tests.crash.orphans import NOTES, names_taken
 from tests.crash.roles import free_ports

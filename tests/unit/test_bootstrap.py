@@ -6,9 +6,9 @@ from typing import Final
 
 STUBBORN: Final = """
 import asyncio
-from payscore_worker import bootstrap
+from payscore_worker.bootstrap import parts
 
-bootstrap.LAST_RESORT_SECONDS = 0.5
+parts.LAST_RESORT_SECONDS = 0.5
 
 async def fail():
     raise OSError("a part has failed")
@@ -22,9 +22,9 @@ async def go_on():
 
 async def role():
     async with asyncio.TaskGroup() as group:
-        bootstrap._part(group, go_on())
+        parts.start(group, go_on())
         await asyncio.sleep(0)
-        bootstrap._part(group, fail())
+        parts.start(group, fail())
 
 asyncio.run(role())
 """

@@ -10,11 +10,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from payscore_worker import tracing
+from payscore_worker.bootstrap.wiring import traces
 from payscore_worker.events import trace_of, write_cloud_event
 from payscore_worker.settings import Environment
 from payscore_worker.telemetry import OpenTelemetry
 from payscore_worker.tracing import Kind
-from payscore_worker.wiring import traces
 from tests.builders import NOW
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -10,7 +10,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
 
-from payscore_worker.bootstrap import FLUSH_SECONDS, _flush
+from payscore_worker.bootstrap.worker import FLUSH_SECONDS, flush
 from payscore_worker.errors import BrokerUnavailable, StorageUnavailable
 from payscore_worker.events import CLOUD_EVENT
 from payscore_worker.messaging.publisher import Outgoing, Publisher
@@ -267,7 +267,7 @@ async def test_many_relays_at_once_publish_every_trip_in_its_order(
 
 async def stopped(relay: Relay, running: asyncio.Task[None]) -> None:
     """Stop a relay as the worker does."""
-    await _flush(relay, running)
+    await flush(relay, running)
     assert running.done()
 
 
@@ -275,7 +275,9 @@ async def stopped(relay: Relay, running: asyncio.Task[None]) -> None:
 async def test_a_stop_publishes_what_was_announced_up_to_then(
     storage: Storage, publisher: Publisher, desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payscore_worker.bootstrap.FLUSH_SECONDS", 30.0)  # 201 confirms in a row, on a busy machine
+    monkeypatch.setattr(
+        "payscore_worker.bootstrap.worker.FLUSH_SECONDS", 30.0
+    )  # 201 confirms in a row, on a busy machine
     relay = a_relay(storage, publisher, desk, clock)
     running = asyncio.create_task(relay.run())
     written = [f"e{number}" for number in range(BATCH + 1)]
@@ -290,7 +292,7 @@ async def test_a_stop_publishes_what_was_announced_up_to_then(
 async def test_a_stop_finishes_the_batch_in_hand(
     amqp_url: str, storage: Storage, desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payscore_worker.bootstrap.FLUSH_SECONDS", 30.0)
+    monkeypatch.setattr("payscore_worker.bootstrap.worker.FLUSH_SECONDS", 30.0)
     await announce(storage, "e1", "e2")
     async with a_slow_publisher(amqp_url, desk, "e2") as slow:
         relay = a_relay(storage, slow, desk, clock)
@@ -308,7 +310,7 @@ async def test_a_stop_finishes_the_batch_in_hand(
 async def test_what_a_stop_cannot_finish_is_at_once_the_next_relays(
     amqp_url: str, storage: Storage, publisher: Publisher, desk: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payscore_worker.bootstrap.FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr("payscore_worker.bootstrap.worker.FLUSH_SECONDS", 0.2)
     await announce(storage, "opened", "completed", "paid")
     async with a_slow_publisher(amqp_url, desk, "completed") as slow:
         relay = a_relay(storage, slow, desk, clock)

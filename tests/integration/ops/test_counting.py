@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from payscore_worker import metrics
 from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, WechatPayUnavailable
 from payscore_worker.messaging.topology import QUEUES
-from payscore_worker.ops import watching
+from payscore_worker.ops import showing, watching
 from payscore_worker.ops.health import health_routes
 from payscore_worker.ops.queues import QueueLook
 from payscore_worker.storage.database import open_storage
@@ -97,8 +97,8 @@ async def test_a_worker_shows_whether_it_consumes_what_it_leaves_alone_and_what_
         await allowed.wait()
 
     async with a_worker(amqp_url, desk.topology, Handler(wait), breaker=breaker) as worker:
-        watching.show_consumers(worker.consumers, desk.topology)
-        watching.show_breaker(breaker)
+        showing.show_consumers(worker.consumers, desk.topology)
+        showing.show_breaker(breaker)
         assert value(metrics.CONSUMING) == 1
         assert value(metrics.IN_HAND) == 0
         assert value(metrics.PAUSED, queue=queue) == 0
@@ -149,7 +149,7 @@ async def test_watching_goes_on_while_neither_database_nor_broker_is_there(desk:
 
 async def test_a_role_answers_with_its_own_metrics() -> None:
     metrics.show_build("webhook")
-    watching.show_notifications()
+    showing.show_notifications()
     routes = health_routes({}, metrics.registry(metrics.WEBHOOK))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://role"

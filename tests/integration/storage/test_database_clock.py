@@ -16,13 +16,13 @@ from structlog.testing import capture_logs
 
 from deploy.local.processes import free_ports
 from payscore_worker import metrics
+from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli import doctor
 from payscore_worker.clocks import MAX_SKEW
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.messaging.relay import LEASE
 from payscore_worker.storage import Direction, EventRecord, Storage
 from payscore_worker.storage.clock import DatabaseClock
-from payscore_worker.wiring import now
 from tests.acceptance.commands import plain_environment
 from tests.builders import NOW, a_trip
 from tests.hostile.variables import PLAIN
@@ -115,14 +115,17 @@ async def test_the_doctor_compares_our_clock_with_the_databases(
 A_DAY_AHEAD: Final = """
 import asyncio, os, signal
 from datetime import timedelta
-from payscore_worker import bootstrap
-from payscore_worker.messaging.relay import Relay
+from payscore_worker.bootstrap import wiring
 
-right = bootstrap.now
-bootstrap.now = lambda: right() + timedelta(days=1)
+right = wiring.now
+wiring.now = lambda: right() + timedelta(days=1)
+
+from payscore_worker.bootstrap.worker import run_worker
+from payscore_worker.messaging.relay import Relay
+from payscore_worker.settings import Environment
 """
 
-RUNS: Final = f"{A_DAY_AHEAD}\nasyncio.run(bootstrap.run_worker(bootstrap.Environment()))\n"
+RUNS: Final = f"{A_DAY_AHEAD}\nasyncio.run(run_worker(Environment()))\n"
 
 DIES: Final = f"""{A_DAY_AHEAD}
 
@@ -130,7 +133,7 @@ async def die(self, batch):
     os.kill(os.getpid(), signal.SIGKILL)
 
 Relay._publish_all = die
-asyncio.run(bootstrap.run_worker(bootstrap.Environment()))
+asyncio.run(run_worker(Environment()))
 """
 """A worker whose clock is a day ahead, and which dies with announcements in hand."""
 

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
-from payscore_worker import bootstrap
+from payscore_worker.bootstrap import database as opening
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.migrations import migrate, read_schema
 from payscore_worker.settings import Environment
@@ -178,8 +178,8 @@ async def test_a_new_password_in_the_file_is_used_by_the_next_connection(
     file = tmp_path / "database-url"
     file.write_text(server.url(database, user=role, password="old"))
     environment = Environment({"PAYSCORE_DATABASE_URL_FILE": str(file)}, env_file=tmp_path / "none")
-    await bootstrap.run_migrate(environment)
-    async with bootstrap.database(environment) as storage, engine_for(bootstrap.database_url(environment)) as engine:
+    await opening.run_migrate(environment)
+    async with opening.database(environment) as storage, engine_for(opening.database_url(environment)) as engine:
         await server.does(f"ALTER ROLE {role} PASSWORD 'new'", f"SELECT {_END_ALL.format(role=role)}")
         await until(storage.ping, says="password authentication failed")
         file.write_text(server.url(database, user=role, password="new"))
@@ -193,7 +193,7 @@ async def test_a_file_that_cannot_be_read_for_a_moment_leaves_the_last_url(
 ) -> None:
     file = tmp_path / "database-url"
     file.write_text(server.url(database))
-    told = bootstrap.database_url(Environment({"PAYSCORE_DATABASE_URL_FILE": str(file)}, env_file=tmp_path / "none"))
+    told = opening.database_url(Environment({"PAYSCORE_DATABASE_URL_FILE": str(file)}, env_file=tmp_path / "none"))
 
     for spoil in (lambda: file.write_text("half a li"), file.unlink):
         spoil()

@@ -11,7 +11,8 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection, text
 
-from payscore_worker import bootstrap, migrations
+from payscore_worker import migrations
+from payscore_worker.bootstrap.database import database
 from payscore_worker.errors import SchemaOutdated, StorageUnavailable
 from payscore_worker.migrations import migrate, read_schema
 from payscore_worker.settings import Environment
@@ -261,7 +262,7 @@ async def become_next(database_url: str, runs_from: str = SCHEMA_REVISION) -> No
 async def test_this_release_runs_on_the_schema_of_the_next(database_url: str) -> None:
     await become_next(database_url)
 
-    async with bootstrap.database(Environment({"PAYSCORE_DATABASE_URL": database_url})) as storage:
+    async with database(Environment({"PAYSCORE_DATABASE_URL": database_url})) as storage:
         assert await storage.save(a_trip(), due_at=NOW, now=NOW)
         (trip,) = await storage.claim_due(now=NOW, lease=timedelta(minutes=1), limit=1)
         assert await storage.save(trip, due_at=None, now=NOW)
@@ -272,7 +273,7 @@ async def test_a_schema_that_allows_newer_code_alone_is_refused_with_the_release
     await become_next(database_url, runs_from="0006")
 
     with pytest.raises(SchemaOutdated, match=r"wants code of revision 0006 or later.*start release 9\.9\.9"):
-        async with bootstrap.database(Environment({"PAYSCORE_DATABASE_URL": database_url})):
+        async with database(Environment({"PAYSCORE_DATABASE_URL": database_url})):
             pass
 
 
@@ -280,7 +281,7 @@ async def test_a_newer_schema_that_says_nothing_of_itself_is_refused(database_ur
     await change(database_url, "UPDATE alembic_version SET version_num = '9999'")  # the range is of another revision
 
     with pytest.raises(SchemaOutdated, match="start the one that migrated it or a newer one"):
-        async with bootstrap.database(Environment({"PAYSCORE_DATABASE_URL": database_url})):
+        async with database(Environment({"PAYSCORE_DATABASE_URL": database_url})):
             pass
 
 
@@ -289,7 +290,7 @@ async def test_code_of_the_revision_before_runs_on_this_schema(
 ) -> None:
     monkeypatch.setattr(schema_module, "SCHEMA_REVISION", "0004")
 
-    async with bootstrap.database(Environment({"PAYSCORE_DATABASE_URL": database_url})) as storage:
+    async with database(Environment({"PAYSCORE_DATABASE_URL": database_url})) as storage:
         assert (await storage.schema()).is_ahead
 
 
@@ -299,7 +300,7 @@ async def test_a_schema_that_is_behind_is_refused_with_what_to_do(empty_database
     await migrate_to(empty_database_url, revision)
 
     with pytest.raises(SchemaOutdated, match=rf"at revision {revision}, .* needs {SCHEMA_REVISION}: .*worker migrate"):
-        async with bootstrap.database(Environment({"PAYSCORE_DATABASE_URL": empty_database_url})):
+        async with database(Environment({"PAYSCORE_DATABASE_URL": empty_database_url})):
             pass
 
 

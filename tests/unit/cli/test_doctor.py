@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from payscore_worker.bootstrap import WechatPay, make_wechatpay
+from payscore_worker.bootstrap.wechatpay import WechatPay, make_wechatpay
 from payscore_worker.cli import doctor
 from payscore_worker.cli.doctor import Check, Heard
 from payscore_worker.messaging.drift import Drift, Plan, Remedy

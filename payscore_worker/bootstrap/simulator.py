@@ -5,10 +5,10 @@ import asyncio
 import structlog
 
 from payscore_worker import metrics
+from payscore_worker.bootstrap.wiring import stop_on_signals
 from payscore_worker.ops.health import metrics_route
 from payscore_worker.serving import Server
 from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
-from payscore_worker.wiring import stop_on_signals
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -1,0 +1,35 @@
+"""The settlement, under the terms of the settings."""
+
+from collections.abc import Callable
+
+from payscore_worker.bootstrap.wiring import now
+from payscore_worker.settings import OrderSettings, duration, durations
+from payscore_worker.settlement import Settlement
+from payscore_worker.steps import Terms
+from payscore_worker.storage import Storage
+from payscore_worker.trip import Rules
+from payscore_worker.wechatpay import CAPPED, TICKETED, PayScores
+
+
+def make_settlement(
+    *, storage: Storage, payscores: PayScores, orders: OrderSettings, on_announced: Callable[[], None] = lambda: None
+) -> Settlement:
+    """Make the settlement under the terms of the settings."""
+    rules = Rules(
+        family=payscores.current.family,
+        ticketed=TICKETED,
+        capped=CAPPED,
+        risk_amount_fen=orders.risk_amount_fen,
+        poll_delays=durations(orders.poll_delays),
+        stale_after=duration(orders.stale_after),
+        overdue_after=duration(orders.overdue_after),
+    )
+    terms = Terms(
+        introduction=orders.service_introduction,
+        start_at_event=orders.start_time == "event",
+        service_state_ttl=duration(orders.service_state_ttl),
+        out_order_no_prefix=orders.out_order_no_prefix,
+    )
+    return Settlement(
+        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=now, on_announced=on_announced
+    )
