@@ -9,22 +9,18 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-import aio_pika
 import msgspec
-from aio_pika.abc import AbstractExchange
-from aio_pika.exceptions import AMQPError, DeliveryError
 
 from payscore_worker.demo.plan import Message, PlannedTrip, generated_trips
-from payscore_worker.messaging.addresses import broker_urls
+from payscore_worker.errors import BrokerUnavailable, Unroutable
+from payscore_worker.messaging.link import race
+from payscore_worker.messaging.publisher import Outgoing, Publisher
 
 BLOCK: Final = 100
 """Trips that are planned at once; among so many is one of every kind."""
 
 MAX_UNDER_WAY: Final = 2_000
 """Trips that are being ridden; while the broker is away, no more are begun."""
-
-PUBLISH_SECONDS: Final = 10.0
-"""A confirm takes a millisecond."""
 
 PAUSE_SECONDS: Final = 1.0
 """Before what was not confirmed is published again."""
@@ -46,11 +42,10 @@ class Load:
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        async with await aio_pika.connect_robust(broker_urls(self.amqp_url)[0]) as connection:
-            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-            await self._ride(await channel.get_exchange(self.exchange, ensure=False))
+        publisher = Publisher(self.amqp_url, name="payscore-worker load", topology=None)
+        await race(publisher.run(), self._ride(publisher))
 
-    async def _ride(self, exchange: AbstractExchange) -> None:
+    async def _ride(self, publisher: Publisher) -> None:
         run = uuid4().hex[:8]  # every run has trips of its own
         places = asyncio.Semaphore(MAX_UNDER_WAY)
         async with asyncio.TaskGroup() as group:
@@ -59,19 +54,27 @@ class Load:
                 await self.before_block(trips)
                 for trip in trips:
                     await places.acquire()
-                    playing = group.create_task(_play(trip, f"{run}-{number}-{trip.trip_id}", exchange))
+                    playing = group.create_task(self._play(trip, f"{run}-{number}-{trip.trip_id}", publisher))
                     playing.add_done_callback(lambda _task: places.release())
                     await asyncio.sleep(random.expovariate(self.trips_a_second))
 
+    async def _play(self, trip: PlannedTrip, trip_id: str, publisher: Publisher) -> None:
+        said: dict[str, bytes] = {}  # who tells something twice says the same again
+        waited = 0.0
+        for message in sorted(trip.messages, key=lambda one: one.after_seconds):
+            await asyncio.sleep(message.after_seconds - waited)
+            waited = message.after_seconds
+            body = said.setdefault(message.type, _body(message, trip_id))
+            await _publish(self._outgoing(body, message.type), publisher)
 
-async def _play(trip: PlannedTrip, trip_id: str, exchange: AbstractExchange) -> None:
-    said: dict[str, bytes] = {}  # who tells something twice says the same again
-    waited = 0.0
-    for message in sorted(trip.messages, key=lambda one: one.after_seconds):
-        await asyncio.sleep(message.after_seconds - waited)
-        waited = message.after_seconds
-        body = said.setdefault(message.type, _body(message, trip_id))
-        await _publish(body, message.type, exchange)
+    def _outgoing(self, body: bytes, routing_key: str) -> Outgoing:
+        return Outgoing(
+            exchange=self.exchange,
+            routing_key=routing_key,
+            body=body,
+            message_id=uuid4().hex,
+            content_type="application/json",
+        )
 
 
 def _body(message: Message, trip_id: str) -> bytes:
@@ -83,14 +86,11 @@ def _body(message: Message, trip_id: str) -> bytes:
     return msgspec.json.encode(data)
 
 
-async def _publish(body: bytes, routing_key: str, exchange: AbstractExchange) -> None:
-    message = aio_pika.Message(
-        body, message_id=uuid4().hex, content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT
-    )
+async def _publish(outgoing: Outgoing, publisher: Publisher) -> None:
     while True:  # until it is confirmed; MAX_UNDER_WAY bounds how many do so
         try:
-            await exchange.publish(message, routing_key, mandatory=True, timeout=PUBLISH_SECONDS)
-        except (AMQPError, DeliveryError, OSError, TimeoutError):
+            await publisher.publish(outgoing)
+        except (BrokerUnavailable, Unroutable):
             await asyncio.sleep(PAUSE_SECONDS)
         else:
             return

@@ -73,10 +73,10 @@ class _Link:
 
 
 class Publisher:
-    """Publishes on one channel; run() keeps it open, and the exchanges and queues declared."""
+    """Publishes on one channel; run() keeps it open, and the exchanges and queues of a topology, if any, declared."""
 
     def __init__(
-        self, url: str, *, name: str, topology: Topology, timeout_seconds: float = PUBLISH_TIMEOUT_SECONDS
+        self, url: str, *, name: str, topology: Topology | None, timeout_seconds: float = PUBLISH_TIMEOUT_SECONDS
     ) -> None:
         self._url = url
         self._name = name
@@ -185,12 +185,19 @@ class Publisher:
 
     def _mend(self, outgoing: Outgoing) -> None:
         """Declare the table anew if one of our queues should have taken this: somebody has deleted or unbound it."""
-        if self._link is not None and self._topology.takes(outgoing.exchange, outgoing.routing_key):
+        if self._link is None or self._topology is None:
+            return
+        if self._topology.takes(outgoing.exchange, outgoing.routing_key):
             self._link.session.break_up(f"no queue takes {outgoing.routing_key!r}, and one of ours should")
 
     async def _work(self, session: Session) -> None:
         may_begin = asyncio.Event()
-        await race(self._keep_open(session, may_begin), keep_declared(self._topology, session.connection, may_begin))
+        works = [self._keep_open(session, may_begin)]
+        if self._topology is None:
+            may_begin.set()
+        else:
+            works.append(keep_declared(self._topology, session.connection, may_begin))
+        await race(*works)
 
     async def _keep_open(self, session: Session, may_begin: asyncio.Event) -> None:
         await may_begin.wait()

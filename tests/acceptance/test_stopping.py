@@ -21,7 +21,7 @@ from payscore_worker.bootstrap.worker import WORKER_STOP_SECONDS
 from payscore_worker.messaging.topology import RIDE_EVENTS
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.stopping import AGAIN_SECONDS
-from tests.acceptance.commands import Done, finish, plain_environment, start
+from tests.acceptance.commands import Done, finish, plain_environment, start_anew
 from tests.acceptance.test_commands import STARTED, free_port, until
 from tests.integration.databases import make_tables, postgresql_schema
 from tests.integration.messaging.waiting import eventually
@@ -54,7 +54,7 @@ def children_of(pid: int) -> list[int]:
 async def test_a_role_that_is_stopped_while_it_loads_has_nothing_left_undone(
     role: str, number: signal.Signals, tmp_path: Path
 ) -> None:
-    process = await start(role, directory=tmp_path)
+    process = await start_anew(role, directory=tmp_path)
     await eventually(lambda: heeds(process.pid))
 
     process.send_signal(number)
@@ -66,7 +66,7 @@ async def test_a_role_that_is_stopped_while_it_loads_has_nothing_left_undone(
 async def test_a_command_that_is_stopped_while_it_loads_has_not_done_what_it_should(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    process = await start("migrate", directory=tmp_path)
+    process = await start_anew("migrate", directory=tmp_path)
     await eventually(lambda: heeds(process.pid))
 
     process.send_signal(number)
@@ -138,7 +138,9 @@ async def a_site(role: str, amqp_url: str, directory: Path) -> AsyncIterator[Sit
             for url in (database_url, amqp_url, f"http://127.0.0.1:{simulator}")
         ]
         database, broker, wechatpay = proxies
-        printed = await finish(await start("simulator", "--port", str(simulator), "--print-env", directory=directory))
+        printed = await finish(
+            await start_anew("simulator", "--port", str(simulator), "--print-env", directory=directory)
+        )
         (directory / ".env").write_text(printed.out)
         await stack.enter_async_context(running(["simulator", "--port", str(simulator)], directory, {}, simulator))
         prefix, port = f"test-{uuid4().hex[:8]}.", free_port()
@@ -258,7 +260,7 @@ async def test_a_migration_on_its_way_is_stopped_and_the_next_one_is_whole(tmp_p
     async with postgresql_schema() as url, Proxy(url).running() as proxy:
         proxy.freeze()
         settings = {"PAYSCORE_DATABASE_URL": proxy.url}
-        process = await start("migrate", directory=tmp_path, settings=settings)
+        process = await start_anew("migrate", directory=tmp_path, settings=settings)
         await eventually(lambda: bool(proxy._connections))
         process.send_signal(signal.SIGTERM)
 
@@ -268,7 +270,7 @@ async def test_a_migration_on_its_way_is_stopped_and_the_next_one_is_whole(tmp_p
         assert done.err == "stopped by SIGTERM before it was done\n"
         proxy.cut()
         proxy.thaw()
-        again = await finish(await start("migrate", directory=tmp_path, settings=settings))
+        again = await finish(await start_anew("migrate", directory=tmp_path, settings=settings))
         assert again.code == 0, again.err
 
 
@@ -277,7 +279,7 @@ async def test_a_migration_on_its_way_is_stopped_and_the_next_one_is_whole(tmp_p
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 async def test_no_process_of_a_demo_outlives_it(number: signal.Signals, amqp_url: str, tmp_path: Path) -> None:
-    process = await start("demo", "--trips", "5000", "--keep", "kept", directory=tmp_path)
+    process = await start_anew("demo", "--trips", "5000", "--keep", "kept", directory=tmp_path)
     log = tmp_path / "kept" / "payafter" / "worker.log"
     await eventually(lambda: log.exists() and "worker_started" in log.read_text("utf-8"), within_seconds=UP_SECONDS)
     roles = children_of(process.pid)

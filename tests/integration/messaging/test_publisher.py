@@ -184,3 +184,19 @@ async def test_an_exchange_that_is_missing_is_declared_again(amqp_url: str, desk
             await publisher.publish(to_nobody(desk, mandatory=False))
 
         await eventually(lambda: arrives(publisher, to_nobody(desk, mandatory=False)))
+
+
+async def test_without_a_topology_it_declares_nothing_and_publishes_all_the_same(amqp_url: str, desk: Desk) -> None:
+    nowhere = Topology(retry_delays=(), prefix=f"{desk.topology.prefix}undeclared.")
+    publisher = Publisher(amqp_url, name="test publish", topology=None)
+    publishing = asyncio.create_task(publisher.run())
+    try:
+        await publisher.publish(to_queue(desk))
+        with pytest.raises(Unroutable):
+            await publisher.publish(Outgoing(exchange="", routing_key=nowhere.queues[0], body=b"{}", message_id="m2"))
+        assert publisher.is_ready  # nothing is made anew: what should stand is not known here
+    finally:
+        publishing.cancel()
+        await asyncio.wait([publishing])
+
+    await desk.holds(TRIP_ENDED, 1)
