@@ -14,6 +14,39 @@ Words = Mapping[str, str]
 
 Row = Sequence[object]
 
+ENGLISH: Final[Words] = {
+    "surroundings": "Run",
+    "date": "Date",
+    "seed": "Seed",
+    "duration": "Duration",
+    "minutes": "{minutes} min",
+    "family": "API family",
+    "machine": "Machine",
+    "none": "none",
+    "lost": "lost",
+    "double": "double",
+    "stuck": "stuck",
+    "untrue": "untrue",
+    "breaches": "Broken",
+}
+"""What the pages of all runs say."""
+
+CHINESE: Final[Words] = {
+    "surroundings": "运行环境",
+    "date": "日期",
+    "seed": "种子",
+    "duration": "用时",
+    "minutes": "{minutes} 分钟",
+    "family": "接口族",
+    "machine": "机器",
+    "none": "无",
+    "lost": "丢失",
+    "double": "重复",
+    "stuck": "卡住",
+    "untrue": "失实",
+    "breaches": "违反",
+}
+
 
 def put(page: str, found: str) -> None:
     """Put what was found between the marks of a page; everything outside them is written by hand."""
@@ -40,3 +73,10 @@ def table(head: Sequence[str], rows: Iterable[Row], *, right: bool = True, left_
         aligned[-1] = "---"
     lines = [head, aligned, *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def surroundings(words: Words, *rows: Row, date: str, seconds: float, machine: str, **more: object) -> str:
+    """Write when the run was, how long it took, and on what; between these, what else there is to say of it."""
+    minutes = words["minutes"].format(minutes=f"{seconds / 60:.0f}", **more)
+    around = [(words["date"], date), (words["duration"], minutes), *rows, (words["machine"], machine)]
+    return section(words["surroundings"], table(["", ""], around, right=False))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from tests import pages
 from tests.answers.answers import GROUPS
 from tests.answers.bugs import BUGS
 from tests.answers.cases import CREWS, Result
@@ -10,18 +11,12 @@ from tests.answers.certificate import Certificate, Tally, tally
 from tests.answers.flows import FLOWS
 from tests.answers.laws import Breach
 from tests.answers.strikes import EXTENTS, Strike
-from tests.pages import Words, put, section, table
+from tests.pages import Words, put, section, surroundings, table
 
 ENGLISH: Final[Words] = {
+    **pages.ENGLISH,
     "held": "**Every law held.** {cases} cases: {breaches}. All {bugs} seeded bugs were caught.",
     "broken": "**A law was broken** in {broken} of {cases} cases: {breaches}. Seeded bugs not caught: {uncaught}.",
-    "none": "none",
-    "surroundings": "Run",
-    "date": "Date",
-    "seed": "Seed",
-    "duration": "Duration",
-    "minutes": "{minutes} min",
-    "machine": "Machine",
     "summary": "What was played",
     "clean": "right answers",
     "whole": "every answer, on {database}",
@@ -29,11 +24,9 @@ ENGLISH: Final[Words] = {
     "cases": "cases",
     "alive": "alive",
     "money": "money",
-    "stuck": "stuck",
     "person": "person",
     "bytes": "bytes",
     "journal": "journal",
-    "untrue": "untrue",
     "dead": "dead",
     "bound": "bound",
     "surprise": "surprise",
@@ -52,19 +45,12 @@ ENGLISH: Final[Words] = {
     "bug": "seeded bug",
     "caught": "caught",
     "shown by": "for example by",
-    "breaches": "Broken",
 }
 
 CHINESE: Final[Words] = {
+    **pages.CHINESE,
     "held": "**每一条规则都成立。** 共 {cases} 例：{breaches}。{bugs} 个人为植入的缺陷全部被发现。",
     "broken": "**有规则被违反**：{cases} 例中的 {broken} 例；{breaches}。未被发现的植入缺陷：{uncaught}。",
-    "none": "无",
-    "surroundings": "运行环境",
-    "date": "日期",
-    "seed": "种子",
-    "duration": "用时",
-    "minutes": "{minutes} 分钟",
-    "machine": "机器",
     "summary": "演练了什么",
     "clean": "应答正确",
     "whole": "每一种应答，{database}",
@@ -72,11 +58,9 @@ CHINESE: Final[Words] = {
     "cases": "例数",
     "alive": "未了",
     "money": "钱款",
-    "stuck": "卡住",
     "person": "惊动人",
     "bytes": "字节",
     "journal": "日志",
-    "untrue": "失实",
     "dead": "死信",
     "bound": "超限",
     "surprise": "意外",
@@ -95,7 +79,6 @@ CHINESE: Final[Words] = {
     "bug": "植入的缺陷",
     "caught": "被发现",
     "shown by": "例如",
-    "breaches": "违反",
 }
 
 PAGES: Final = {"docs/answer-certificate.md": ENGLISH, "docs/zh-CN/answer-certificate.md": CHINESE}
@@ -140,16 +123,16 @@ def _verdict(certificate: Certificate, words: Words) -> str:
 
 def _surroundings(certificate: Certificate, words: Words) -> str:
     around = certificate.surroundings
-    rows = [
-        (words["date"], around.date),
+    return surroundings(
+        words,
         (words["seed"], certificate.size.seed),
-        (words["duration"], words["minutes"].format(minutes=f"{certificate.seconds / 60:.0f}")),
         ("PostgreSQL", around.postgresql),
         ("SQLite", around.sqlite),
         ("Python", around.python),
-        (words["machine"], around.machine),
-    ]
-    return section(words["surroundings"], table(["", ""], rows, right=False))
+        date=around.date,
+        seconds=certificate.seconds,
+        machine=around.machine,
+    )
 
 
 def _summary(certificate: Certificate, words: Words) -> str:

@@ -4,23 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tests import pages
 from tests.clusters.cases import Result
 from tests.clusters.failures import Where
 from tests.crash.certificate import Surroundings
 from tests.crash.laws import Breach
-from tests.pages import Row, Words, put, section, table
+from tests.pages import Row, Words, put, section, surroundings, table
 
 ENGLISH: Final[Words] = {
+    **pages.ENGLISH,
     "held": "**Every law held, and every pause was within its goal; the longest took {longest:.1f} s.**\n"
     "{failures} failures, {settled} of {trips} trips settled: {breaches}.",
     "not held": "**Not everything held**: a law was broken in {broken} of {failures} failures, a pause was too long in "
     "{late}.\n{settled} of {trips} trips settled: {breaches}.",
-    "surroundings": "Run",
-    "date": "Date",
-    "duration": "Duration",
-    "minutes": "{minutes} min",
-    "family": "API family",
-    "machine": "Machine",
     "nodes": "3 nodes, {settings}",
     "pair": "primary and synchronous standby",
     str(Where.LEADER_CONSUMED): "The node that leads the queues, and through which we consume",
@@ -36,24 +32,14 @@ ENGLISH: Final[Words] = {
     "goal": "goal, s",
     "silence": "longest silence, s",
     "rest": "all settled, s",
-    "lost": "lost",
-    "double": "double",
-    "stuck": "stuck",
-    "untrue": "untrue",
-    "breaches": "Broken",
 }
 
 CHINESE: Final[Words] = {
+    **pages.CHINESE,
     "held": "**每一条规则都成立，每一次停顿都在目标之内，最长的一次 {longest:.1f} 秒。**"
     "共 {failures} 种故障，{trips} 个行程中结清 {settled} 个：{breaches}。",
     "not held": "**并非全部成立**：{failures} 种故障中，{broken} 种有规则被违反，{late} 种停顿超过目标。"
     "{trips} 个行程中结清 {settled} 个：{breaches}。",
-    "surroundings": "运行环境",
-    "date": "日期",
-    "duration": "用时",
-    "minutes": "{minutes} 分钟",
-    "family": "接口族",
-    "machine": "机器",
     "nodes": "3 个节点，{settings}",
     "pair": "主库与同步备库",
     str(Where.LEADER_CONSUMED): "队列 leader 所在、我们也在其上消费的节点",
@@ -69,11 +55,6 @@ CHINESE: Final[Words] = {
     "goal": "目标（秒）",
     "silence": "最长无通告（秒）",
     "rest": "全部结清（秒）",
-    "lost": "丢失",
-    "double": "重复",
-    "stuck": "卡住",
-    "untrue": "失实",
-    "breaches": "违反",
 }
 
 PAGES: Final = {"docs/cluster.md": ENGLISH, "docs/zh-CN/cluster.md": CHINESE}
@@ -144,17 +125,17 @@ def _verdict(findings: Findings, words: Words) -> str:
 def _surroundings(findings: Findings, words: Words) -> str:
     around = findings.surroundings
     settings = ", ".join(f"`{setting}`" for setting in findings.settings)
-    rows = [
-        (words["date"], around.date),
-        (words["duration"], words["minutes"].format(minutes=f"{findings.seconds / 60:.0f}")),
+    return surroundings(
+        words,
         (words["family"], findings.family),
         ("RabbitMQ", f"{around.rabbitmq}; {words['nodes'].format(settings=settings)}"),
         ("PostgreSQL", f"{around.postgresql}; {words['pair']}"),
         ("PgBouncer", findings.pgbouncer),
         ("Python", around.python),
-        (words["machine"], around.machine),
-    ]
-    return section(words["surroundings"], table(["", ""], rows, right=False))
+        date=around.date,
+        seconds=findings.seconds,
+        machine=around.machine,
+    )
 
 
 def _table(title: str, results: Sequence[Result], words: Words) -> str:

@@ -4,36 +4,27 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from tests import pages
 from tests.crash.bugs import BUGS
 from tests.crash.cases import Result
 from tests.crash.certificate import Certificate, Tally, tally
 from tests.crash.flows import FLOWS
 from tests.crash.laws import Breach
-from tests.pages import Words, put, section, table
+from tests.pages import Words, put, section, surroundings, table
 
 SIDES: Final = ("before", "sent", "received", "confirmed", "after")
 """The order in which they are passed."""
 
 ENGLISH: Final[Words] = {
+    **pages.ENGLISH,
     "held": "**Every law held.** {cases} cases: {breaches}. All {bugs} seeded bugs were caught.",
     "broken": "**A law was broken** in {broken} of {cases} cases: {breaches}. Seeded bugs not caught: {uncaught}.",
-    "none": "none",
-    "surroundings": "Run",
-    "date": "Date",
-    "seed": "Seed",
-    "duration": "Duration",
-    "minutes": "{minutes} min",
-    "machine": "Machine",
     "summary": "What was played",
     "clean": "no crash",
     "singles": "one crash",
     "pairs": "two crashes",
     "recoveries": "a crash, and one in the recovery",
     "cases": "cases",
-    "lost": "lost",
-    "double": "double",
-    "stuck": "stuck",
-    "untrue": "untrue",
     "unreached": "not reached",
     "by flow": "One crash, by flow and database",
     "flow": "flow",
@@ -44,31 +35,20 @@ ENGLISH: Final[Words] = {
     "bug": "seeded bug",
     "caught": "caught",
     "shown by": "for example by",
-    "breaches": "Broken",
     "missed": "Not reached",
     "missed note": "Where tasks take turns by chance, a point may not come up in three tries; these did not:",
 }
 
 CHINESE: Final[Words] = {
+    **pages.CHINESE,
     "held": "**每一条规则都成立。** 共 {cases} 例：{breaches}。{bugs} 个人为植入的缺陷全部被发现。",
     "broken": "**有规则被违反**：{cases} 例中的 {broken} 例；{breaches}。未被发现的植入缺陷：{uncaught}。",
-    "none": "无",
-    "surroundings": "运行环境",
-    "date": "日期",
-    "seed": "种子",
-    "duration": "用时",
-    "minutes": "{minutes} 分钟",
-    "machine": "机器",
     "summary": "演练了什么",
     "clean": "不崩溃",
     "singles": "崩溃一次",
     "pairs": "崩溃两次",
     "recoveries": "崩溃一次，恢复途中再崩溃一次",
     "cases": "例数",
-    "lost": "丢失",
-    "double": "重复",
-    "stuck": "卡住",
-    "untrue": "失实",
     "unreached": "未到达",
     "by flow": "崩溃一次：按流程和数据库",
     "flow": "流程",
@@ -79,7 +59,6 @@ CHINESE: Final[Words] = {
     "bug": "植入的缺陷",
     "caught": "被发现",
     "shown by": "例如",
-    "breaches": "违反",
     "missed": "未到达",
     "missed note": "多个任务谁先谁后有偶然性，有的崩溃点三次都没有出现。对它们不作任何断言：",
 }
@@ -124,17 +103,17 @@ def _verdict(certificate: Certificate, words: Words) -> str:
 
 def _surroundings(certificate: Certificate, words: Words) -> str:
     around = certificate.surroundings
-    rows = [
-        (words["date"], around.date),
+    return surroundings(
+        words,
         (words["seed"], certificate.size.seed),
-        (words["duration"], words["minutes"].format(minutes=f"{certificate.seconds / 60:.0f}")),
         ("RabbitMQ", around.rabbitmq),
         ("PostgreSQL", around.postgresql),
         ("SQLite", around.sqlite),
         ("Python", around.python),
-        (words["machine"], around.machine),
-    ]
-    return section(words["surroundings"], table(["", ""], rows, right=False))
+        date=around.date,
+        seconds=certificate.seconds,
+        machine=around.machine,
+    )
 
 
 def _summary(certificate: Certificate, words: Words) -> str:

@@ -4,23 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tests import pages
 from tests.crash.certificate import Surroundings
 from tests.crash.laws import Breach
 from tests.faults.cases import WORKS_WITHIN_SECONDS, Result
 from tests.faults.faults import NO_FAULT
 from tests.faults.site import Place
-from tests.pages import Row, Words, put, section, table
+from tests.pages import Row, Words, put, section, surroundings, table
 
 ENGLISH: Final[Words] = {
+    **pages.ENGLISH,
     "held": "**Every law held, and the worker was back within {within:.0f} seconds of every fault's end; the slowest "
     "took {slowest:.1f}.**\n{faults} faults, {trips} trips: {breaches}.",
     "broken": "**A law was broken** by {broken} of {faults} faults, {trips} trips: {breaches}.",
-    "surroundings": "Run",
-    "date": "Date",
-    "duration": "Duration",
-    "minutes": "{minutes} min",
-    "family": "API family",
-    "machine": "Machine",
     "control": "Without a fault",
     str(Place.DATABASE): "Between worker and PostgreSQL",
     str(Place.BROKER): "Between worker, webhook and RabbitMQ",
@@ -32,23 +28,13 @@ ENGLISH: Final[Words] = {
     "restarts": "restarts",
     "opens": "works again, s",
     "rest": "all settled, s",
-    "lost": "lost",
-    "double": "double",
-    "stuck": "stuck",
-    "untrue": "untrue",
-    "breaches": "Broken",
 }
 
 CHINESE: Final[Words] = {
+    **pages.CHINESE,
     "held": "**每一条规则都成立；任何故障结束后 {within:.0f} 秒之内，worker 都已恢复工作，"
     "最慢的一次用了 {slowest:.1f} 秒。** 共 {faults} 种故障，{trips} 个行程：{breaches}。",
     "broken": "**有规则被违反**：{faults} 种故障中的 {broken} 种，共 {trips} 个行程；{breaches}。",
-    "surroundings": "运行环境",
-    "date": "日期",
-    "duration": "用时",
-    "minutes": "{minutes} 分钟",
-    "family": "接口族",
-    "machine": "机器",
     "control": "没有故障时",
     str(Place.DATABASE): "worker 与 PostgreSQL 之间",
     str(Place.BROKER): "worker、webhook 与 RabbitMQ 之间",
@@ -60,11 +46,6 @@ CHINESE: Final[Words] = {
     "restarts": "重启",
     "opens": "恢复工作（秒）",
     "rest": "全部结清（秒）",
-    "lost": "丢失",
-    "double": "重复",
-    "stuck": "卡住",
-    "untrue": "失实",
-    "breaches": "违反",
 }
 
 PAGES: Final = {"docs/faults.md": ENGLISH, "docs/zh-CN/faults.md": CHINESE}
@@ -127,16 +108,16 @@ def _verdict(findings: Findings, words: Words) -> str:
 
 def _surroundings(findings: Findings, words: Words) -> str:
     around = findings.surroundings
-    rows = [
-        (words["date"], around.date),
-        (words["duration"], words["minutes"].format(minutes=f"{findings.seconds / 60:.0f}")),
+    return surroundings(
+        words,
         (words["family"], findings.family),
         ("RabbitMQ", around.rabbitmq),
         ("PostgreSQL", around.postgresql),
         ("Python", around.python),
-        (words["machine"], around.machine),
-    ]
-    return section(words["surroundings"], table(["", ""], rows, right=False))
+        date=around.date,
+        seconds=findings.seconds,
+        machine=around.machine,
+    )
 
 
 def _table(title: str, results: Sequence[Result], words: Words) -> str:

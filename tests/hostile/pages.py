@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from tests import pages
 from tests.crash.certificate import machine
 from tests.hostile.campaign import GENUINE, KINDS, Tally
-from tests.pages import Words, put, section, table
+from tests.pages import Words, put, section, surroundings, table
 
 ENGLISH: Final[Words] = {
+    **pages.ENGLISH,
     "held": "**{inputs} hostile inputs: 0 published, 0 unhandled exceptions.** {genuine} genuine notifications sent in"
     " between were all published.",
     "broken": "**{broken} of {inputs} inputs broke a law**: {how}.",
-    "surroundings": "Run",
-    "date": "Date",
-    "seed": "Seed",
-    "duration": "Duration",
     "minutes": "{minutes} min on {processes} processes",
-    "machine": "Machine",
     "webhook": "Webhook",
     "events": "Event parsers",
     "settings": "Settings",
@@ -36,14 +33,10 @@ ENGLISH: Final[Words] = {
 }
 
 CHINESE: Final[Words] = {
+    **pages.CHINESE,
     "held": "**{inputs} 个恶意输入：发布 0 个，未处理的异常 0 个。** 穿插其间的 {genuine} 个真实通知全部发布。",
     "broken": "**{inputs} 个输入中有 {broken} 个违反规则**：{how}。",
-    "surroundings": "运行环境",
-    "date": "日期",
-    "seed": "种子",
-    "duration": "用时",
     "minutes": "{minutes} 分钟，{processes} 个进程",
-    "machine": "机器",
     "webhook": "Webhook",
     "events": "事件解析",
     "settings": "配置",
@@ -98,15 +91,15 @@ def _verdict(tally: Tally, words: Words) -> str:
 
 
 def _surroundings(findings: Findings, words: Words) -> str:
-    lasted = words["minutes"].format(minutes=f"{findings.seconds / 60:.0f}", processes=findings.processes)
-    rows = [
-        (words["date"], f"{datetime.now(UTC):%Y-%m-%d}"),
+    return surroundings(
+        words,
         (words["seed"], findings.seed),
-        (words["duration"], lasted),
         ("Python", platform.python_version()),
-        (words["machine"], machine()),
-    ]
-    return section(words["surroundings"], table(["", ""], rows, right=False))
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        seconds=findings.seconds,
+        machine=machine(),
+        processes=findings.processes,
+    )
 
 
 def _by_kind(tally: Tally, target: str, words: Words) -> str:
