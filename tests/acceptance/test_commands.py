@@ -91,8 +91,8 @@ class Desk:
             yield
         finally:
             process.send_signal(signal.SIGTERM)
-            await process.communicate()
-            assert process.returncode == 0, f"{name} did not stop as it was told"
+            _, said = await process.communicate()
+            assert process.returncode == 0, f"{name} did not stop as it was told:\n{said.decode()[-5000:]}"
 
 
 @pytest.fixture

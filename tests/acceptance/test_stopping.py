@@ -125,6 +125,11 @@ class Site:
     def says(self, event: str) -> bool:
         return f'"{event}"' in self.log.read_text(encoding="utf-8")
 
+    async def ends_with(self, code: int) -> None:
+        """Wait for its end; one that ends otherwise is shown with its last words."""
+        ended = await self.process.wait()
+        assert ended == code, self.log.read_text(encoding="utf-8")[-5000:]
+
 
 @asynccontextmanager
 async def a_site(role: str, amqp_url: str, directory: Path) -> AsyncIterator[Site]:
@@ -218,7 +223,7 @@ async def test_a_role_ends_within_its_grace_though_all_it_speaks_to_is_frozen(
         site.process.send_signal(signal.SIGTERM)
 
         async with asyncio.timeout(GRACE_SECONDS):
-            assert await site.process.wait() == 0
+            await site.ends_with(0)
 
 
 async def test_a_worker_that_is_told_twice_ends_at_once_and_what_was_in_hand_comes_again(
@@ -237,7 +242,7 @@ async def test_a_worker_that_is_told_twice_ends_at_once_and_what_was_in_hand_com
         await asyncio.sleep(2 * AGAIN_SECONDS)  # what comes sooner is taken for the same word
         site.process.send_signal(signal.SIGTERM)
 
-        assert await site.process.wait() == 128 + signal.SIGTERM
+        await site.ends_with(128 + signal.SIGTERM)
 
         async def is_back() -> bool:
             return await ready_messages(amqp_url, site.topology_name) == 1
@@ -252,7 +257,7 @@ async def test_a_worker_that_is_told_twice_in_one_moment_finishes_what_it_has_in
         site.process.send_signal(signal.SIGTERM)
         site.process.send_signal(signal.SIGINT)
 
-        assert await site.process.wait() == 0
+        await site.ends_with(0)
         assert site.says("worker_stopped")
 
 

@@ -133,6 +133,12 @@ async def test_a_memory_alarm_loses_nothing_and_buries_nothing(
     assert len(handler.heard) <= 6  # each failed once; its copy, and one more that was on its way when the alarm came
 
 
+async def limit_messages(private_rabbitmq: PrivateRabbitMQ, size: str) -> None:
+    """Change max_message_size while it runs, which RabbitMQ 4 keeps somewhere else than 3.10 does."""
+    words = f"application:set_env(rabbit, max_message_size, {size}), persistent_term:put(max_message_size, {size})."
+    await asyncio.to_thread(private_rabbitmq.ctl, "eval", words)
+
+
 async def test_what_rabbitmq_takes_no_longer_is_set_aside_and_the_others_go_on(
     private_rabbitmq: PrivateRabbitMQ, private_desk: Desk
 ) -> None:
@@ -147,14 +153,14 @@ async def test_what_rabbitmq_takes_no_longer_is_set_aside_and_the_others_go_on(
     handler = Handler(fail_once)
     await private_desk.put(TRIP_CANCELLED, b"x" * 5000, message_id="large")
     await private_desk.cancel(*sorted(failed))
-    await asyncio.to_thread(private_rabbitmq.ctl, "eval", "application:set_env(rabbit, max_message_size, 2000).")
+    await limit_messages(private_rabbitmq, "2000")
     try:
         with capture_logs() as lines:
             async with a_worker(private_rabbitmq.url, private_desk.topology, handler):
                 await eventually(lambda: len(set(handler.done)) == 5)
                 await private_desk.holds(f"{TRIP_CANCELLED}.dead", 1)
     finally:
-        await asyncio.to_thread(private_rabbitmq.ctl, "eval", "application:unset_env(rabbit, max_message_size).")
+        await limit_messages(private_rabbitmq, "134217728")
 
     (told,) = [line["refused"] for line in lines if line["event"] == "message_not_copied"]
     assert "message size 5000 is larger than configured max size 2000" in told

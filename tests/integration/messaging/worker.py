@@ -15,7 +15,7 @@ from tests.integration.messaging.waiting import eventually
 
 IMPATIENT = Patience(check_every_seconds=0.1, hold_seconds=0.1)
 PUBLISH_SECONDS = 1.0
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 30.0
 
 
 class Handler:
