@@ -60,11 +60,10 @@ async def run_webhook(environment: Environment) -> None:
         told = stop_on_signals(within_seconds=WEBHOOK_STOP_SECONDS)
         async with asyncio.TaskGroup() as group:
             serving = parts.start(group, server.serve())
-            publishing = parts.start(group, publisher.run())
-            lag = parts.start(group, measure_lag())
+            others = [parts.start(group, work) for work in (publisher.run(), wechatpay.keys.run(), measure_lag())]
             log.info("webhook_started", port=address.webhook_port)
             await told.wait()
             server.stop()
             await serving
-            await parts.end(publishing, lag)
+            await parts.end(*others)
         log.info("webhook_stopped")

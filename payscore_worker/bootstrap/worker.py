@@ -153,7 +153,12 @@ class Worker:
         self._relaying = parts.start(group, self.relay.run())
         self._reconciling = parts.start(group, self.reconciler.run())
         self._consuming = parts.start(group, self.consumers.run())
-        watched = (self.storage.until_lost(), self.clock.run(), self.breaker.run(self.payscores.probe))
+        watched = (
+            self.storage.until_lost(),
+            self.clock.run(),
+            self.wechatpay.keys.run(),
+            self.breaker.run(self.payscores.probe),
+        )
         self._watching = [parts.start(group, work) for work in watched]
 
     async def drain(self) -> None:

@@ -29,6 +29,9 @@ FRESH_FOR: Final = timedelta(hours=1)
 DOWNLOAD_PAUSE: Final = timedelta(minutes=1)
 """No second download within this time, so that made-up serials cannot make us hammer WeChat Pay."""
 
+PAUSE_WITHOUT_KEY: Final = timedelta(seconds=5)
+"""The same while there is no key at all: nothing can be called, and nothing believed, before there is one."""
+
 MAX_CERTIFICATES: Final = 16
 """WeChat Pay lists one, or two while it changes them; more than a handful is not its list."""
 
@@ -138,6 +141,18 @@ class VerificationKeys:
         if not self.ready:
             await self.refresh()
 
+    async def run(self) -> None:
+        """Have a key, until cancelled: a role that has none is not ready, and nobody brings it what would fetch one."""
+        told = ""
+        while True:
+            try:
+                await self.ensure()
+            except SettlementError as error:
+                if str(error) != told:
+                    _log.warning("keys_not_fetched", reason=str(error))
+                told = str(error)
+            await asyncio.sleep(PAUSE_WITHOUT_KEY.total_seconds())
+
     async def find(self, serial: str) -> RSAPublicKey | None:
         """Find the key; for a serial never heard of, ask WeChat Pay once a minute at most."""
         key = self._known(serial)
@@ -172,7 +187,8 @@ class VerificationKeys:
 
     def _latest_download(self) -> asyncio.Task[None]:
         """Join the download under way, or the last one with its result or failure, or start another."""
-        if self._download is None or (self._download.done() and not self._asked_within(DOWNLOAD_PAUSE)):
+        pause = DOWNLOAD_PAUSE if self.ready else PAUSE_WITHOUT_KEY
+        if self._download is None or (self._download.done() and not self._asked_within(pause)):
             self._asked_at = self._clock()
             self._download = asyncio.create_task(self._download_certificates())
             self._download.add_done_callback(_retrieve_failure)

@@ -72,27 +72,30 @@ class Desk:
         assert await process.wait() == 0
 
     @asynccontextmanager
-    async def role(self, name: str, *arguments: str) -> AsyncIterator[None]:
+    async def role(self, name: str, *arguments: str, until_ready: bool = True) -> AsyncIterator[None]:
         settings = dict(self.settings)
         if name == "console":
             settings["PAYSCORE_OPS_PORT"] = str(self.ports["console"])
         process = await start(*arguments, directory=self.directory, settings=settings)
         try:
-            async with httpx.AsyncClient(timeout=HTTP_SECONDS) as http:
 
-                async def is_ready() -> bool:
-                    assert process.returncode is None, f"{name} ended"
-                    try:
-                        return (await http.get(f"http://127.0.0.1:{self.ports[name]}/readyz")).is_success
-                    except httpx.HTTPError:
-                        return False
+            async def is_there() -> bool:
+                assert process.returncode is None, f"{name} ended"
+                return await self.answers(name, "/readyz" if until_ready else "/healthz")
 
-                await until(is_ready)
+            await until(is_there)
             yield
         finally:
             process.send_signal(signal.SIGTERM)
             _, said = await process.communicate()
             assert process.returncode == 0, f"{name} did not stop as it was told:\n{said.decode()[-5000:]}"
+
+    async def answers(self, name: str, path: str) -> bool:
+        async with httpx.AsyncClient(timeout=HTTP_SECONDS) as http:
+            try:
+                return (await http.get(f"http://127.0.0.1:{self.ports[name]}{path}")).is_success
+            except httpx.HTTPError:
+                return False
 
 
 @pytest.fixture
@@ -125,6 +128,19 @@ async def test_three_terminals_and_two_messages_settle_a_trip_and_every_command_
         await tells_of_the_queues(desk)
         await tells_of_the_dead_letter(desk)
         await is_well(desk)
+
+
+async def test_roles_that_start_while_wechat_pay_is_away_become_ready_by_themselves(desk: Desk) -> None:
+    """Who is not ready is sent no callback, and so nothing that would fetch the keys that it waits for."""
+    printed = await desk.run(*desk.simulator, "--print-env")
+    (desk.directory / ".env").write_text(printed.out)
+    async with desk.role("webhook", "webhook", until_ready=False), desk.role("worker", "worker", until_ready=False):
+        assert not await desk.answers("webhook", "/readyz")
+        assert not await desk.answers("worker", "/readyz")
+
+        async with desk.role("simulator", *desk.simulator):
+            await until(lambda: desk.answers("webhook", "/readyz"))
+            await until(lambda: desk.answers("worker", "/readyz"))
 
 
 async def test_a_fare_that_was_lowered_in_the_merchant_console_is_accepted_by_a_person(desk: Desk) -> None:

@@ -215,7 +215,7 @@ async def test_a_thousand_bad_calls_beside_good_ones_keep_none_of_them_out_and_a
     refused, *served = await asyncio.gather(asyncio.gather(*map(post, bad)), now_and_then())
 
     assert served == [[200] * len(good)]
-    assert set(refused) <= {400, 401}
+    assert set(refused) <= {400, 401, 503}  # the last where a busy machine cannot verify them in time
     await nothing_but(door, *good)
 
 

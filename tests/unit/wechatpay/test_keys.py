@@ -14,10 +14,11 @@ from cryptography.x509 import load_pem_x509_certificate
 from structlog.testing import capture_logs
 
 from payscore_worker import metrics
-from payscore_worker.errors import WechatPayRejected
+from payscore_worker.errors import WechatPayRejected, WechatPayUnavailable
 from payscore_worker.wechatpay import UnusableCertificates, VerificationKeys
-from payscore_worker.wechatpay.keys import DOWNLOAD_PAUSE, FRESH_FOR, MAX_CERTIFICATES, MAX_WAITING
+from payscore_worker.wechatpay.keys import DOWNLOAD_PAUSE, FRESH_FOR, MAX_CERTIFICATES, MAX_WAITING, PAUSE_WITHOUT_KEY
 from payscore_worker.wechatpay.times import END_OF_TIME
+from tests.integration.messaging.waiting import eventually
 from tests.unit.wechatpay.vectors import APIV3_KEY
 from tests.unit.wechatpay.wechat import (
     NOW,
@@ -445,6 +446,50 @@ async def test_a_failed_download_is_remembered_and_does_no_harm(source: Source) 
     source.failure = None
     source.clock.advance(DOWNLOAD_PAUSE)
     assert await keys.find(OLD) is not None
+
+
+async def test_without_any_key_it_is_asked_for_again_after_seconds(source: Source) -> None:
+    source.failure = WechatPayUnavailable("no answer")
+    keys = keys_from(source)
+    assert await keys.find(OLD) is None
+
+    source.failure = None
+    source.clock.advance(PAUSE_WITHOUT_KEY - timedelta(milliseconds=1))
+    assert await keys.find(OLD) is None
+    source.clock.advance(timedelta(milliseconds=1))
+    assert await keys.find(OLD) is not None
+    assert source.downloads == 2
+
+
+async def test_a_role_that_started_without_a_key_gets_one_though_nobody_asks_it_for_anything(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payscore_worker.wechatpay.keys.PAUSE_WITHOUT_KEY", timedelta(0))
+    source.failure = WechatPayUnavailable("no answer")
+    keys = keys_from(source)
+
+    async def asked_again() -> None:
+        before = source.downloads
+        await eventually(lambda: source.downloads >= before + 3, every_seconds=0)
+
+    with capture_logs() as lines:
+        keeping = asyncio.create_task(keys.run())
+        await asked_again()
+        assert not keys.ready
+        source.failure = UnusableCertificates("another reason")
+        await asked_again()
+
+        source.failure = None
+        await eventually(lambda: keys.ready, every_seconds=0)
+        asked = source.downloads
+        await settled()
+        assert (source.downloads, keeping.done()) == (asked, False)
+
+    keeping.cancel()
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("keys_not_fetched", "no answer"),
+        ("keys_not_fetched", "another reason"),
+    ]
 
 
 async def test_certificates_are_refreshed_within_the_hour_without_a_wait(source: Source) -> None:
