@@ -1,6 +1,7 @@
 """The settlement, under the terms of the settings."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.settings import OrderSettings, duration, durations
@@ -12,7 +13,12 @@ from payscore_worker.wechatpay import CAPPED, TICKETED, PayScores
 
 
 def make_settlement(
-    *, storage: Storage, payscores: PayScores, orders: OrderSettings, on_announced: Callable[[], None] = lambda: None
+    *,
+    storage: Storage,
+    payscores: PayScores,
+    orders: OrderSettings,
+    on_announced: Callable[[], None] = lambda: None,
+    clock: Callable[[], datetime] = now,
 ) -> Settlement:
     """Make the settlement under the terms of the settings."""
     rules = Rules(
@@ -31,5 +37,5 @@ def make_settlement(
         out_order_no_prefix=orders.out_order_no_prefix,
     )
     return Settlement(
-        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=now, on_announced=on_announced
+        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=clock, on_announced=on_announced
     )

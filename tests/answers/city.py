@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import subscriptions
+from payscore_worker.bootstrap.settlement import make_settlement
 from payscore_worker.errors import Retryable
 from payscore_worker.events import (
     DiscountItem,
@@ -24,22 +25,16 @@ from payscore_worker.events import (
     TripStarted,
 )
 from payscore_worker.reconciler import Reconciler
-from payscore_worker.settings import OrderSettings, duration, durations
+from payscore_worker.settings import OrderSettings
 from payscore_worker.settlement import Settlement
 from payscore_worker.simulator import Passenger, Simulator, SimulatorConfig, SimulatorKeys, create_app
 from payscore_worker.simulator.happenings import WrongStage
-from payscore_worker.steps import Terms
-from payscore_worker.storage import Storage
-from payscore_worker.trip import Rules
 from payscore_worker.wechatpay import (
-    CAPPED,
-    TICKETED,
     Breaker,
     GuardedPayScores,
     Merchant,
     MerchantPayScores,
     Notifications,
-    PayScores,
     VerificationKeys,
     WechatPayClient,
     load_private_key,
@@ -325,7 +320,13 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -
     client = _client(city, name, app)
     breaker = Breaker()
     guarded = GuardedPayScores(MerchantPayScores(family, client), breaker)
-    settlement = _settlement(city.ground.storage, guarded, city.clock, city.told)
+    settlement = make_settlement(
+        storage=city.ground.storage,
+        payscores=guarded,
+        orders=OrderSettings(),  # a newcomer's
+        on_announced=city.told,
+        clock=city.clock,
+    )
     city.workers.append(
         Worker(
             name=name,
@@ -383,27 +384,4 @@ def _keys(clock: Clock) -> VerificationKeys:
         apiv3_keys=(keys.apiv3_key.encode(),),
         clock=clock,
         public_keys={keys.public_key_id: keys.public_key_pair.public_key()},
-    )
-
-
-def _settlement(storage: Storage, payscores: PayScores, clock: Clock, on_announced: Callable[[], None]) -> Settlement:
-    """Make the settlement under the settings that a newcomer has (`bootstrap.make_settlement`)."""
-    orders = OrderSettings()
-    rules = Rules(
-        family=payscores.current.family,
-        ticketed=TICKETED,
-        capped=CAPPED,
-        risk_amount_fen=orders.risk_amount_fen,
-        poll_delays=durations(orders.poll_delays),
-        stale_after=duration(orders.stale_after),
-        overdue_after=duration(orders.overdue_after),
-    )
-    terms = Terms(
-        introduction=orders.service_introduction,
-        start_at_event=orders.start_time == "event",
-        service_state_ttl=duration(orders.service_state_ttl),
-        out_order_no_prefix=orders.out_order_no_prefix,
-    )
-    return Settlement(
-        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=clock, on_announced=on_announced
     )
