@@ -3,11 +3,13 @@
 import asyncio
 import faulthandler
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
 from payscore_worker import stopping
+from payscore_worker.messaging import link
 from payscore_worker.messaging.connection import CLOSE_TIMEOUT_SECONDS
 from payscore_worker.ops.health import Check
 
@@ -39,9 +41,9 @@ def _end_soon_if_failed(task: asyncio.Task[None]) -> None:
 
 async def end(*parts: asyncio.Task[None], seconds: float = PARTS_SECONDS) -> None:
     """Have parts end, and wait until they have; who waits for the database longer is told when that is closed."""
-    for part in parts:
-        part.cancel()
-    await asyncio.wait(parts, timeout=seconds)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await link.end(parts)
 
 
 def holds(condition: Callable[[], bool]) -> Check:

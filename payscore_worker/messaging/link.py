@@ -47,6 +47,9 @@ NEXT_ADDRESS_SECONDS: Final = 1.0
 SET_UP_TIMEOUT_SECONDS: Final = 30.0
 """Declaring two dozen queues on a busy quorum cluster."""
 
+END_AGAIN_SECONDS: Final = CLOSE_TIMEOUT_SECONDS + 1.0
+"""What is told to end has said its good-bye by then, or has not heard."""
+
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 5.0
 """A restarted broker is found within these seconds, and not hammered before."""
@@ -268,7 +271,8 @@ def translated() -> Iterator[None]:
 
     A connection that its heartbeat finds frozen rejects in that way whatever waits on it; a task that let it pass would
     end as if it had been told to, and nobody would miss it. And who is told to end, and meets an error while closing
-    what is open, would go on as if nobody had said anything.
+    what is open, would go on as if nobody had said anything; so would who is told while what aiormq waits for comes:
+    before Python 3.12 asyncio.wait_for then gives the result, and the word is lost (bpo-37658).
     """
     try:
         yield
@@ -279,6 +283,8 @@ def translated() -> Iterator[None]:
     except Exception:
         end_if_told()
         raise
+    else:
+        end_if_told()
 
 
 def is_cancelled() -> bool:
@@ -299,12 +305,27 @@ async def race(*works: Coroutine[Any, Any, object]) -> None:
     try:
         first, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
     for task in tasks:
         if task in first:
             task.result()
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Have tasks end, and wait until they have; one that has lost the word is told again."""
+    again: asyncio.TimerHandle
+
+    def tell() -> None:
+        nonlocal again
+        for task in tasks:
+            task.cancel()
+        again = asyncio.get_running_loop().call_later(END_AGAIN_SECONDS, tell)
+
+    tell()
+    try:
+        await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        again.cancel()
 
 
 async def connect(url: str, name: str, *, taken: Collection[URL] = (), lost: Address | None = None) -> Connection:

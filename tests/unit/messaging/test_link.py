@@ -1,6 +1,7 @@
 """Ending what a broken link left behind, and telling a wish from an accident."""
 
 import asyncio
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -189,3 +190,68 @@ def test_pauses_grow_to_a_limit_and_are_never_quite_the_same() -> None:
         assert all(later > earlier for earlier, later in pairwise(pauses[:4]))
         assert max(pauses) <= 1.5 * LONGEST_PAUSE_SECONDS
     assert series[0] != series[1]
+
+
+# --- A word that is lost ---
+
+
+async def result_as_the_word_comes() -> None:
+    """Wait as aiormq does, and be told to end in the moment in which what it waits for comes (bpo-37658)."""
+    coming: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def come() -> None:
+        coming.set_result(None)
+        task.cancel()
+
+    asyncio.get_running_loop().call_soon(come)
+    with suppress(asyncio.CancelledError):  # from Python 3.12 on it is not lost
+        await asyncio.wait_for(coming, 60)
+
+
+async def test_who_is_told_to_end_ends_though_the_answer_came_in_the_same_moment() -> None:
+    went_on = False
+
+    async def work() -> None:
+        nonlocal went_on
+        with translated():
+            await result_as_the_word_comes()
+        went_on = True
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(work())
+
+    assert not went_on
+
+
+async def test_a_time_limit_holds_though_the_answer_came_in_the_same_moment() -> None:
+    async def work() -> None:
+        async with asyncio.timeout(0.01):
+            with translated():
+                while not is_cancelled():
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.sleep(0.001)
+
+    with pytest.raises(TimeoutError):
+        await work()
+
+
+async def test_a_race_ends_though_one_of_it_has_lost_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("payscore_worker.messaging.link.END_AGAIN_SECONDS", 0.01)
+    words = 0
+
+    async def hear_the_third_time() -> None:
+        nonlocal words
+        while words < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                words += 1
+
+    async def be_first() -> None:
+        await asyncio.sleep(0)
+
+    await race(hear_the_third_time(), be_first())
+
+    assert words == 3

@@ -423,6 +423,7 @@ async def test_an_unknown_serial_is_not_asked_for_again_within_a_minute(source: 
     keys = keys_from(source)
     for serial in ("AA", "BB", "CC"):
         assert await keys.find(serial) is None
+        source.clock.advance(PAUSE_WITHOUT_KEY)  # there is one
     assert source.downloads == 1
 
     source.clock.advance(DOWNLOAD_PAUSE)
