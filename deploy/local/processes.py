@@ -1,5 +1,7 @@
 """Free ports, commands that end in time, and processes that outlive the one that started them."""
 
+import fcntl
+import functools
 import json
 import os
 import pwd
@@ -13,14 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from deploy.local.errors import SetupFailed
 
 # Linux hands out 32768 and up to outgoing connections. A server that restarts on a port of that range may find it
 # taken, by its own client even: one that keeps dialling such a port on loopback can end up connected to itself.
-PORTS = range(21_000, 25_000)
-PORT_ATTEMPTS = 1_000  # a quarter of the range; if all of these are taken, so is the rest
+PORTS = range(20_000, 32_000)
+PORT_ATTEMPTS = 3_000  # a quarter of the range; if all of these are taken, so is the rest
 POLL_SECONDS = 0.1  # short beside any start, long beside one look
 KILL_SECONDS = 10.0  # SIGKILL is obeyed at once; the rest is a machine that swaps
 LAST_LINES = 15  # of a log, enough to show the first error and what led to it
@@ -111,7 +113,10 @@ def wait_until(happened: Callable[[], bool], *, seconds: float) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports of loopback on which nobody listens."""
+    """So many different ports of loopback on which nobody listens; no other process is given them while this one lives.
+
+    Between the choice and the listening, and while a server is started again, others choose.
+    """
     dice = random.SystemRandom()  # several test processes choose at the same moment: a shared seed would make them meet
     with ExitStack() as held:
         ports: list[int] = []
@@ -119,10 +124,32 @@ def free_ports(count: int) -> list[int]:
             port = dice.choice(PORTS)
             with suppress(OSError):
                 held.enter_context(socket.create_server(("127.0.0.1", port)))
-                ports.append(port)
+                if _take(port):
+                    ports.append(port)
             if len(ports) == count:
                 return ports
     raise SetupFailed(f"no {count} free ports between {PORTS.start} and {PORTS.stop}")
+
+
+_given: Final[set[int]] = set()
+
+
+def _take(port: int) -> bool:
+    """Lock the byte of this number in a file that all processes of this user have; the lock goes with the process."""
+    if port in _given:
+        return False
+    try:
+        fcntl.lockf(_ports_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _given.add(port)
+    return True
+
+
+@functools.cache
+def _ports_file() -> int:
+    file = Path(tempfile.gettempdir()) / f"payscore-ports-{os.getuid()}"
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def run(

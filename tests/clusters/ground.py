@@ -11,6 +11,7 @@ from typing import Final
 import httpx
 
 from deploy.local.cluster import SETTINGS, PrivateCluster, start_cluster
+from deploy.local.processes import free_ports
 from deploy.local.rabbitmq import PrivateRabbitMQ
 from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.migrations import migrate
@@ -18,7 +19,6 @@ from payscore_worker.settings import BrokerSettings, Environment
 from payscore_worker.storage.engine import engine_for
 from tests.clusters.pair import Pair, a_pair
 from tests.crash.lane import HTTP_SECONDS, Lane
-from tests.crash.roles import free_ports
 from tests.faults.commands import commands
 from tests.faults.desk import SturdyDesk, a_sturdy_desk
 

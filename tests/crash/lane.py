@@ -15,6 +15,7 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from deploy.local.processes import free_ports
 from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.migrations import migrate
 from payscore_worker.simulator import SimulatorConfig, SimulatorKeys, environment
@@ -25,7 +26,7 @@ from tests.crash import impatience
 from tests.crash.desk import Desk, a_desk
 from tests.crash.orphans import names_taken
 from tests.crash.points import Passed, Plan, read_trace
-from tests.crash.roles import Forks, Process, Starter, free_ports
+from tests.crash.roles import Forks, Process, Starter
 
 READY_SECONDS: Final = 60.0
 """A role is up within half a second; this is for a machine that is busy with other tests."""

@@ -3,9 +3,7 @@
 import asyncio
 import itertools
 import os
-import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -17,9 +15,6 @@ import msgspec
 from tests.crash.zygote import Start
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-
-PORTS: Final = range(20_000, 32_000)
-"""Below those that the kernel gives to outgoing connections: one must not take the port of a role that is dead."""
 
 END_SECONDS: Final = 10.0
 """For the zygote to end what it has started; it kills."""
@@ -132,20 +127,3 @@ async def a_zygote() -> AsyncIterator[Forks]:
             zygote.kill()
             await zygote.wait()
         await listening
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    found: list[int] = []
-    candidates = random.SystemRandom().sample(PORTS, len(PORTS))
-    for port in candidates:
-        with socket.socket() as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                one.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError("no free ports")

@@ -16,13 +16,13 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from deploy.local.postgresql import PrivatePostgreSQL, start_postgresql
+from deploy.local.processes import free_ports
 from deploy.local.rabbitmq import PrivateRabbitMQ, start_rabbitmq
 from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.settings import BrokerSettings, Environment
 from payscore_worker.storage.engine import engine_for
 from tests.crash.lane import HTTP_SECONDS, Lane, opened, own_schema
 from tests.crash.orphans import NOTES, names_taken
-from tests.crash.roles import free_ports
 from tests.faults.commands import commands
 from tests.faults.desk import SturdyDesk, a_sturdy_desk
 from tests.proxy import Proxy

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from deploy.local.errors import SetupFailed
 from deploy.local.processes import PORTS, Process, free_ports, run, wait_until
 
+ROOT = Path(__file__).resolve().parents[3]
 SLEEPS = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 IGNORES_SIGTERM = [
     sys.executable,
@@ -85,3 +87,23 @@ def test_a_command_that_takes_too_long_is_ended() -> None:
 def test_a_daemon_left_behind_does_not_hold_us() -> None:
     """The daemon outlives the command's time; the command itself has all of it."""
     assert run(["/bin/sh", "-c", "sleep 90 & echo done"], seconds=60, env={"PATH": os.defpath}) == "done\n"
+
+
+def test_a_port_that_was_given_is_given_to_nobody_else_while_this_process_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (port,) = free_ports(1)
+    asks = (
+        "from deploy.local import processes\n"
+        f"processes.PORTS = range({port}, {port + 1})\n"
+        "print(processes.free_ports(1))"
+    )
+    monkeypatch.setattr("deploy.local.processes.PORTS", range(port, port + 1))
+
+    other = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-c", asks], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+    assert "SetupFailed" in other.stderr
+    with pytest.raises(SetupFailed):
+        free_ports(1)
