@@ -196,11 +196,13 @@ class Consuming:
         """Leave the queues that call for WeChat Pay alone while it is out: their messages wait where operators look."""
         pausing = [tap for tap in taps if tap.pauses]
         while True:
-            await self._breaker.closed()
-            await self._turn(pausing, to_open=True)
-            await self._breaker.opened()
-            await self._turn(pausing, to_open=False)
-            log.warning("consuming_paused", queues=len(pausing))
+            is_open = self._breaker.is_open  # it may have turned while we set up, or while we turned
+            await self._turn(pausing, to_open=not is_open)
+            if is_open:
+                log.warning("consuming_paused", queues=len(pausing))
+                await self._breaker.closed()
+            else:
+                await self._breaker.opened()
 
     def _is_paused(self, tap: Tap) -> bool:
         return tap.pauses and self._breaker.is_open

@@ -13,9 +13,13 @@ from tests.integration.messaging.worker import Handler, a_worker
 def a_breaker(*, is_open: bool) -> Breaker:
     breaker = Breaker()
     if is_open:
-        for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-            breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
+        a_failure_too_many(breaker)
     return breaker
+
+
+def a_failure_too_many(breaker: Breaker) -> None:
+    for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
+        breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
 
 
 async def has_consumers(desk: Desk, number: int) -> bool:
@@ -26,8 +30,7 @@ async def test_messages_wait_in_their_queue_while_the_breaker_is_open(amqp_url: 
     handler, breaker = Handler(), a_breaker(is_open=False)
     async with a_worker(amqp_url, desk.topology, handler, breaker=breaker) as worker:
         await eventually(partial(has_consumers, desk, 1))
-        for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-            breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
+        a_failure_too_many(breaker)
         await eventually(partial(has_consumers, desk, 0))
         await desk.cancel("t1", "t2")
         await desk.holds(TRIP_CANCELLED, 2)
@@ -50,12 +53,34 @@ async def test_a_worker_that_starts_during_an_outage_takes_nothing_before_it_is_
     assert await desk.is_empty(TRIP_CANCELLED, f"{TRIP_CANCELLED}.dead")
 
 
+class OpensUnseen(Breaker):
+    """Opens right after it was first asked: as by the first message of a queue, while others are still joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._was_asked = False
+
+    @property
+    def is_open(self) -> bool:
+        was_open = super().is_open
+        if not self._was_asked:
+            self._was_asked = True
+            a_failure_too_many(self)
+        return was_open
+
+
+async def test_a_breaker_that_opens_while_a_link_begins_to_consume_pauses_it_all_the_same(
+    amqp_url: str, desk: Desk
+) -> None:
+    async with a_worker(amqp_url, desk.topology, Handler(), breaker=OpensUnseen()):
+        await eventually(partial(has_consumers, desk, 0))
+
+
 async def test_a_paused_queue_is_consumed_again_however_often_the_breaker_turns(amqp_url: str, desk: Desk) -> None:
     handler, breaker = Handler(), a_breaker(is_open=False)
     async with a_worker(amqp_url, desk.topology, handler, breaker=breaker):
         for turn in range(3):
-            for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
-                breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
+            a_failure_too_many(breaker)
             await eventually(partial(has_consumers, desk, 0))
             await desk.cancel(f"t{turn}")
             breaker.close()
