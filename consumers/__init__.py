@@ -7,7 +7,7 @@ from typing import Any, Final
 from consumers import order_paid, service_changed, trip_cancelled, trip_ended, trip_started
 from payscore_worker.events import EventIn, OrderPaid, ServiceChanged, TripCancelled, TripEnded, TripStarted
 from payscore_worker.messaging.handling import Handle, Subscription
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """WeChat Pay says that an order is paid: note what it says, if it is about a trip of ours."""
 
 from payscore_worker.events import OrderPaid
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 
 
 async def handle(event: OrderPaid, settlement: Settlement) -> None:

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from payscore_worker.errors import HeldBack
 from payscore_worker.events import TripCancelled
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 
 
 async def handle(event: TripCancelled, settlement: Settlement) -> None:

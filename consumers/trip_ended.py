@@ -1,7 +1,7 @@
 """A trip has ended: note its fare, then settle it as far as it will go."""
 
 from payscore_worker.events import TripEnded
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 
 
 async def handle(event: TripEnded, settlement: Settlement) -> None:

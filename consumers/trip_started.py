@@ -1,7 +1,7 @@
 """A trip has started: note it, then open its order."""
 
 from payscore_worker.events import TripStarted
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 
 
 async def handle(event: TripStarted, settlement: Settlement) -> None:

@@ -5,9 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from payscore_worker import outcomes
-from payscore_worker.errors import Refusal
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import (
     Cancelled,
     DeclineReason,
     Discount,
@@ -25,6 +24,7 @@ from payscore_worker.trip import (
     note_ended,
     note_started,
 )
+from payscore_worker.errors import Refusal
 
 NOW: Final = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)

@@ -33,7 +33,7 @@ from payscore_worker.settings import (
     SettingsError,
     description,
 )
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.wechatpay import Breaker, GuardedPayScores, PayScores
 

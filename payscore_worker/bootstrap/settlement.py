@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from payscore_worker.bootstrap.wiring import now
+from payscore_worker.domain.trip import Rules
 from payscore_worker.settings import OrderSettings, duration, durations
-from payscore_worker.settlement import Settlement
-from payscore_worker.steps import Terms
+from payscore_worker.settlement.trip_steps import Terms
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
-from payscore_worker.trip import Rules
 from payscore_worker.wechatpay import CAPPED, TICKETED, PayScores
 
 

@@ -24,9 +24,9 @@ from payscore_worker.messaging.topology import EVENTS
 from payscore_worker.ops import showing
 from payscore_worker.ops.health import Check, health_routes
 from payscore_worker.ops.watching import watch
-from payscore_worker.reconciler import Reconciler
 from payscore_worker.serving import STOP_SECONDS, make_server
 from payscore_worker.settings import BrokerSettings, Environment, MerchantSettings, OpsSettings, OrderSettings
+from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.storage import Storage
 from payscore_worker.storage.clock import DatabaseClock
 from payscore_worker.wechatpay import Breaker, GuardedPayScores

@@ -11,13 +11,13 @@ from aio_pika.abc import AbstractConnection
 from rich.console import Console
 from rich.text import Text
 
-from payscore_worker.audit import Finding, audit_books, audit_queues, audit_wechatpay
 from payscore_worker.bootstrap.wechatpay import make_wechatpay
 from payscore_worker.bootstrap.wiring import make_topology, now
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
 from payscore_worker.messaging.inspect import Depth, depths
 from payscore_worker.messaging.link import connect
 from payscore_worker.messaging.topology import Topology
+from payscore_worker.oversight.audit import Finding, audit_books, audit_queues, audit_wechatpay
 from payscore_worker.settings import BrokerSettings, DatabaseSettings, Environment, MerchantSettings
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports

@@ -19,6 +19,7 @@ from payscore_worker.bootstrap.wiring import make_topology, now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import see_that_there_is, who
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import SettlementError
 from payscore_worker.logs import short_openid, without_secrets
 from payscore_worker.messaging.deadletters import (
@@ -34,7 +35,7 @@ from payscore_worker.messaging.deadletters import (
 from payscore_worker.messaging.deadletters import Progress as Replayed
 from payscore_worker.messaging.moving import Busy
 from payscore_worker.messaging.topology import QUEUES
-from payscore_worker.replay import Judge, Prospect, Word
+from payscore_worker.oversight.replay import Judge, Prospect, Word
 from payscore_worker.settings import (
     BrokerSettings,
     DatabaseSettings,
@@ -46,7 +47,6 @@ from payscore_worker.settings import (
 from payscore_worker.storage import Storage
 from payscore_worker.storage.actions import Action, Actions, Done
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.trip import Trip
 from payscore_worker.wechatpay import PayScores
 
 GROUP_COLUMNS: Final = ("group", "count", "oldest", "newest", "reason")

@@ -16,14 +16,14 @@ from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import who
 from payscore_worker.cli.output import FINE, NOT_FINE, WRONG_USE, json_option, print_json, print_table, run
-from payscore_worker.deciding import MAX_NAME, MAX_REASON, Deciding, Outlook, outlook
-from payscore_worker.decisions import Decision, Verb, verbs_for
+from payscore_worker.domain.decisions import Decision, Verb, verbs_for
+from payscore_worker.domain.trip import Trip
 from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
-from payscore_worker.sight import Sight
+from payscore_worker.settlement.deciding import MAX_NAME, MAX_REASON, Deciding, Outlook, outlook
+from payscore_worker.settlement.sight import Sight
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
-from payscore_worker.trip import Trip
 
 HELP: Final = {
     Verb.ACCEPT: "Take the amount that WeChat Pay shows for what was owed.",

@@ -2,8 +2,8 @@
 
 import getpass
 
-from payscore_worker.deciding import MAX_NAME
 from payscore_worker.errors import StorageUnavailable
+from payscore_worker.settlement.deciding import MAX_NAME
 from payscore_worker.storage.url import Sqlite, read_url
 
 

@@ -15,7 +15,9 @@ from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.deciding import add_verbs
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
-from payscore_worker.explain import (
+from payscore_worker.domain.trip import TripState
+from payscore_worker.logs import short_openid
+from payscore_worker.oversight.explain import (
     Announced,
     Called,
     Decided,
@@ -27,12 +29,10 @@ from payscore_worker.explain import (
     Troubled,
     explain,
 )
-from payscore_worker.logs import short_openid
 from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports, Row, TripFilter
-from payscore_worker.trip import TripState
 
 SUMMARY: Final = ("trip_id", "out_order_no", "state", "total_fen", "accepted_fen", "paid_fen", "noted_at", "due_at")
 FACTS: Final = (

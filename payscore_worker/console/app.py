@@ -23,11 +23,11 @@ from payscore_worker.console.opening import Plan
 from payscore_worker.console.replays import Replays
 from payscore_worker.console.screen import Screen
 from payscore_worker.console.watching import Watch
-from payscore_worker.deciding import Deciding
 from payscore_worker.errors import SettlementError, StorageUnavailable
 from payscore_worker.messaging.deadletters import DeadLetters
 from payscore_worker.messaging.moving import Busy
-from payscore_worker.replay import Judge
+from payscore_worker.oversight.replay import Judge
+from payscore_worker.settlement.deciding import Deciding
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.browsing import Browsing
 from payscore_worker.storage.engine import engine_for

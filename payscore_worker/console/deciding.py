@@ -13,10 +13,10 @@ from starlette.routing import BaseRoute, Route
 
 from payscore_worker.console.access import Session
 from payscore_worker.console.screen import Screen, link
-from payscore_worker.deciding import MAX_REASON, Deciding, outlook
-from payscore_worker.decisions import Decision, Verb
+from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.errors import Rejected, TripBusy, WechatPayError
-from payscore_worker.sight import Sight
+from payscore_worker.settlement.deciding import MAX_REASON, Deciding, outlook
+from payscore_worker.settlement.sight import Sight
 
 MAX_ID: Final = 128
 VERBS: Final = {verb.value: verb for verb in Verb}

@@ -33,7 +33,7 @@ from payscore_worker.messaging.deadletters import (
 from payscore_worker.messaging.link import BROKEN
 from payscore_worker.messaging.moving import Busy
 from payscore_worker.messaging.topology import QUEUES
-from payscore_worker.replay import Judge
+from payscore_worker.oversight.replay import Judge
 from payscore_worker.storage.actions import Action, Actions
 from payscore_worker.storage.browsing import Browsing
 

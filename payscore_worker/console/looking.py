@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, Route
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.screen import Screen, link
 from payscore_worker.console.watching import Watch
-from payscore_worker.decisions import WITHOUT_PROBLEM, Verb, verbs_for
-from payscore_worker.explain import Story, Troubled, explain
+from payscore_worker.domain.decisions import WITHOUT_PROBLEM, Verb, verbs_for
+from payscore_worker.domain.trip import TERMINAL, TripState
+from payscore_worker.oversight.explain import Story, Troubled, explain
 from payscore_worker.storage.browsing import PAGE_ROWS, Browsing, Key, Wanted
-from payscore_worker.trip import TERMINAL, TripState
 
 AGES: Final[Mapping[str, timedelta]] = {
     "1h": timedelta(hours=1),

@@ -18,7 +18,7 @@ from payscore_worker.console.guard import ROOT
 from payscore_worker.events import EventIn
 from payscore_worker.messaging.topology import Topology
 from payscore_worker.ops.policies import PolicyLook
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.storage.url import Told
 from payscore_worker.wechatpay import Breaker, PayScores

@@ -16,7 +16,7 @@ from payscore_worker.console.opening import REPLAY_END_SECONDS
 from payscore_worker.errors import Rejected, SettlementError, StorageUnavailable
 from payscore_worker.messaging.deadletters import Choice, DeadLetters, Fate, Progress
 from payscore_worker.messaging.link import BROKEN
-from payscore_worker.replay import Judge
+from payscore_worker.oversight.replay import Judge
 from payscore_worker.storage.actions import Action, Actions, Outcome
 
 KEPT: Final = 20

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from payscore_worker.audit import Finding
 from payscore_worker.demo.plan import PlannedTrip
 from payscore_worker.demo.play import Heard
-from payscore_worker.trip import TripState
+from payscore_worker.domain.trip import TripState
+from payscore_worker.oversight.audit import Finding
 
 MAX_PROBLEMS: Final = 20
 """A person reads them; the first ones tell."""

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import httpx
 
-from payscore_worker.audit import audit_books
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.demo.briefing import ADMIN_SECONDS, brief
 from payscore_worker.demo.judge import Evidence, Verdict, judge
@@ -22,6 +21,7 @@ from payscore_worker.messaging.inspect import depths
 from payscore_worker.messaging.link import connect
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.topology import Topology
+from payscore_worker.oversight.audit import audit_books
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports

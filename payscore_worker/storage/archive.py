@@ -27,13 +27,13 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from payscore_worker.domain.trip import TERMINAL
 from payscore_worker.errors import SchemaOutdated, SettlementError, StorageUnavailable, UnreadableRow
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.storage.engine import BROKEN, cause_of, engine_for, lock_from_the_start, schema_of
 from payscore_worker.storage.reading import note_unreadable, read_trip
 from payscore_worker.storage.schema import SCHEMA_REVISION
 from payscore_worker.storage.tables import Json, archived_trip, passenger, trip, trip_event, wechatpay_call
-from payscore_worker.trip import TERMINAL
 
 FORMAT: Final = "payscore-archive/1"
 

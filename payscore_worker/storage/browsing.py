@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage.engine import BROKEN, cause_of
 from payscore_worker.storage.outbox import count_unrouted
@@ -18,7 +19,6 @@ from payscore_worker.storage.reports import OWED_FEN, STUCK_AFTER, Reports, Row
 from payscore_worker.storage.standing import UNFINISHED, Standing, standing
 from payscore_worker.storage.tables import archived_trip, operator_action, trip, trip_event
 from payscore_worker.storage.values import is_keepable
-from payscore_worker.trip import TERMINAL, TripState
 
 LIMIT: Final = timedelta(seconds=3)
 """A question that takes longer is the wrong question; the settlement needs the database more."""

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
+from payscore_worker.domain.trip import Trip
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.storage.schema import Schema
-from payscore_worker.trip import Trip
 
 LONGEST_LEASE: Final = timedelta(minutes=4)
 """A trip that keeps failing is taken up at least this often: what stood in its way may be gone."""

@@ -10,6 +10,7 @@ from typing import Final, Self, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.storage.connecting import COLLISIONS, POOLER, Connector
@@ -50,7 +51,6 @@ from payscore_worker.storage.statements import (
 )
 from payscore_worker.storage.url import Told, UnreadableUrl
 from payscore_worker.storage.values import keep, keep_records, kept_row
-from payscore_worker.trip import Trip
 
 MAX_CONNECTIONS: Final = 16
 """Statements take well under a millisecond; more connections would only queue inside PostgreSQL."""

@@ -7,10 +7,10 @@ import msgspec
 import structlog
 
 from payscore_worker import metrics
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import UnreadableRow
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.storage.rows import trip_from_row
-from payscore_worker.trip import Trip
 
 UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError, msgspec.MsgspecError)
 """What reading raises: an enum without this value, JSON of another shape, a column missing or of another kind."""

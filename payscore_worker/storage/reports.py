@@ -8,11 +8,11 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage.engine import BROKEN, cause_of
 from payscore_worker.storage.tables import archived_trip, operator_action, trip, trip_event, wechatpay_call
 from payscore_worker.storage.values import is_keepable
-from payscore_worker.trip import TERMINAL, TripState
 
 MAX_ROWS: Final = 1000
 """More is a query for the database's own tools."""

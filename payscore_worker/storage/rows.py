@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from payscore_worker.trip import (
+from payscore_worker.domain.trip import (
     Cancelled,
     Declined,
     DeclineReason,

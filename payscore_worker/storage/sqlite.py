@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import structlog
 
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage import statements, tables
 from payscore_worker.storage.archived import ArchivedTrip
@@ -30,7 +31,6 @@ from payscore_worker.storage.schema import Schema
 from payscore_worker.storage.statements import for_sqlite
 from payscore_worker.storage.tables import moment_from_text, moment_to_text
 from payscore_worker.storage.values import keep, keep_records, kept_row
-from payscore_worker.trip import Trip
 
 BUSY_SECONDS: Final = 10.0
 """How long to wait for another process's transaction; ours take milliseconds."""

@@ -8,9 +8,9 @@ from typing import Any, Final
 from sqlalchemy import Executable, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.storage.outbox import WAITS, count_unrouted
 from payscore_worker.storage.tables import trip, trip_event
-from payscore_worker.trip import TERMINAL, TripState
 
 UNFINISHED: Final = tuple(state.value for state in TripState if state not in TERMINAL)
 

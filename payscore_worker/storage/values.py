@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import Unstorable
 from payscore_worker.storage import tables
 from payscore_worker.storage.port import CallRecord, EventRecord
 from payscore_worker.storage.rows import TRIP_COLUMNS, trip_row
-from payscore_worker.trip import Trip
 
 MAX_INT: Final = 2**63 - 1
 """Of a bigint, and of SQLite's integer."""

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import FailureClass, MerchantRefused
-from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.family import Family
 from payscore_worker.wechatpay.payafter import Payafter

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import MalformedMessage, NotOurs, Rejected
-from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.orders import read_order

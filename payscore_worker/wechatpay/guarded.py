@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import HeldBack, MalformedMessage, Refusal, WechatPayError, WechatPayRejected
-from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay.breaker import Breaker
 from payscore_worker.wechatpay.port import (
     Answer,

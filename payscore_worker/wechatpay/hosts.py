@@ -19,7 +19,7 @@ NEVER_CONNECTED: Final = (httpx.ConnectError, aiohttp.ClientConnectorError, aioh
 """What proves that a request was not sent. The aiohttp transport makes ConnectTimeout of the last two, but also of a
 server that hung up on a request it had read: there the cause behind httpx's error decides."""
 
-TALLY: Final = "payscore_worker.tally"
+TALLY: Final = "payscore_worker.settlement.tally"
 """The request extension that carries the tally."""
 
 

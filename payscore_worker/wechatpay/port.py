@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from payscore_worker.trip import OrderTerms
+from payscore_worker.domain.trip import OrderTerms
 
 
 class CallKind(StrEnum):

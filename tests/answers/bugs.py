@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import pytest
 
-from payscore_worker import outcomes, trip
+from payscore_worker.domain import outcomes, trip
+from payscore_worker.domain.trip import DeclineReason, Doubt, OpenOrder, OrderPhase, OrderSeen, Step, Trip, TripState
 from payscore_worker.errors import MerchantRefused, OutcomeUnknown, Refusal
-from payscore_worker.steps import Run, Steps
+from payscore_worker.settlement.trip_steps import Run, Steps
 from payscore_worker.storage import CallRecord
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
 from payscore_worker.storage.statements import for_sqlite
-from payscore_worker.trip import DeclineReason, Doubt, OpenOrder, OrderPhase, OrderSeen, Step, Trip, TripState
 from payscore_worker.wechatpay import answers
 from payscore_worker.wechatpay.refusals import classify
 

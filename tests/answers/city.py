@@ -24,9 +24,9 @@ from payscore_worker.events import (
     TripEnded,
     TripStarted,
 )
-from payscore_worker.reconciler import Reconciler
 from payscore_worker.settings import OrderSettings
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.reconciler import Reconciler
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Passenger, Simulator, SimulatorConfig, SimulatorKeys, create_app
 from payscore_worker.simulator.happenings import WrongStage
 from payscore_worker.wechatpay import (

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from payscore_worker.domain.trip import TripState
 from payscore_worker.simulator import Behaviour, CallKind, Fault, FaultKind, Passenger
-from payscore_worker.trip import TripState
 from tests.answers.answers import ALL_CALLS
 from tests.answers.city import City
 

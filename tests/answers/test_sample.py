@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from payscore_worker.decisions import VERBS
+from payscore_worker.domain.decisions import VERBS
 from tests.answers import plan
 from tests.answers.answers import ANSWERS, GROUPS
 from tests.answers.bugs import BUGS

@@ -4,7 +4,7 @@ import re
 from functools import cache
 from typing import Final
 
-from payscore_worker.decisions import VERBS, verbs_for
+from payscore_worker.domain.decisions import VERBS, verbs_for
 from tests.pages import ROOT
 
 RUNBOOK: Final = ROOT / "deploy" / "runbook.md"

@@ -8,16 +8,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from payscore_worker import outcomes
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import DeclineReason, Trip
 from payscore_worker.errors import OutcomeUnknown
 from payscore_worker.messaging import relay
 from payscore_worker.messaging.handling import Handling, Held
 from payscore_worker.messaging.relay import Relay
-from payscore_worker.steps import Run, Steps
+from payscore_worker.settlement.trip_steps import Run, Steps
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, postgres, sqlite
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
-from payscore_worker.trip import DeclineReason, Trip
 from payscore_worker.wechatpay import CallKind
 from payscore_worker.wechatpay.family import Family
 from payscore_worker.wechatpay.verification import Verifier

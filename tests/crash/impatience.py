@@ -12,9 +12,10 @@ from typing import Any, Final
 import httpx
 import httpx_aiohttp
 
-from payscore_worker import outcomes, reconciler, trip
 from payscore_worker.bootstrap import wechatpay
+from payscore_worker.domain import outcomes, trip
 from payscore_worker.messaging import relay
+from payscore_worker.settlement import reconciler
 from payscore_worker.wechatpay import client, load_private_key
 
 SHORTENED: Final[tuple[tuple[Any, str, object], ...]] = (

@@ -11,8 +11,8 @@ from uuid import uuid4
 import httpx
 import msgspec
 
+from payscore_worker.domain.trip import SHORTEST_SERVICE
 from payscore_worker.simulator.platform import Platform, SigningKey, signature_headers
-from payscore_worker.trip import SHORTEST_SERVICE
 from tests.crash.lane import LONG_QUIET_SECONDS, POLL_SECONDS, QUIET_SECONDS, Lane
 
 FARE_FEN: Final = 3_200

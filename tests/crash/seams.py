@@ -15,7 +15,7 @@ from payscore_worker.messaging.handling import Held
 from payscore_worker.messaging.publisher import Outgoing, Publisher
 from payscore_worker.messaging.relay import Relay
 from payscore_worker.messaging.topology import EVENTS, NOTIFICATIONS
-from payscore_worker.reconciler import Reconciler
+from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
 from payscore_worker.storage.tables import moment_to_text

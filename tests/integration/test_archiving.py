@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 from consumers import order_paid
-from payscore_worker.audit import audit_books
 from payscore_worker.errors import ConflictingFact, Rejected, TripArchived
 from payscore_worker.events import OrderPaid
+from payscore_worker.oversight.audit import audit_books
 from payscore_worker.storage import Storage
 from payscore_worker.storage.archive import Archive, Plan
 from payscore_worker.storage.engine import engine_for

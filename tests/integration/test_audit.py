@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from payscore_worker.audit import Finding, audit_books, audit_queues, audit_wechatpay
-from payscore_worker.decisions import Decision, Verb
+from payscore_worker.domain.decisions import Decision, Verb
+from payscore_worker.domain.trip import TripState
 from payscore_worker.messaging.inspect import Depth
+from payscore_worker.oversight.audit import Finding, audit_books, audit_queues, audit_wechatpay
 from payscore_worker.simulator import FaultKind
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
-from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import Answer, Order, Phase
 from tests.integration.databases import database_url, empty_database_url, storage
 from tests.integration.settlement.town import Town, a_town, no_sleep

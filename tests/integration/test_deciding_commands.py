@@ -12,19 +12,19 @@ from click.testing import CliRunner, Result
 
 from payscore_worker.cli import deciding as commands
 from payscore_worker.cli.trips import trip
-from payscore_worker.deciding import Deciding
-from payscore_worker.decisions import Decision, Verb
+from payscore_worker.domain.decisions import Decision, Verb
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import IllegalTransition, Rejected
-from payscore_worker.explain import Decided, explain
+from payscore_worker.oversight.explain import Decided, explain
 from payscore_worker.settings import Environment
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.deciding import Deciding
+from payscore_worker.settlement.trip_steps import Run
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
-from payscore_worker.steps import Run
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
-from payscore_worker.trip import TripState
 from tests.integration.databases import make_tables
 from tests.integration.settlement.town import TERMS, Town, a_town, no_sleep
 
@@ -203,7 +203,7 @@ async def with_problems(town: Town, count: int) -> None:
 async def test_many_problems_are_previewed_and_cleared_each_with_its_record(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payscore_worker.deciding.BATCH", 5)
+    monkeypatch.setattr("payscore_worker.settlement.deciding.BATCH", 5)
     await with_problems(terminal.town, 12)
 
     done = await terminal.types(

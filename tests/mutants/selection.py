@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-MOVING: Final = tuple(f"payscore_worker.{module}." for module in ("steps", "settlement", "sight"))
+MOVING: Final = tuple(f"payscore_worker.settlement.{module}." for module in ("trip_steps", "trips", "sight"))
 """What moves a trip between us and WeChat Pay is held by the settlement's tests. Everything else has unit tests of its
 own: they alone must notice, and they take a fraction of the time."""
 

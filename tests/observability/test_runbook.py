@@ -13,7 +13,7 @@ import yaml
 from deploy.local.processes import run
 from deploy.local.rabbitmq import CTL_SECONDS, find_scripts
 from payscore_worker.cli import cli
-from payscore_worker.decisions import AFTER_REFUSALS, VERBS
+from payscore_worker.domain.decisions import AFTER_REFUSALS, VERBS
 from tests.unit.test_docs import ROOT
 
 RULES: Final = ROOT / "deploy" / "prometheus" / "rules.yml"

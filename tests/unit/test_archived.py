@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from payscore_worker.domain.trip import Fee
 from payscore_worker.storage.archived import ArchivedTrip, digests
-from payscore_worker.trip import Fee
 from tests.builders import NOW, SITUATIONS, a_cancellation, a_start, a_trip, an_end
 
 TOLD: Final = replace(a_trip(), started=a_start(), ended=an_end(), cancelled=a_cancellation())

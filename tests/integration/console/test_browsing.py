@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage import browsing
 from payscore_worker.storage.browsing import Browsing, Wanted
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.tables import trip
-from payscore_worker.trip import TripState
 from tests.integration.settlement.town import Town
 
 DAY = timedelta(days=1)

@@ -10,7 +10,7 @@ import pytest
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.messaging.deadletters import Choice, DeadLetter, DeadLetters, Decision
 from payscore_worker.messaging.envelope import ERROR, REASON
-from payscore_worker.replay import Judge
+from payscore_worker.oversight.replay import Judge
 from payscore_worker.storage.browsing import Browsing
 from payscore_worker.storage.reports import Row
 from tests.integration.console.site import Site, a_site, text_of

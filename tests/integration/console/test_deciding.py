@@ -6,10 +6,10 @@ from html import unescape
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from payscore_worker.domain.trip import TripState
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.storage.actions import Action, Actions
 from payscore_worker.storage.browsing import Browsing
-from payscore_worker.trip import TripState
 from tests.integration.console.site import Site
 
 WHY = "与乘客核对过"

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.errors import OutcomeUnknown
-from payscore_worker.explain import Announced, Called, Heard, Moved, Notified, Story, Troubled, explain
+from payscore_worker.oversight.explain import Announced, Called, Heard, Moved, Notified, Story, Troubled, explain
 from payscore_worker.simulator import FaultKind
 from payscore_worker.storage.archive import Archive, Plan
 from payscore_worker.storage.reports import Reports

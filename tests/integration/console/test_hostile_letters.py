@@ -22,7 +22,7 @@ from payscore_worker.messaging.deadletters import (
     Progress,
 )
 from payscore_worker.messaging.envelope import ERROR, REASON, original_message
-from payscore_worker.replay import Judge
+from payscore_worker.oversight.replay import Judge
 from tests.integration.console.site import Site
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk, a_cancellation
 

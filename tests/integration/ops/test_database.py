@@ -9,13 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker import metrics
+from payscore_worker.domain.trip import TripState
 from payscore_worker.ops.database import DatabaseLook
 from payscore_worker.simulator import FaultKind
 from payscore_worker.simulator.orders import Stage
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.standing import UNFINISHED, standing
-from payscore_worker.trip import TripState
 from tests.integration.databases import database_url, empty_database_url, storage
 from tests.integration.settlement.town import Town, a_town
 from tests.unit.ops.samples import value

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from payscore_worker.domain.outcomes import MAX_REBUILDS, PAUSES
+from payscore_worker.domain.trip import Problem, SayStale, Trip, TripState
 from payscore_worker.errors import HeldBack, MalformedMessage, Rejected, Retryable
 from payscore_worker.events import OrderPaid, message_in_hand
-from payscore_worker.outcomes import MAX_REBUILDS, PAUSES
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.storage import CallOutcome, ServiceNote, Storage
-from payscore_worker.trip import Problem, SayStale, Trip, TripState
 from payscore_worker.wechatpay import Answer, Call, Order
 from payscore_worker.wechatpay.orders import read_order
 from tests.builders import NOW
@@ -1052,7 +1052,7 @@ async def test_a_start_far_in_the_future_is_refused(town: Town) -> None:
 async def test_a_trip_that_goes_round_and_round_is_told_of_by_its_name(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payscore_worker.settlement.next_step", lambda *_: SayStale())
+    monkeypatch.setattr("payscore_worker.settlement.trips.next_step", lambda *_: SayStale())
 
     with pytest.raises(RuntimeError, match=r"^trip t1 took more than 16 steps$"):
         await town.starts()

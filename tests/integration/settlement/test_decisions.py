@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import pytest
 
-from payscore_worker.decisions import Decision, Known, Verb
+from payscore_worker.domain.decisions import Decision, Known, Verb
+from payscore_worker.domain.trip import OrderPhase, Trip, TripState
 from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, WechatPayUnavailable
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.orders import Stage
 from payscore_worker.storage import CallOutcome
-from payscore_worker.trip import OrderPhase, Trip, TripState
 from tests.integration.settlement.town import Town, no_sleep, reached
 
 WHY = "与客服核对过"
@@ -387,7 +387,7 @@ async def test_a_person_does_not_wait_for_a_wechat_that_does_not_answer(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await town.starts()
-    monkeypatch.setattr("payscore_worker.sight.ASK_SECONDS", 0.0)
+    monkeypatch.setattr("payscore_worker.settlement.sight.ASK_SECONDS", 0.0)
 
     sight = await town.settlement.look("t1")
 

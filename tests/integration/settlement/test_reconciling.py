@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from payscore_worker.reconciler import Reconciler
+from payscore_worker.domain.trip import TripState
+from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.simulator import Behaviour, Passenger
 from payscore_worker.storage import Storage
-from payscore_worker.trip import TripState
 from tests.integration.settlement.town import MINUTE, Town, a_town
 
 

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from consumers import CONSUMERS, trip_ended, trip_started
+from payscore_worker.domain.trip import TripState
 from payscore_worker.events import TripCancelled, TripEnded
 from payscore_worker.messaging.deadletters import DeadLetter
-from payscore_worker.replay import Judge, Prospect
-from payscore_worker.settlement import Settlement
+from payscore_worker.oversight.replay import Judge, Prospect
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import FaultKind
 from payscore_worker.storage.database import open_storage
-from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import PayScores, Phase
 from tests.integration.databases import make_tables
 from tests.integration.settlement.town import TERMS, Town

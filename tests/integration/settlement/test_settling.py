@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from consumers import service_changed
 from payscore_worker import metrics
+from payscore_worker.domain.trip import Trip, TripState
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected
 from payscore_worker.events import OrderPaid, ServiceChanged
 from payscore_worker.simulator import Behaviour, Passenger
 from payscore_worker.storage import CallOutcome, Direction, EventRecord, Storage
-from payscore_worker.trip import Trip, TripState
 from payscore_worker.wechatpay import Answer, Call
 from tests.integration.settlement.town import TERMS, Town, a_town, reached
 

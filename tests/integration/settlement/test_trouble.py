@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from payscore_worker import outcomes
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import Declined, DeclineReason, Problem, TripState
 from payscore_worker.errors import OutcomeUnknown, Rejected, Retryable, TripBusy, WechatPayUnavailable
 from payscore_worker.events import FeeItem, OrderPaid
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.storage import CallOutcome, Storage
-from payscore_worker.trip import Declined, DeclineReason, Problem, TripState
 from payscore_worker.wechatpay import Answer, Call
 from tests.integration.settlement.town import Town, a_town
 

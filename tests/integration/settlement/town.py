@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import order_paid, service_changed, trip_cancelled, trip_ended, trip_started
+from payscore_worker.domain.trip import Rules, Trip, TripState
 from payscore_worker.errors import Rejected
 from payscore_worker.events import (
     DiscountItem,
@@ -23,13 +24,12 @@ from payscore_worker.events import (
     TripEnded,
     TripStarted,
 )
-from payscore_worker.reconciler import Reconciler
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.reconciler import Reconciler
+from payscore_worker.settlement.trip_steps import Terms
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Fault, FaultKind, Simulator, SimulatorConfig, SimulatorKeys, create_app
 from payscore_worker.simulator.ledger import LedgerEntry
-from payscore_worker.steps import Terms
 from payscore_worker.storage import CallRecord, Storage
-from payscore_worker.trip import Rules, Trip, TripState
 from payscore_worker.wechatpay import (
     Merchant,
     MerchantPayScores,

@@ -15,11 +15,11 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
+from payscore_worker.domain.trip import TERMINAL, Trip, due_at
 from payscore_worker.errors import UnreadableRow
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.storage.archive import PASSENGERS_KEPT, Archive, ArchiveInUse, ArchiveUnwritable, Moved, Plan
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.trip import TERMINAL, Trip, due_at
 from tests.builders import NOW, PAYAFTER, SITUATIONS
 
 DAY: Final = timedelta(days=1)

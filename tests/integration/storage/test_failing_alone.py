@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from payscore_worker import metrics
+from payscore_worker.domain.trip import Payment, Trip
 from payscore_worker.errors import StorageUnavailable, UnreadableRow, Unstorable
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.storage import postgres as postgres_module
@@ -22,7 +23,6 @@ from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.port import LONGEST_LEASE
 from payscore_worker.storage.sqlite import SqliteStorage
-from payscore_worker.trip import Payment, Trip
 from tests.builders import NOW, SITUATIONS, a_cancellation, a_start, a_trip
 from tests.integration.databases import make_tables
 from tests.integration.messaging.waiting import eventually

@@ -7,16 +7,16 @@ from typing import Final
 
 import pytest
 
-from payscore_worker import deciding
 from payscore_worker.console import looking, screen
 from payscore_worker.console.replays import Stage
 from payscore_worker.console.verdict import Severity
 from payscore_worker.console.words import WORDS, Language, preferred, say
-from payscore_worker.decisions import Verb
+from payscore_worker.domain.decisions import Verb
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import FailureClass
+from payscore_worker.settlement import deciding
 from payscore_worker.storage import CallOutcome
 from payscore_worker.storage.actions import Outcome
-from payscore_worker.trip import TripState
 
 CONSOLE: Final = Path(screen.__file__).parent
 TEMPLATES: Final = {page.name: page.read_text(encoding="utf-8") for page in (CONSOLE / "templates").glob("*.html")}

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from payscore_worker.demo.plan import BadCsv, PlannedTrip, generated_trips, trips_from_csv
+from payscore_worker.domain.trip import TripState
 from payscore_worker.events import EventIn, TripCancelled, TripEnded, TripStarted
-from payscore_worker.trip import TripState
 
 HEADER = "pickup,dropoff,passengers,distance,fare,tip,tolls,total,color,payment,pickup_zone,dropoff_zone"
 ROW = "2019-03-23 20:21:09,2019-03-23 20:27:24,1,1.6,7.0,2.15,0.0,12.95,yellow,card,Lenox Hill West,UN/Turtle Bay South"

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from payscore_worker import metrics
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import (
     FailureClass,
     HeldBack,
@@ -22,7 +23,6 @@ from payscore_worker.errors import (
     WechatPayRejected,
     WechatPayUnavailable,
 )
-from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker, Probe
 from payscore_worker.wechatpay.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.pace import FIRST_GAP_SECONDS, LONGEST_GAP_SECONDS, MAX_WAITING, Pace

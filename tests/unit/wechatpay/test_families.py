@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import (
     FailureClass,
     MalformedMessage,
@@ -19,7 +20,6 @@ from payscore_worker.errors import (
     Rejected,
     WechatPayRejected,
 )
-from payscore_worker.trip import OrderTerms
 from payscore_worker.wechatpay import (
     Answer,
     Call,

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from payscore_worker import journal
 from payscore_worker.errors import (
     MerchantRefused,
     OutcomeUnknown,
@@ -13,6 +12,7 @@ from payscore_worker.errors import (
     WechatPayRejected,
     WechatPayUnavailable,
 )
+from payscore_worker.settlement import journal
 from payscore_worker.storage import CallOutcome, CallRecord
 from payscore_worker.wechatpay import Answer, Call, CallKind
 from tests.builders import HOUR, NOW

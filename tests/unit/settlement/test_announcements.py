@@ -6,21 +6,8 @@ from datetime import timedelta
 import pytest
 from msgspec import UNSET
 
-from payscore_worker import outcomes
-from payscore_worker.announcements import announcements
-from payscore_worker.events import (
-    Announcement,
-    SettlementCancelled,
-    SettlementCompleted,
-    SettlementDeclined,
-    SettlementOpened,
-    SettlementOverdue,
-    SettlementPaid,
-    SettlementProblem,
-    SettlementStale,
-    SettlementWrittenOff,
-)
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import (
     Declined,
     DeclineReason,
     Opening,
@@ -34,6 +21,19 @@ from payscore_worker.trip import (
     note_ended,
     note_started,
 )
+from payscore_worker.events import (
+    Announcement,
+    SettlementCancelled,
+    SettlementCompleted,
+    SettlementDeclined,
+    SettlementOpened,
+    SettlementOverdue,
+    SettlementPaid,
+    SettlementProblem,
+    SettlementStale,
+    SettlementWrittenOff,
+)
+from payscore_worker.settlement.announcements import announcements
 from tests.builders import HOUR, NOW, SITUATIONS, a_cancellation, a_start, a_trip, an_end, an_order
 
 NAMED = {"trip_id": "t1", "out_order_no": "n1"}

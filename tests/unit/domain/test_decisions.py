@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from payscore_worker import outcomes
-from payscore_worker.decisions import AFTER_REFUSALS, VERBS, Decision, Known, Verb, decide, mark_of, verbs_for
-from payscore_worker.errors import IllegalTransition
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.decisions import AFTER_REFUSALS, VERBS, Decision, Known, Verb, decide, mark_of, verbs_for
+from payscore_worker.domain.trip import (
     LATE_LOOK,
     TERMINAL,
     Cancelled,
@@ -30,6 +29,7 @@ from payscore_worker.trip import (
     next_step,
     note_ended,
 )
+from payscore_worker.errors import IllegalTransition
 from tests.builders import HOUR, NOW, PAYAFTER, SITUATIONS, a_trip, an_end, an_order
 
 LATER: Final = NOW + HOUR

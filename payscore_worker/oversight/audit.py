@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.storage.reports import MAX_DOUBTFUL, MAX_NAMED, STUCK_AFTER, Books, Doubtful, Reports
 from payscore_worker.storage.rows import terms_from_json
-from payscore_worker.trip import TripState
 from payscore_worker.wechatpay import Order, PayScores, Phase
 
 AT_ONCE: Final = 8

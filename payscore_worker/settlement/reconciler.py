@@ -9,11 +9,11 @@ from typing import Final
 import structlog
 
 from payscore_worker import metrics, tracing
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import Rejected, Retryable
 from payscore_worker.messaging.link import end_if_told
-from payscore_worker.settlement import Settlement
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
-from payscore_worker.trip import Trip
 
 AT_ONCE: Final = 64
 """Trips taken up at the same time; each makes one WeChat call after the other."""

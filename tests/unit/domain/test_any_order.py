@@ -10,9 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from payscore_worker import outcomes
-from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import (
     TERMINAL,
     AskOrder,
     AskServiceState,
@@ -37,6 +36,7 @@ from payscore_worker.trip import (
     note_started,
     risk_amount_fen,
 )
+from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import NOW, PAYAFTER, SERVICEORDER, a_cancellation, a_start, a_trip, an_end
 
 FARES = (0, 3_200, 20_000, 20_001, 60_000)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from payscore_worker import journal
-from payscore_worker.decisions import Known, mark_of
+from payscore_worker.domain.decisions import Known, mark_of
+from payscore_worker.domain.outcomes import APART
+from payscore_worker.domain.trip import OrderSeen, Trip
 from payscore_worker.errors import Refusal, Rejected, SettlementError, WechatPayRejected
-from payscore_worker.outcomes import APART
+from payscore_worker.settlement import journal
+from payscore_worker.settlement.translation import SENT_BY, seen
 from payscore_worker.storage import CallRecord, Storage
-from payscore_worker.translation import SENT_BY, seen
-from payscore_worker.trip import OrderSeen, Trip
 from payscore_worker.wechatpay import CallKind, PayScores
 
 ASK_SECONDS: Final = 20.0

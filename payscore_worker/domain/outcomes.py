@@ -9,8 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from payscore_worker.errors import ConflictingFact, Refusal
-from payscore_worker.trip import (
+from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
     TERMINAL,
@@ -32,6 +31,7 @@ from payscore_worker.trip import (
     Unanswered,
     owed_fen,
 )
+from payscore_worker.errors import ConflictingFact, Refusal
 
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)

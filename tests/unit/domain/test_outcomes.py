@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from payscore_worker import outcomes
-from payscore_worker.errors import ConflictingFact, Refusal
-from payscore_worker.outcomes import APART, APART_IN_DOUBT, MAX_REBUILDS, PAUSES, QUESTION_PAUSES
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.outcomes import APART, APART_IN_DOUBT, MAX_REBUILDS, PAUSES, QUESTION_PAUSES
+from payscore_worker.domain.trip import (
     LATE_LOOK,
     AskOrder,
     AskServiceState,
@@ -34,6 +33,7 @@ from payscore_worker.trip import (
     note_ended,
     note_started,
 )
+from payscore_worker.errors import ConflictingFact, Refusal
 from tests.builders import (
     HOUR,
     NOW,

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from payscore_worker import metrics, outcomes, tracing
-from payscore_worker.books import MAX_CONFLICTS, Books
+from payscore_worker import metrics, tracing
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import IN_HAND, DeclineReason, Trip, TripState, note_cancelled, note_started
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.migrations import migrate
+from payscore_worker.settlement.books import MAX_CONFLICTS, Books
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, OutboxRow, Storage
 from payscore_worker.storage.database import open_storage
-from payscore_worker.trip import IN_HAND, DeclineReason, Trip, TripState, note_cancelled, note_started
 from tests.builders import NOW, PAYAFTER, SITUATIONS, a_cancellation, a_start, a_trip, an_order
 
 MINUTE = timedelta(minutes=1)

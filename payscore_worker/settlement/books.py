@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
-from payscore_worker import tally, tracing
-from payscore_worker.announcements import EnableJump, announcements
+from payscore_worker import tracing
+from payscore_worker.domain.trip import Rules, Trip, due_at
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.events import Announcement, write_cloud_event
+from payscore_worker.settlement import tally
+from payscore_worker.settlement.announcements import EnableJump, announcements
 from payscore_worker.storage import CallRecord, Direction, EventRecord, Storage
-from payscore_worker.trip import Rules, Trip, due_at
 
 MAX_CONFLICTS: Final = 8
 """Writers that may overtake us on one trip in a row; facts are few, so more is a bug."""

@@ -5,30 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeVar, assert_never
 
-from payscore_worker import journal, outcomes
-from payscore_worker.books import Books, Change
-from payscore_worker.errors import (
-    MalformedMessage,
-    MerchantRefused,
-    OutcomeUnknown,
-    Refusal,
-    WechatPayError,
-    WechatPayRejected,
-    WechatPayUnavailable,
-)
-from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
-from payscore_worker.translation import (
-    SENT_BY,
-    cancel_reason,
-    completion,
-    doubt,
-    new_order,
-    odd_answer,
-    plain_completion,
-    plain_order,
-    seen,
-)
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import (
     AskOrder,
     AskServiceState,
     CancelOrder,
@@ -51,6 +29,29 @@ from payscore_worker.trip import (
     end_time_for,
     risk_amount_fen,
 )
+from payscore_worker.errors import (
+    MalformedMessage,
+    MerchantRefused,
+    OutcomeUnknown,
+    Refusal,
+    WechatPayError,
+    WechatPayRejected,
+    WechatPayUnavailable,
+)
+from payscore_worker.settlement import journal
+from payscore_worker.settlement.books import Books, Change
+from payscore_worker.settlement.translation import (
+    SENT_BY,
+    cancel_reason,
+    completion,
+    doubt,
+    new_order,
+    odd_answer,
+    plain_completion,
+    plain_order,
+    seen,
+)
+from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
 from payscore_worker.wechatpay import Answer, Call, CallKind, Order, PayScore, PayScores, Phase
 
 START_MARGIN: Final = timedelta(seconds=10)

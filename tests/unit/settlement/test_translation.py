@@ -5,12 +5,8 @@ from typing import Any
 
 import pytest
 
-from payscore_worker import outcomes, translation
-from payscore_worker.errors import Refusal, WechatPayRejected
-from payscore_worker.events import DiscountItem as TripDiscount
-from payscore_worker.events import FeeItem as TripFee
-from payscore_worker.events import TripCancelled, TripEnded, TripStarted
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import (
     AskOrder,
     Cancelled,
     DeclineReason,
@@ -27,6 +23,11 @@ from payscore_worker.trip import (
     note_ended,
     note_started,
 )
+from payscore_worker.errors import Refusal, WechatPayRejected
+from payscore_worker.events import DiscountItem as TripDiscount
+from payscore_worker.events import FeeItem as TripFee
+from payscore_worker.events import TripCancelled, TripEnded, TripStarted
+from payscore_worker.settlement import translation
 from payscore_worker.wechatpay import Completion, DiscountItem, FeeItem, NewOrder, Order, Phase
 from tests.builders import HOUR, NOW, SITUATIONS, a_trip
 

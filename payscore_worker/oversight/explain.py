@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
+from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.logs import short_openid
 from payscore_worker.storage import CallOutcome, Direction
 from payscore_worker.storage.reports import Reports, Row
-from payscore_worker.trip import TERMINAL, TripState
 
 NOTIFICATIONS: Final = "payscore."
 """What the types of WeChat Pay's notifications begin with; those of the ride service begin with `trip.`."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from payscore_worker.domain.trip import DeclineReason, Trip, TripState, owed_fen
 from payscore_worker.events import (
     Announcement,
     SettlementCancelled,
@@ -15,7 +16,6 @@ from payscore_worker.events import (
     SettlementStale,
     SettlementWrittenOff,
 )
-from payscore_worker.trip import DeclineReason, Trip, TripState, owed_fen
 
 EnableJump = Callable[[Trip], dict[str, str]]
 """Makes what the passenger's client needs to enable PayScore."""

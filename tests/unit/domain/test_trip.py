@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payscore_worker import outcomes
-from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import (
     END_MARGIN,
     IN_HAND,
     SHORTEST_SERVICE,
@@ -48,6 +47,7 @@ from payscore_worker.trip import (
     risk_amount_fen,
     service_start,
 )
+from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import (
     HOUR,
     NOW,

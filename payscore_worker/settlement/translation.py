@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from payscore_worker.errors import Refusal, WechatPayRejected
-from payscore_worker.events import TripCancelled, TripEnded, TripStarted
-from payscore_worker.trip import (
+from payscore_worker.domain.trip import (
     Cancelled,
     CancelOrder,
     CompleteOrder,
@@ -22,6 +20,8 @@ from payscore_worker.trip import (
     Started,
     Trip,
 )
+from payscore_worker.errors import Refusal, WechatPayRejected
+from payscore_worker.events import TripCancelled, TripEnded, TripStarted
 from payscore_worker.wechatpay import CallKind, Completion, DiscountItem, FeeItem, NewOrder, Order
 
 SENT_BY: Final[Mapping[str, CallKind]] = {

@@ -10,9 +10,20 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from payscore_worker import decisions, metrics, outcomes
-from payscore_worker.books import Books, Change
-from payscore_worker.decisions import Decision
+from payscore_worker import metrics
+from payscore_worker.domain import decisions, outcomes
+from payscore_worker.domain.decisions import Decision
+from payscore_worker.domain.trip import (
+    Rest,
+    Rules,
+    Trip,
+    due_at,
+    next_step,
+    note_cancelled,
+    note_ended,
+    note_started,
+    out_order_no_for,
+)
 from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
@@ -32,21 +43,11 @@ from payscore_worker.events import (
     TripStarted,
     message_in_hand,
 )
-from payscore_worker.sight import Onlooker, Pause, Sight
-from payscore_worker.steps import Run, Steps, Terms
+from payscore_worker.settlement.books import Books, Change
+from payscore_worker.settlement.sight import Onlooker, Pause, Sight
+from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of
+from payscore_worker.settlement.trip_steps import Run, Steps, Terms
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
-from payscore_worker.translation import cancelled_of, ended_of, seen, started_of
-from payscore_worker.trip import (
-    Rest,
-    Rules,
-    Trip,
-    due_at,
-    next_step,
-    note_cancelled,
-    note_ended,
-    note_started,
-    out_order_no_for,
-)
 from payscore_worker.wechatpay import Order, PayScores
 
 FARTHEST_START: Final = timedelta(hours=1)

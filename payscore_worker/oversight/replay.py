@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, assert_never
 
-from payscore_worker import outcomes
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    OrderTerms,
+    Trip,
+    note_cancelled,
+    note_ended,
+    note_started,
+    out_order_no_for,
+)
 from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
@@ -27,9 +36,8 @@ from payscore_worker.events import (
     read_event,
 )
 from payscore_worker.messaging.deadletters import DeadLetter, Decision
+from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of
 from payscore_worker.storage import Storage
-from payscore_worker.translation import cancelled_of, ended_of, seen, started_of
-from payscore_worker.trip import TERMINAL, OrderTerms, Trip, note_cancelled, note_ended, note_started, out_order_no_for
 from payscore_worker.wechatpay import Order, PayScores, Phase
 
 ASK_SECONDS: Final = 20.0

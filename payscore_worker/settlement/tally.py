@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from payscore_worker import metrics
-from payscore_worker.decisions import VERBS
+from payscore_worker.domain.decisions import VERBS
+from payscore_worker.domain.trip import Trip, owed_fen
 from payscore_worker.storage import Direction, EventRecord
-from payscore_worker.trip import Trip, owed_fen
 from payscore_worker.wechatpay.refusals import code_label
 
 CALLBACK: Final = "payscore.user_paid"

@@ -15,10 +15,9 @@ from typing import Final
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from payscore_worker import outcomes
-from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
-from payscore_worker.outcomes import APART, APART_IN_DOUBT, PAUSES, QUESTION_PAUSES
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.outcomes import APART, APART_IN_DOUBT, PAUSES, QUESTION_PAUSES
+from payscore_worker.domain.trip import (
     LATE_LOOK,
     DeclineReason,
     OrderPhase,
@@ -29,9 +28,10 @@ from payscore_worker.trip import (
     note_ended,
     note_started,
 )
+from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import NOW, PAYAFTER, SITUATIONS, a_cancellation, a_doubt, a_start, an_end, an_order
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "state-table.md"
+PAGE: Final = Path(__file__).parents[3] / "docs" / "state-table.md"
 
 Event = tuple[Callable[[Trip, datetime], Trip], timedelta]
 """What happens to a trip, and how long after NOW."""

@@ -10,9 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, assert_never
 
-from payscore_worker import outcomes
-from payscore_worker.errors import IllegalTransition
-from payscore_worker.trip import (
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
     Cancelled,
@@ -29,6 +28,7 @@ from payscore_worker.trip import (
     WrittenOff,
     owed_fen,
 )
+from payscore_worker.errors import IllegalTransition
 
 
 class Verb(StrEnum):

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from payscore_worker import metrics, outcomes, tally
+from payscore_worker import metrics
+from payscore_worker.domain import outcomes
+from payscore_worker.domain.trip import OrderPhase, Problem, Trip
+from payscore_worker.settlement import tally
 from payscore_worker.storage import Direction, EventRecord
-from payscore_worker.trip import OrderPhase, Problem, Trip
 from tests.builders import NOW, SITUATIONS, an_order
 from tests.unit.ops.samples import value
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from payscore_worker import decisions
-from payscore_worker.decisions import Decision, Verb
+from payscore_worker.domain import decisions
+from payscore_worker.domain.decisions import Decision, Verb
+from payscore_worker.domain.trip import TERMINAL, Trip, TripState, owed_fen
 from payscore_worker.errors import IllegalTransition, Rejected, Retryable
-from payscore_worker.settlement import Settlement
-from payscore_worker.sight import Pause, Sight
+from payscore_worker.settlement.sight import Pause, Sight
+from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage.actions import Action, Actions, Done
 from payscore_worker.storage.reports import Reports
-from payscore_worker.trip import TERMINAL, Trip, TripState, owed_fen
 
 BATCH: Final = 100
 """Trips that are read at a time while many are cleared: each is written by itself, beside the settlement."""

@@ -1,0 +1,1 @@
+"""What looks back: the story of a trip, the close of a day, and what becomes of dead letters."""
