@@ -35,7 +35,8 @@ from payscore_worker.settings import (
 )
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
-from payscore_worker.wechatpay import Breaker, GuardedPayScores, PayScores
+from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay.payscore import GuardedPayScores, PayScores
 
 CONSOLE_STOP_SECONDS: Final = WEBHOOK_STOP_SECONDS + REPLAY_END_SECONDS + CLOSE_SECONDS
 """What stops a webhook, and ending a replay between two messages, which is written down."""

@@ -9,7 +9,7 @@ from payscore_worker.settings import OrderSettings, duration, durations
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
-from payscore_worker.wechatpay import CAPPED, TICKETED, PayScores
+from payscore_worker.wechatpay.payscore import CAPPED, TICKETED, PayScores
 
 
 def make_settlement(

@@ -13,7 +13,6 @@ from payscore_worker.errors import WechatPayError
 from payscore_worker.settings import MerchantSettings, SettingsError
 from payscore_worker.wechatpay import (
     Merchant,
-    MerchantPayScores,
     Notifications,
     UnusableCertificates,
     VerificationKeys,
@@ -22,6 +21,7 @@ from payscore_worker.wechatpay import (
     load_public_key,
     make_transport,
 )
+from payscore_worker.wechatpay.payscore import MerchantPayScores
 
 MAX_CONNECTIONS: Final = 200
 """Enough for every message in hand of the busiest queues."""

@@ -29,7 +29,8 @@ from payscore_worker.settings import BrokerSettings, Environment, MerchantSettin
 from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.storage import Storage
 from payscore_worker.storage.clock import DatabaseClock
-from payscore_worker.wechatpay import Breaker, GuardedPayScores
+from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay.payscore import GuardedPayScores
 
 DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""

@@ -47,7 +47,7 @@ from payscore_worker.settings import (
 from payscore_worker.storage import Storage
 from payscore_worker.storage.actions import Action, Actions, Done
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.wechatpay import PayScores
+from payscore_worker.wechatpay.payscore import PayScores
 
 GROUP_COLUMNS: Final = ("group", "count", "oldest", "newest", "reason")
 LETTER_COLUMNS: Final = ("id", "trip_id", "attempts", "first_failed_at", "reason")

@@ -21,7 +21,8 @@ from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.storage.url import Told
-from payscore_worker.wechatpay import Breaker, PayScores
+from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay.payscore import PayScores
 
 REPLAY_END_SECONDS: Final = 5.0
 """For the last word in the record about a replay that is ended, where the database does not answer."""

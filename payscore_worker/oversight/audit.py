@@ -11,7 +11,7 @@ from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.storage.reports import MAX_DOUBTFUL, MAX_NAMED, STUCK_AFTER, Books, Doubtful, Reports
 from payscore_worker.storage.rows import terms_from_json
-from payscore_worker.wechatpay import Order, PayScores, Phase
+from payscore_worker.wechatpay.payscore import Order, PayScores, Phase
 
 AT_ONCE: Final = 8
 """Questions to WeChat Pay at the same time: an audit must not slow the settlement down."""

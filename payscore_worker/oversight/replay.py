@@ -38,7 +38,7 @@ from payscore_worker.events import (
 from payscore_worker.messaging.deadletters import DeadLetter, Decision
 from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of
 from payscore_worker.storage import Storage
-from payscore_worker.wechatpay import Order, PayScores, Phase
+from payscore_worker.wechatpay.payscore import Order, PayScores, Phase
 
 ASK_SECONDS: Final = 20.0
 """A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""

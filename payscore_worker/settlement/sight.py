@@ -13,7 +13,8 @@ from payscore_worker.errors import Refusal, Rejected, SettlementError, WechatPay
 from payscore_worker.settlement import journal
 from payscore_worker.settlement.translation import SENT_BY, seen
 from payscore_worker.storage import CallRecord, Storage
-from payscore_worker.wechatpay import CallKind, PayScores
+from payscore_worker.wechatpay import CallKind
+from payscore_worker.wechatpay.payscore import PayScores
 
 ASK_SECONDS: Final = 20.0
 """A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""

@@ -22,7 +22,8 @@ from payscore_worker.domain.trip import (
 )
 from payscore_worker.errors import Refusal, WechatPayRejected
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
-from payscore_worker.wechatpay import CallKind, Completion, DiscountItem, FeeItem, NewOrder, Order
+from payscore_worker.wechatpay import CallKind
+from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, NewOrder, Order
 
 SENT_BY: Final[Mapping[str, CallKind]] = {
     OpenOrder.__name__: CallKind.CREATE,

@@ -52,7 +52,8 @@ from payscore_worker.settlement.translation import (
     seen,
 )
 from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
-from payscore_worker.wechatpay import Answer, Call, CallKind, Order, PayScore, PayScores, Phase
+from payscore_worker.wechatpay import Answer, Call, CallKind
+from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores, Phase
 
 START_MARGIN: Final = timedelta(seconds=10)
 """A start sent in seconds must lie after WeChat's now, and their clock may be ahead (reference payscore-api 0.9)."""

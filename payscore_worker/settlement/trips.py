@@ -48,7 +48,7 @@ from payscore_worker.settlement.sight import Onlooker, Pause, Sight
 from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of
 from payscore_worker.settlement.trip_steps import Run, Steps, Terms
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
-from payscore_worker.wechatpay import Order, PayScores
+from payscore_worker.wechatpay.payscore import Order, PayScores
 
 FARTHEST_START: Final = timedelta(hours=1)
 """A trip that began later than this from now is a slip of the pen, or of a time zone."""

@@ -6,8 +6,8 @@ from payscore_worker.simulator.config import Service, SimulatorConfig
 from payscore_worker.simulator.environment import environment, render_environment
 from payscore_worker.simulator.faults import Fault, FaultKind
 from payscore_worker.simulator.keys import SimulatorKeys
-from payscore_worker.simulator.ledger import Ledger, LedgerEntry
 from payscore_worker.simulator.passengers import Behaviour, Passenger
+from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry
 from payscore_worker.simulator.serving import uvicorn_config
 from payscore_worker.simulator.simulator import Simulator
 

@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from payscore_worker.simulator.callbacks import Notification, UnknownNotification
 from payscore_worker.simulator.faults import Fault
-from payscore_worker.simulator.happenings import UnknownOrder, UnknownService, WrongAmount, WrongStage
 from payscore_worker.simulator.passengers import Passenger, TooManyScripted
+from payscore_worker.simulator.payscore.happenings import UnknownOrder, UnknownService, WrongAmount, WrongStage
 from payscore_worker.simulator.script import ScriptedFault, TooManyFaults
 from payscore_worker.simulator.simulator import Simulator
 

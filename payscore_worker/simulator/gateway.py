@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from payscore_worker.simulator.authorization import Authorizer, check_headers
-from payscore_worker.simulator.book import Page
 from payscore_worker.simulator.calls import Call, CallKind, CallRecord, Reply
 from payscore_worker.simulator.faults import VARIANTS, Fault, FaultKind
 from payscore_worker.simulator.lies import (
@@ -25,7 +24,9 @@ from payscore_worker.simulator.lies import (
     with_other_details,
 )
 from payscore_worker.simulator.members import ORDER_NUMBER, Entity
-from payscore_worker.simulator.payscore import PayScore
+from payscore_worker.simulator.payscore.answering import PayScore
+from payscore_worker.simulator.payscore.book import Page
+from payscore_worker.simulator.payscore.state import PayScoreState
 from payscore_worker.simulator.platform import request_id, signature_headers
 from payscore_worker.simulator.refusals import (
     FREQUENCY_LIMITED,
@@ -34,7 +35,6 @@ from payscore_worker.simulator.refusals import (
     Refusal,
     Refused,
 )
-from payscore_worker.simulator.world import World
 
 MAX_CALLS: Final = 10_000
 """Calls remembered, the oldest forgotten first."""
@@ -62,10 +62,10 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 class Gateway:
-    def __init__(self, world: World, payscore: PayScore) -> None:
-        self._world = world
+    def __init__(self, state: PayScoreState, payscore: PayScore) -> None:
+        self._state, self._world = state, state.world
         self._payscore = payscore
-        self._authorizer = Authorizer(world.config.keys)
+        self._authorizer = Authorizer(state.world.config.keys)
         self._records: deque[CallRecord] = deque(maxlen=MAX_CALLS)
 
     def answer(self, call: Call) -> Reply:
@@ -123,7 +123,7 @@ class Gateway:
             case FaultKind.DETAILS:
                 entity = with_other_details(entity, fault.played)
             case FaultKind.STALE if page.earlier:
-                entity = self._world.family(page.earlier.family).query_response(page.earlier)
+                entity = self._state.family(page.earlier.family).query_response(page.earlier)
         return msgspec.json.encode(entity)
 
     def _replied(self, call: Call, subject: Subject, fault: Fault | None, outcome: Answer) -> Reply:
@@ -177,14 +177,14 @@ class Gateway:
                 return Subject(openid=call.query.get("openid", ""))
             case _:
                 out_order_no = call.out_order_no or call.query.get("out_order_no", "")
-                order = self._world.book.order(out_order_no)
+                order = self._state.book.order(out_order_no)
                 return Subject(out_order_no, order.openid if order else "")
 
     def _page_of(self, call: Call, subject: Subject) -> Page:
         """Where the judge reads of this call: a create opens a page; a call on no known order goes on a blank one."""
         if call.kind is CallKind.CREATE and ORDER_NUMBER.fullmatch(subject.out_order_no):
-            return self._world.book.open_page(subject.out_order_no)
-        return self._world.book.page(subject.out_order_no) or Page(subject.out_order_no)
+            return self._state.book.open_page(subject.out_order_no)
+        return self._state.book.page(subject.out_order_no) or Page(subject.out_order_no)
 
 
 def _subject_of_create(body: bytes) -> Subject:

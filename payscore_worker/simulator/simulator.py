@@ -14,11 +14,12 @@ from payscore_worker.simulator.calls import Call, CallRecord, Reply
 from payscore_worker.simulator.config import SimulatorConfig
 from payscore_worker.simulator.faults import Fault
 from payscore_worker.simulator.gateway import Gateway
-from payscore_worker.simulator.happenings import Happenings, UnknownOrder
-from payscore_worker.simulator.ledger import Ledger, LedgerEntry, read_ledger, read_page
 from payscore_worker.simulator.members import Entity
 from payscore_worker.simulator.passengers import Passenger
-from payscore_worker.simulator.payscore import PayScore
+from payscore_worker.simulator.payscore.answering import PayScore
+from payscore_worker.simulator.payscore.happenings import Happenings, UnknownOrder
+from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry, read_ledger, read_page
+from payscore_worker.simulator.payscore.state import PayScoreState
 from payscore_worker.simulator.script import ScriptedFault
 from payscore_worker.simulator.world import World
 
@@ -83,21 +84,21 @@ class Simulator:
     @property
     def orders_created(self) -> list[str]:
         """The out_order_no of every order, in the order of their acceptance."""
-        return [page.out_order_no for page in self._world.book.pages() if page.order]
+        return [page.out_order_no for page in self._state.book.pages() if page.order]
 
     def ledger(self) -> Ledger:
-        return read_ledger(self._world)
+        return read_ledger(self._state)
 
     def ledger_entry(self, out_order_no: str) -> LedgerEntry:
-        page = self._world.book.page(out_order_no)
+        page = self._state.book.page(out_order_no)
         if page is None:
             raise UnknownOrder(f"no order {out_order_no}")
-        return read_page(page, self._world)
+        return read_page(page, self._state)
 
     def entity(self, out_order_no: str) -> Entity | None:
         """The order as a query would answer; None where no create was accepted."""
-        order = self._world.book.order(out_order_no)
-        return self._world.family(order.family).query_response(order) if order else None
+        order = self._state.book.order(out_order_no)
+        return self._state.family(order.family).query_response(order) if order else None
 
     def calls(self, limit: int = 100) -> list[CallRecord]:
         """The newest first."""
@@ -181,8 +182,9 @@ class Simulator:
 
     def _begin(self) -> None:
         self._world = World.begin(self.config, self._clock)
-        self._happenings = Happenings(self._world)
-        self._gateway = Gateway(self._world, PayScore(self._world, self._happenings))
+        self._state = PayScoreState.begin(self._world)
+        self._happenings = Happenings(self._state)
+        self._gateway = Gateway(self._state, PayScore(self._state, self._happenings))
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -16,8 +16,8 @@ from payscore_worker.errors import (
     WechatPayRejected,
     WechatPayUnavailable,
 )
+from payscore_worker.wechatpay.calls import Answer
 from payscore_worker.wechatpay.hosts import Tally
-from payscore_worker.wechatpay.port import Answer
 from payscore_worker.wechatpay.refusals import classify, is_foreign
 
 SHOWN_CHARS: Final = 200

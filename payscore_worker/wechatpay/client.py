@@ -27,11 +27,11 @@ from payscore_worker.errors import (
 )
 from payscore_worker.wechatpay.answers import error_in, not_processed, read_answer, request_id_of, unknown
 from payscore_worker.wechatpay.auth import SigningAuth, WechatPayAuth
+from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 from payscore_worker.wechatpay.hosts import TALLY, Hosts, Tally, cause_of, may_be_processed
 from payscore_worker.wechatpay.keys import SERIAL_CHARS, VerificationKeys
 from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.pace import Pace
-from payscore_worker.wechatpay.port import Answer, Call, CallKind
 from payscore_worker.wechatpay.reading import printable
 from payscore_worker.wechatpay.refusals import code_label
 from payscore_worker.wechatpay.signatures import SERIAL_HEADER, Signer

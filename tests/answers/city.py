@@ -28,17 +28,16 @@ from payscore_worker.settings import OrderSettings
 from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Passenger, Simulator, SimulatorConfig, SimulatorKeys, create_app
-from payscore_worker.simulator.happenings import WrongStage
+from payscore_worker.simulator.payscore.happenings import WrongStage
 from payscore_worker.wechatpay import (
     Breaker,
-    GuardedPayScores,
     Merchant,
-    MerchantPayScores,
     Notifications,
     VerificationKeys,
     WechatPayClient,
     load_private_key,
 )
+from payscore_worker.wechatpay.payscore import GuardedPayScores, MerchantPayScores
 from tests.answers.broker import Broker, Consumer
 from tests.answers.ground import Ground
 from tests.answers.leaping import leaping

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.simulator import CallKind, FaultKind, LedgerEntry
-from payscore_worker.simulator.orders import Stage
+from payscore_worker.simulator.payscore.orders import Stage
 from tests.answers.answers import CHANGES, OPENING, QUESTIONS, Cause
 from tests.answers.city import FARE_FEN, Heard
 from tests.answers.flows import Flow

@@ -19,7 +19,7 @@ from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRec
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
 from payscore_worker.wechatpay import CallKind
-from payscore_worker.wechatpay.family import Family
+from payscore_worker.wechatpay.payscore.family import Family
 from payscore_worker.wechatpay.verification import Verifier
 from tests.crash.seams import STORAGES, as_, committing
 

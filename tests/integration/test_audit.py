@@ -17,7 +17,8 @@ from payscore_worker.simulator import FaultKind
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
-from payscore_worker.wechatpay import Answer, Order, Phase
+from payscore_worker.wechatpay import Answer
+from payscore_worker.wechatpay.payscore import Order, Phase
 from tests.integration.databases import database_url, empty_database_url, storage
 from tests.integration.settlement.town import Town, a_town, no_sleep
 

@@ -12,7 +12,7 @@ from payscore_worker import metrics
 from payscore_worker.domain.trip import TripState
 from payscore_worker.ops.database import DatabaseLook
 from payscore_worker.simulator import FaultKind
-from payscore_worker.simulator.orders import Stage
+from payscore_worker.simulator.payscore.orders import Stage
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.standing import UNFINISHED, standing
@@ -129,9 +129,9 @@ async def test_a_trip_with_a_problem_is_counted_and_its_age_grows(town: Town, lo
 async def test_a_problem_of_a_trip_that_is_over_is_counted_too(town: Town, look: DatabaseLook) -> None:
     await town.starts()
     await town.cancels()
-    order = town.simulator._world.book.order("t1")
+    order = town.simulator._state.book.order("t1")
     assert order is not None
-    town.simulator._world.book.save(replace(order, stage=Stage.RUNNING))
+    town.simulator._state.book.save(replace(order, stage=Stage.RUNNING))
     town.simulator.complete_by_hand("t1", 1_500)
     await town.passes(3)
     assert await town.state() is TripState.CANCELLED

@@ -16,8 +16,9 @@ from payscore_worker.events import OrderPaid, message_in_hand
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.storage import CallOutcome, ServiceNote, Storage
-from payscore_worker.wechatpay import Answer, Call, Order
-from payscore_worker.wechatpay.orders import read_order
+from payscore_worker.wechatpay import Answer, Call
+from payscore_worker.wechatpay.payscore import Order
+from payscore_worker.wechatpay.payscore.orders import read_order
 from tests.builders import NOW
 from tests.integration.settlement.town import TERMS, Town, a_town
 

@@ -12,7 +12,7 @@ from payscore_worker.domain.trip import OrderPhase, Trip, TripState
 from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, WechatPayUnavailable
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
-from payscore_worker.simulator.orders import Stage
+from payscore_worker.simulator.payscore.orders import Stage
 from payscore_worker.storage import CallOutcome
 from tests.integration.settlement.town import Town, no_sleep, reached
 
@@ -122,9 +122,9 @@ async def test_an_order_completed_by_hand_with_another_amount_is_accepted(town: 
 async def test_a_trip_that_is_over_and_was_charged_all_the_same_is_accepted_as_paid(town: Town) -> None:
     await town.starts()
     await town.cancels()
-    order = town.simulator._world.book.order("t1")
+    order = town.simulator._state.book.order("t1")
     assert order is not None
-    town.simulator._world.book.save(replace(order, stage=Stage.RUNNING))
+    town.simulator._state.book.save(replace(order, stage=Stage.RUNNING))
     town.simulator.complete_by_hand("t1", 1_500)
     town.simulator.pay("t1")
     await town.passes(3)
@@ -325,11 +325,11 @@ async def test_bytes_that_may_have_been_accepted_are_not_dropped(town: Town) -> 
 async def test_a_completion_that_wechat_lost_is_made_anew(town: Town) -> None:
     town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
     await town.starts()
-    running = town.simulator._world.book.order("t1")
+    running = town.simulator._state.book.order("t1")
     assert running is not None
     await town.passes(600)
     await town.ends()
-    town.simulator._world.book.save(running)
+    town.simulator._state.book.save(running)
     for _ in range(12):
         await town.passes(7_300)
     assert (await town.state(), await code(town)) == (TripState.COMPLETED, "completion_lost")

@@ -16,7 +16,7 @@ from payscore_worker.oversight.replay import Judge, Prospect
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import FaultKind
 from payscore_worker.storage.database import open_storage
-from payscore_worker.wechatpay import PayScores, Phase
+from payscore_worker.wechatpay.payscore import PayScores, Phase
 from tests.integration.databases import make_tables
 from tests.integration.settlement.town import TERMS, Town
 

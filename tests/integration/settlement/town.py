@@ -28,17 +28,10 @@ from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Fault, FaultKind, Simulator, SimulatorConfig, SimulatorKeys, create_app
-from payscore_worker.simulator.ledger import LedgerEntry
+from payscore_worker.simulator.payscore.ledger import LedgerEntry
 from payscore_worker.storage import CallRecord, Storage
-from payscore_worker.wechatpay import (
-    Merchant,
-    MerchantPayScores,
-    Notifications,
-    PayScore,
-    VerificationKeys,
-    WechatPayClient,
-    load_private_key,
-)
+from payscore_worker.wechatpay import Merchant, Notifications, VerificationKeys, WechatPayClient, load_private_key
+from payscore_worker.wechatpay.payscore import MerchantPayScores, PayScore
 from tests.builders import NOW, PAYAFTER
 
 NOTIFY_URL: Final = "http://webhook.test/notify/payscore"

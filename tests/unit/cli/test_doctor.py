@@ -10,7 +10,8 @@ from payscore_worker.cli import doctor
 from payscore_worker.cli.doctor import Check, Heard
 from payscore_worker.messaging.drift import Drift, Plan, Remedy
 from payscore_worker.settings import MerchantSettings
-from payscore_worker.wechatpay import MerchantPayScores, Notifications, VerificationKeys
+from payscore_worker.wechatpay import Notifications, VerificationKeys
+from payscore_worker.wechatpay.payscore import MerchantPayScores
 from tests.unit.wechatpay.vectors import APIV3_KEY, MERCHANT_KEY
 from tests.unit.wechatpay.wechat import Clock, Reply, Wechat, a_client, an_error, certificate_mode, public_key_mode
 

@@ -28,7 +28,7 @@ from payscore_worker.events import DiscountItem as TripDiscount
 from payscore_worker.events import FeeItem as TripFee
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
 from payscore_worker.settlement import translation
-from payscore_worker.wechatpay import Completion, DiscountItem, FeeItem, NewOrder, Order, Phase
+from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, NewOrder, Order, Phase
 from tests.builders import HOUR, NOW, SITUATIONS, a_trip
 
 STARTED = Started(

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from payscore_worker.simulator import Behaviour, Fault, FaultKind, Passenger, Simulator, SimulatorConfig
-from payscore_worker.simulator.happenings import WrongAmount, WrongStage
+from payscore_worker.simulator.payscore.happenings import WrongAmount, WrongStage
 
 from .bodies import FAMILIES, a_complete, a_create
 from .clock import Clock

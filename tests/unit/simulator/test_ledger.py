@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payscore_worker.simulator import Behaviour, Fault, FaultKind, Passenger, Simulator, SimulatorConfig
-from payscore_worker.simulator.book import MAX_BODIES, MAX_REFUSALS
 from payscore_worker.simulator.callbacks import MAX_ATTEMPTS_KEPT
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.simulator.gateway import MAX_CALLS
 from payscore_worker.simulator.passengers import Passengers, TooManyScripted
+from payscore_worker.simulator.payscore.book import MAX_BODIES, MAX_REFUSALS
 from payscore_worker.simulator.shelf import Shelf
 
 from .bodies import FAMILIES, a_complete, a_create
@@ -196,7 +196,7 @@ class TestWithRoomForTwoOrders:
         for number in range(8):
             response = await merchant.create("payafter", a_create("payafter", f"trip-{number}"))
             assert response.status_code == 200
-        assert simulator._world.book.running_of("passenger-1") == 2
+        assert simulator._state.book.running_of("passenger-1") == 2
         assert dataclasses.asdict(simulator.ledger().forgotten) == {"orders": 6, "total_fen": 0, "charged_fen": 0}
 
     async def test_passengers_without_a_running_order_take_no_room(
@@ -204,7 +204,7 @@ class TestWithRoomForTwoOrders:
     ) -> None:
         await merchant.create("payafter", a_create("payafter"))
         await merchant.cancel("payafter", "trip-1")
-        assert not simulator._world.book._running
+        assert not simulator._state.book._running
 
     async def test_a_number_that_was_only_refused_is_forgotten_first(
         self, merchant: Merchant, simulator: Simulator, clock: Clock

@@ -24,8 +24,8 @@ from payscore_worker.errors import (
     WechatPayUnavailable,
 )
 from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker, Probe
-from payscore_worker.wechatpay.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.pace import FIRST_GAP_SECONDS, LONGEST_GAP_SECONDS, MAX_WAITING, Pace
+from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
 
 MISCONFIGURED = OPENS_AFTER[FailureClass.MISCONFIGURED]
 

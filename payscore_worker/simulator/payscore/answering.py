@@ -6,11 +6,12 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from payscore_worker.simulator.calls import Call, CallKind
-from payscore_worker.simulator.family import Family
-from payscore_worker.simulator.happenings import Happenings
 from payscore_worker.simulator.members import Entity, Text30, Text32, read_body, shaped
-from payscore_worker.simulator.orders import COMPLETED, Closing, Opening, Order, Stage
 from payscore_worker.simulator.passengers import REFUSALS, Behaviour
+from payscore_worker.simulator.payscore.family import Family
+from payscore_worker.simulator.payscore.happenings import Happenings
+from payscore_worker.simulator.payscore.orders import COMPLETED, Closing, Opening, Order, Stage
+from payscore_worker.simulator.payscore.state import PayScoreState
 from payscore_worker.simulator.refusals import (
     APPID_NOT_BOUND,
     COMPLETE_REENTRY_MISMATCH,
@@ -32,7 +33,6 @@ from payscore_worker.simulator.refusals import (
     wrong_state,
 )
 from payscore_worker.simulator.service_time import read_service_time, service_time_of
-from payscore_worker.simulator.world import World
 
 
 class Cancel(Struct, frozen=True, kw_only=True):
@@ -60,8 +60,8 @@ _STATE_SUB_CODES: Final = {Stage.RUNNING: STATE_STILL_CONFIRM, Stage.REVOKED: ST
 
 
 class PayScore:
-    def __init__(self, world: World, happenings: Happenings) -> None:
-        self._world = world
+    def __init__(self, state: PayScoreState, happenings: Happenings) -> None:
+        self._state, self._world = state, state.world
         self._happenings = happenings
         self._answers: Final[dict[CallKind, Callable[[Call], Entity]]] = {
             CallKind.CERTIFICATES: self._certificates,
@@ -73,7 +73,7 @@ class PayScore:
             CallKind.MODIFY: self._modify,
             CallKind.SYNC: self._sync,
         }
-        in_words = world.config.not_enabled_code == "INVALID_REQUEST"
+        in_words = state.world.config.not_enabled_code == "INVALID_REQUEST"
         self._not_enabled: Final = SERVICE_NOT_ENABLED if in_words else NO_PERMISSION
 
     def answer(self, call: Call) -> Entity:
@@ -96,11 +96,11 @@ class PayScore:
         }
 
     def _create(self, call: Call) -> Entity:
-        family = self._world.family(call.family)
+        family = self._state.family(call.family)
         body = read_body(call.body)
         opening = family.read_create(body)
         self._check_ours(call, body.members)
-        order = self._world.book.order(opening.out_order_no)
+        order = self._state.book.order(opening.out_order_no)
         if order is None:
             order = self._accept(family, opening)
         elif order.opening.fingerprint != body.fingerprint or order.family != family.name:
@@ -115,7 +115,7 @@ class PayScore:
         behaviour = self._behaviour_of(opening)
         if refusal := self._refusal_for(behaviour):
             raise Refused(refusal)
-        if self._world.book.running_of(opening.openid) >= self._world.config.max_running_orders:
+        if self._state.book.running_of(opening.openid) >= self._world.config.max_running_orders:
             raise Refused(TOO_MANY_ORDERS)
         order = Order(
             family=family.name,
@@ -124,7 +124,7 @@ class PayScore:
             start=opening.start or service_time_of(now),
             stage=Stage.CREATED if behaviour is Behaviour.MUST_CONFIRM else Stage.RUNNING,
         )
-        self._world.book.save(order)
+        self._state.book.save(order)
         return order
 
     def _behaviour_of(self, opening: Opening) -> Behaviour:
@@ -140,11 +140,11 @@ class PayScore:
         if bool(out_order_no) == bool(call.query.get("query_id")):
             raise bad_parameter("out_order_no", "give exactly one of out_order_no and query_id", location="query")
         self._check_ours(call, call.query)
-        family = self._world.family(call.family)
+        family = self._state.family(call.family)
         return family.query_response(self._order(family, out_order_no or "", call.query))
 
     def _complete(self, call: Call) -> Entity:
-        family = self._world.family(call.family)
+        family = self._state.family(call.family)
         body = read_body(call.body)
         closing = family.read_complete(body)
         self._check_ours(call, body.members)
@@ -161,21 +161,21 @@ class PayScore:
         now = self._world.clock()
         family.check_complete(order, closing, now)
         completed = order.completed(closing, at=now)
-        self._world.book.save(completed)
+        self._state.book.save(completed)
         if completed.stage is Stage.OWING:
             self._happenings.await_payment(completed)
         return completed
 
     def _cancel(self, call: Call) -> Entity:
         """Before completion, or before payment where the config has it so (reference payscore-api B.7)."""
-        family = self._world.family(call.family)
+        family = self._state.family(call.family)
         body = read_body(call.body)
         shaped(body, Cancel)
         self._check_ours(call, body.members)
         order = self._order(family, call.out_order_no, body.members)
         if order.stage in {Stage.CREATED, Stage.RUNNING} or self._may_be_waived(order):
             order = order.cancelled(body.fingerprint)
-            self._world.book.save(order)
+            self._state.book.save(order)
         elif order.stage is not Stage.REVOKED:
             raise Refused(NOT_CANCELLABLE)
         elif order.cancelled_with is None:
@@ -189,7 +189,7 @@ class PayScore:
 
     def _modify(self, call: Call) -> Entity:
         """Strictly lower each time, and only while the money is not in (reference payscore-api B.8)."""
-        family = self._world.serviceorder
+        family = self._state.serviceorder
         body = read_body(call.body)
         modification = family.read_modify(body)
         self._check_ours(call, body.members)
@@ -199,12 +199,12 @@ class PayScore:
         if not order.may_be_lowered_to(modification.total_fen):
             raise out_of_range("/total_amount", "must be lower than the present total, and more than what is paid")
         order = order.modified(family.modified(order.closing, modification))
-        self._world.book.save(order)
+        self._state.book.save(order)
         return family.modify_response(order)
 
     def _sync(self, call: Call) -> Entity:
         """The passenger paid by another channel (reference payscore-api A.7, B.9)."""
-        family = self._world.family(call.family)
+        family = self._state.family(call.family)
         body = read_body(call.body)
         sync = shaped(body, Sync)
         self._check_ours(call, body.members)
@@ -217,7 +217,7 @@ class PayScore:
 
     def _order(self, family: Family, out_order_no: str, said: Mapping[str, object]) -> Order:
         """The order, spoken to as it was created: in its family, by its appid and its service_id."""
-        order = self._world.book.order(out_order_no)
+        order = self._state.book.order(out_order_no)
         if order is None or order.family != family.name:
             raise Refused(ORDER_NOT_EXIST)
         if any(order.opening.members[name] != said.get(name) for name in ("appid", "service_id")):

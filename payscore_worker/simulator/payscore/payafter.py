@@ -22,9 +22,8 @@ from payscore_worker.simulator.members import (
     shaped,
     some_of,
 )
-from payscore_worker.simulator.orders import ITEM_BY_HAND, Closing, Opening, Order, Stage
-from payscore_worker.simulator.refusals import AMOUNT_OVER_LIMIT, Refused, bad_parameter, out_of_range
-from payscore_worker.simulator.rules import (
+from payscore_worker.simulator.payscore.orders import ITEM_BY_HAND, Closing, Opening, Order, Stage
+from payscore_worker.simulator.payscore.rules import (
     check_attach,
     check_closing_times,
     check_opening_times,
@@ -34,8 +33,9 @@ from payscore_worker.simulator.rules import (
     read_start,
     read_time,
 )
+from payscore_worker.simulator.payscore.tickets import Tickets
+from payscore_worker.simulator.refusals import AMOUNT_OVER_LIMIT, Refused, bad_parameter, out_of_range
 from payscore_worker.simulator.service_time import service_time_of
-from payscore_worker.simulator.tickets import Tickets
 
 MAX_FEES: Final = 100
 MAX_DISCOUNTS: Final = 5

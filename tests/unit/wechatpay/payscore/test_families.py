@@ -20,18 +20,9 @@ from payscore_worker.errors import (
     Rejected,
     WechatPayRejected,
 )
-from payscore_worker.wechatpay import (
-    Answer,
-    Call,
-    CallKind,
-    Completion,
-    DiscountItem,
-    FeeItem,
-    NewOrder,
-    PayScore,
-    Phase,
-)
-from payscore_worker.wechatpay.families import CAPPED, FAMILIES, MAX_TERMS, TICKETED, MerchantPayScores
+from payscore_worker.wechatpay import Answer, Call, CallKind
+from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, NewOrder, PayScore, Phase
+from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, MAX_TERMS, TICKETED, MerchantPayScores
 from payscore_worker.wechatpay.signatures import jump_sign
 from tests.unit.wechatpay.wechat import Clock, Wechat, a_client, a_merchant, a_success, an_error
 

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from payscore_worker.errors import MalformedMessage
-from payscore_worker.wechatpay import ServiceChange
-from payscore_worker.wechatpay.service import read_change, read_enabled
+from payscore_worker.wechatpay.payscore import ServiceChange
+from payscore_worker.wechatpay.payscore.service import read_change, read_enabled
 
 CHANGE = {
     "mchid": "1230000109",

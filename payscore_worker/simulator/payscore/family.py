@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from payscore_worker.simulator.members import Body, Entity
-from payscore_worker.simulator.orders import Closing, Opening, Order
+from payscore_worker.simulator.payscore.orders import Closing, Opening, Order
 
 
 class Family(Protocol):

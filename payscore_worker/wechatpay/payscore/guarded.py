@@ -7,16 +7,8 @@ from uuid import uuid4
 from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import HeldBack, MalformedMessage, Refusal, WechatPayError, WechatPayRejected
 from payscore_worker.wechatpay.breaker import Breaker
-from payscore_worker.wechatpay.port import (
-    Answer,
-    Call,
-    Completion,
-    NewOrder,
-    Order,
-    PayScore,
-    PayScores,
-    ServiceChange,
-)
+from payscore_worker.wechatpay.calls import Answer, Call
+from payscore_worker.wechatpay.payscore.port import Completion, NewOrder, Order, PayScore, PayScores, ServiceChange
 
 T = TypeVar("T")
 

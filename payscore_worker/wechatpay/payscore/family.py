@@ -10,13 +10,14 @@ import msgspec
 
 from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import MalformedMessage, NotOurs, Rejected
+from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.merchant import Merchant
-from payscore_worker.wechatpay.orders import read_order
-from payscore_worker.wechatpay.port import Answer, Call, CallKind, Completion, NewOrder, Order, ServiceChange
-from payscore_worker.wechatpay.service import read_change, read_enabled
+from payscore_worker.wechatpay.payscore.orders import read_order
+from payscore_worker.wechatpay.payscore.port import Completion, NewOrder, Order, ServiceChange
+from payscore_worker.wechatpay.payscore.service import read_change, read_enabled
+from payscore_worker.wechatpay.payscore.texts import REASON_CHARS, cap
 from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
-from payscore_worker.wechatpay.texts import REASON_CHARS, cap
 
 _OUT_ORDER_NO: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
 """WeChat Pay takes `|` and `*` too, but would have them escaped in the signed path (reference payscore-api E.1)."""

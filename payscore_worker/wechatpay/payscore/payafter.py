@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from payscore_worker.wechatpay.family import Family, stated
-from payscore_worker.wechatpay.orders import read_order
-from payscore_worker.wechatpay.port import Completion, NewOrder, Order, Phase
-from payscore_worker.wechatpay.reading import text
-from payscore_worker.wechatpay.texts import (
+from payscore_worker.wechatpay.payscore.family import Family, stated
+from payscore_worker.wechatpay.payscore.orders import read_order
+from payscore_worker.wechatpay.payscore.port import Completion, NewOrder, Order, Phase
+from payscore_worker.wechatpay.payscore.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
     cap,
     fit_items,
     url_encoded,
 )
+from payscore_worker.wechatpay.reading import text
 from payscore_worker.wechatpay.times import wall_clock
 
 ATTACH_CHARS: Final = 200

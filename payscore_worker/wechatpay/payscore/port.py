@@ -7,41 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from payscore_worker.domain.trip import OrderTerms
-
-
-class CallKind(StrEnum):
-    """The calls we make, by the names that journal, logs and metrics use."""
-
-    USER_SERVICE_STATE = "user_service_state"
-    CREATE = "create"
-    QUERY = "query"
-    COMPLETE = "complete"
-    CANCEL = "cancel"
-    CERTIFICATES = "certificates"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request, to the byte: keep it before it is sent, send it again as it was (reference payscore-api B.10)."""
-
-    kind: CallKind
-    method: str
-    path: str = field(repr=False)
-    """Path and query as sent and signed. A query may name the passenger: keep it out of logs."""
-    body: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What WeChat Pay said, signed and verified."""
-
-    status: int
-    request_id: str
-    attempts: int
-    """How many times the bytes were sent until this answer came."""
-    data: dict[str, Any] = field(repr=False)
-    date: str = ""
-    """The Date header: WeChat Pay's clock, unsigned."""
+from payscore_worker.wechatpay.calls import Answer, Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from payscore_worker.errors import MalformedMessage
-from payscore_worker.wechatpay.port import ServiceChange
+from payscore_worker.wechatpay.payscore.port import ServiceChange
 from payscore_worker.wechatpay.reading import Json, moment, text
 
 STATES: Final = {"AVAILABLE": True, "UNAVAILABLE": False}

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from payscore_worker.simulator.calls import CallKind
-from payscore_worker.simulator.orders import FINISHED, Order, Stage
+from payscore_worker.simulator.payscore.orders import FINISHED, Order, Stage
 from payscore_worker.simulator.refusals import Refusal
 from payscore_worker.simulator.shelf import Shelf
 

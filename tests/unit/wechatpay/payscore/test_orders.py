@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payscore_worker.errors import MalformedMessage
-from payscore_worker.wechatpay import Order, Phase
-from payscore_worker.wechatpay.orders import read_order
+from payscore_worker.wechatpay.payscore import Order, Phase
+from payscore_worker.wechatpay.payscore.orders import read_order
 from tests.unit.wechatpay import vectors
 
 IDS = {"mchid": "1230000109", "appid": "wx1", "service_id": "500001", "out_order_no": "trip-1"}

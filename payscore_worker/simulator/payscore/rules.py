@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from payscore_worker.simulator.orders import Closing, Opening, Order
+from payscore_worker.simulator.payscore.orders import Closing, Opening, Order
 from payscore_worker.simulator.refusals import (
     END_BEFORE_START,
     END_IN_THE_FUTURE,

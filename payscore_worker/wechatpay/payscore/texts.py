@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-from payscore_worker.wechatpay.port import DiscountItem, FeeItem
+from payscore_worker.wechatpay.payscore.port import DiscountItem, FeeItem
 
 NAME_CHARS: Final = 20
 INTRODUCTION_CHARS: Final = 20

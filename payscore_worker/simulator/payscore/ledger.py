@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from payscore_worker.simulator.book import Forgotten, Page, RefusedCall
 from payscore_worker.simulator.calls import CallKind
-from payscore_worker.simulator.orders import Order, Stage
-from payscore_worker.simulator.world import World
+from payscore_worker.simulator.payscore.book import Forgotten, Page, RefusedCall
+from payscore_worker.simulator.payscore.orders import Order, Stage
+from payscore_worker.simulator.payscore.state import PayScoreState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,8 @@ class Ledger:
     forgotten: Forgotten
 
 
-def read_ledger(world: World) -> Ledger:
-    entries = [read_page(page, world) for page in world.book.pages()]
+def read_ledger(state: PayScoreState) -> Ledger:
+    entries = [read_page(page, state) for page in state.book.pages()]
     stages = Counter(entry.stage for entry in entries if entry.stage)
     totals = Totals(
         orders=sum(stages.values()),
@@ -71,18 +71,18 @@ def read_ledger(world: World) -> Ledger:
         refused_calls=sum(entry.refused_count for entry in entries),
     )
     return Ledger(
-        orders={entry.out_order_no: entry for entry in entries}, totals=totals, forgotten=replace(world.book.forgotten)
+        orders={entry.out_order_no: entry for entry in entries}, totals=totals, forgotten=replace(state.book.forgotten)
     )
 
 
-def read_page(page: Page, world: World) -> LedgerEntry:
+def read_page(page: Page, state: PayScoreState) -> LedgerEntry:
     order = page.order
     return LedgerEntry(
         out_order_no=page.out_order_no,
         order_id=order.order_id if order else None,
         family=order.family if order else None,
         openid=order.openid if order else None,
-        state=world.family(order.family).state(order) if order else None,
+        state=state.family(order.family).state(order) if order else None,
         stage=order.stage if order else None,
         total_fen=order.total_fen if order else None,
         charged_fen=order.charged_fen if order else 0,

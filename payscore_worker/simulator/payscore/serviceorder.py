@@ -24,9 +24,8 @@ from payscore_worker.simulator.members import (
     shaped,
     some_of,
 )
-from payscore_worker.simulator.orders import ITEM_BY_HAND, Closing, Opening, Order, Payment, Stage
-from payscore_worker.simulator.refusals import AMOUNT_OVER_LIMIT, NO_PERMISSION, Refused, bad_parameter, out_of_range
-from payscore_worker.simulator.rules import (
+from payscore_worker.simulator.payscore.orders import ITEM_BY_HAND, Closing, Opening, Order, Payment, Stage
+from payscore_worker.simulator.payscore.rules import (
     check_attach,
     check_closing_times,
     check_notify_url,
@@ -37,6 +36,7 @@ from payscore_worker.simulator.rules import (
     read_start,
     read_time,
 )
+from payscore_worker.simulator.refusals import AMOUNT_OVER_LIMIT, NO_PERMISSION, Refused, bad_parameter, out_of_range
 from payscore_worker.simulator.service_time import ServiceTime, service_time_of
 
 START: Final = "/time_range/start_time"

@@ -5,10 +5,10 @@ from functools import partial
 from typing import Final
 
 from payscore_worker.simulator.config import Service
-from payscore_worker.simulator.orders import Order, Payment, Stage
 from payscore_worker.simulator.passengers import Behaviour, Passenger
+from payscore_worker.simulator.payscore.orders import Order, Payment, Stage
+from payscore_worker.simulator.payscore.state import PayScoreState
 from payscore_worker.simulator.service_time import service_time_of
-from payscore_worker.simulator.world import World
 
 REVOCABLE: Final = frozenset({Stage.CREATED, Stage.RUNNING, Stage.OWING})
 
@@ -30,8 +30,8 @@ class UnknownService(LookupError):
 
 
 class Happenings:
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, state: PayScoreState) -> None:
+        self._state, self._world = state, state.world
 
     def await_payment(self, order: Order) -> None:
         """Puts the debit on the agenda, as its passenger behaves at this moment."""
@@ -56,13 +56,13 @@ class Happenings:
             self._debit_after(self._world.config.pay_after_seconds, paid)
         else:
             paid = order.paid(payment)
-        self._world.book.save(paid)
+        self._state.book.save(paid)
         self._announce_payment(paid)
         return paid
 
     def _announce_payment(self, paid: Order) -> None:
         """A part is announced too, by the family that can say so (reference payscore-api D.3)."""
-        family = self._world.family(paid.family)
+        family = self._state.family(paid.family)
         if paid.stage is not Stage.PAID and not family.announces_parts:
             return
         self._world.callbacks.announce(
@@ -78,7 +78,7 @@ class Happenings:
         """The passenger paid the merchant by another channel: nothing is collected, and nobody is told."""
         order = self._order(out_order_no, {Stage.OWING})
         paid = order.paid(Payment(amount_fen=order.owed_fen, at=at, transaction_id=None))
-        self._world.book.save(paid)
+        self._state.book.save(paid)
         return paid
 
     def revoke(self, out_order_no: str) -> Order:
@@ -94,19 +94,19 @@ class Happenings:
             raise WrongAmount(
                 f"order {out_order_no} costs {order.total_fen} fen, {order.paid_fen} paid: not {total_fen}"
             )
-        lowered = order.modified(self._world.family(order.family).repriced(order.closing, total_fen))
-        self._world.book.save(lowered)
+        lowered = order.modified(self._state.family(order.family).repriced(order.closing, total_fen))
+        self._state.book.save(lowered)
         return lowered
 
     def complete_by_hand(self, out_order_no: str, total_fen: int) -> Order:
         """A person completes a running order, in WeChat Pay's console; it is debited like any other."""
         order, now = self._order(out_order_no, {Stage.RUNNING}), self._world.clock()
-        family = self._world.family(order.family)
+        family = self._state.family(order.family)
         most_fen = family.most_fen(order)
         if not 0 <= total_fen <= most_fen:
             raise WrongAmount(f"order {out_order_no} may cost 0 to {most_fen} fen, not {total_fen}")
         completed = order.completed(family.closed_by_hand(total_fen, now), at=now)
-        self._world.book.save(completed)
+        self._state.book.save(completed)
         if completed.stage is Stage.OWING:
             self.await_payment(completed)
         return completed
@@ -147,17 +147,17 @@ class Happenings:
         self._world.agenda.schedule(delay_seconds, partial(self._debit_if_owing, order.order_id, order.out_order_no))
 
     def _debit_if_owing(self, order_id: str, out_order_no: str) -> None:
-        order = self._world.book.order(out_order_no)
+        order = self._state.book.order(out_order_no)
         if order is not None and order.order_id == order_id and order.stage is Stage.OWING:
             self.pay(out_order_no)
 
     def _move(self, out_order_no: str, allowed: frozenset[Stage] | set[Stage], stage: Stage) -> Order:
         moved = self._order(out_order_no, allowed).moved(stage)
-        self._world.book.save(moved)
+        self._state.book.save(moved)
         return moved
 
     def _order(self, out_order_no: str, allowed: frozenset[Stage] | set[Stage]) -> Order:
-        order = self._world.book.order(out_order_no)
+        order = self._state.book.order(out_order_no)
         if order is None:
             raise UnknownOrder(f"no order {out_order_no}")
         if order.stage not in allowed:

@@ -8,11 +8,12 @@ import msgspec
 
 from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import FailureClass, MerchantRefused
+from payscore_worker.wechatpay.calls import Call
 from payscore_worker.wechatpay.client import WechatPayClient
-from payscore_worker.wechatpay.family import Family
-from payscore_worker.wechatpay.payafter import Payafter
-from payscore_worker.wechatpay.port import Call, PayScore
-from payscore_worker.wechatpay.serviceorder import Serviceorder
+from payscore_worker.wechatpay.payscore.family import Family
+from payscore_worker.wechatpay.payscore.payafter import Payafter
+from payscore_worker.wechatpay.payscore.port import PayScore
+from payscore_worker.wechatpay.payscore.serviceorder import Serviceorder
 
 FAMILIES: Final[Mapping[str, type[Family]]] = {cls.family: cls for cls in (Payafter, Serviceorder)}
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from payscore_worker.errors import MalformedMessage
-from payscore_worker.wechatpay.port import Order, Phase
+from payscore_worker.wechatpay.payscore.port import Order, Phase
 from payscore_worker.wechatpay.reading import Json, fen, member_of, members_of, text
 from payscore_worker.wechatpay.times import read_time
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payscore_worker.wechatpay import DiscountItem, FeeItem
-from payscore_worker.wechatpay.texts import cap, clean, fit_items, url_encoded
+from payscore_worker.wechatpay.payscore import DiscountItem, FeeItem
+from payscore_worker.wechatpay.payscore.texts import cap, clean, fit_items, url_encoded
 
 texts = st.text(st.characters(exclude_categories=[]), max_size=80)  # surrogates and controls included
 amounts = st.integers(min_value=0, max_value=10**9)

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from payscore_worker.wechatpay.family import Family, stated
-from payscore_worker.wechatpay.port import Completion, FeeItem, NewOrder
-from payscore_worker.wechatpay.texts import (
+from payscore_worker.wechatpay.payscore.family import Family, stated
+from payscore_worker.wechatpay.payscore.port import Completion, FeeItem, NewOrder
+from payscore_worker.wechatpay.payscore.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
     cap,

@@ -1,0 +1,31 @@
+"""What a simulator remembers of PayScore."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from payscore_worker.simulator.payscore.book import Book
+from payscore_worker.simulator.payscore.family import Family
+from payscore_worker.simulator.payscore.payafter import PayAfter
+from payscore_worker.simulator.payscore.serviceorder import ServiceOrder
+from payscore_worker.simulator.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayScoreState:
+    world: World
+    payafter: PayAfter
+    serviceorder: ServiceOrder
+    book: Book
+
+    @classmethod
+    def begin(cls, world: World) -> Self:
+        return cls(
+            world=world,
+            payafter=PayAfter(mchid=world.config.keys.mchid, service_cap_fen=world.config.service_cap_fen),
+            serviceorder=ServiceOrder(mchid=world.config.keys.mchid, service_cap_fen=world.config.service_cap_fen),
+            book=Book(max_orders=world.config.max_orders),
+        )
+
+    def family(self, name: str) -> Family:
+        families: dict[str, Family] = {"payafter": self.payafter, "serviceorder": self.serviceorder}
+        return families[name]

@@ -1,0 +1,33 @@
+"""PayScore: what it can be asked, and what it tells, the same for both of its API families."""
+
+from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, TICKETED, MerchantPayScores
+from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
+from payscore_worker.wechatpay.payscore.port import (
+    Completion,
+    DiscountItem,
+    FeeItem,
+    NewOrder,
+    Order,
+    PayScore,
+    PayScores,
+    Phase,
+    ServiceChange,
+)
+
+__all__ = [
+    "CAPPED",
+    "FAMILIES",
+    "TICKETED",
+    "Completion",
+    "DiscountItem",
+    "FeeItem",
+    "GuardedPayScore",
+    "GuardedPayScores",
+    "MerchantPayScores",
+    "NewOrder",
+    "Order",
+    "PayScore",
+    "PayScores",
+    "Phase",
+    "ServiceChange",
+]
