@@ -1,51 +1,65 @@
-"""A dashboard as rows of panels, and as the JSON that Grafana reads."""
+"""A dashboard as rows of panels: read from its table, written as the JSON that Grafana reads."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import tomllib
+from pathlib import Path
+from string import Template
+from typing import Any, Literal, Self
+
+import msgspec
 
 COLUMNS = 24  # Grafana's grid
 SOURCE = {"type": "prometheus", "uid": "prometheus"}  # as provisioning/datasources names it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Query:
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a dashboard, as its table says it."""
+
+
+class Query(Table, frozen=True, kw_only=True):
     """What a panel shows, and under which name."""
 
     expr: str
     legend: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Panel:
+class Panel(Table, frozen=True, kw_only=True):
     """One picture; `bad_from` is the value from which it turns red."""
 
     title: str
     about: str
-    queries: Sequence[Query]
+    queries: list[Query]
     kind: Literal["stat", "timeseries"] = "timeseries"
     unit: str = "short"
     stacked: bool = False
-    bad_from: float | None = None
+    bad_from: int | float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Table, frozen=True, kw_only=True):
     """Panels side by side, under a heading."""
 
     title: str
-    panels: Sequence[Panel]
+    panels: list[Panel]
     height: int = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dashboard:
-    """One page."""
+class Dashboard(Table, frozen=True, kw_only=True):
+    """One page; `short` are names for what its expressions repeat, written there as $name."""
 
     uid: str
     title: str
     about: str
-    rows: Sequence[Row]
+    rows: list[Row]
+    short: dict[str, str] = {}
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read the table of a dashboard.
+
+        Raises:
+            msgspec.ValidationError: the table has a key that no dashboard has, or lacks one.
+
+        """
+        return msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), cls)
 
     def document(self) -> dict[str, Any]:
         """Make the JSON."""
@@ -57,7 +71,7 @@ class Dashboard:
             width = COLUMNS // len(row.panels)
             for number, panel in enumerate(row.panels):
                 place = {"x": number * width, "y": top, "w": width, "h": row.height}
-                panels.append(_panel(panel, place, id_=len(panels) + 1))
+                panels.append(_panel(panel, place, self.short, id_=len(panels) + 1))
             top += row.height
         return {
             "uid": self.uid,
@@ -82,7 +96,7 @@ def _heading(row: Row, *, top: int, id_: int) -> dict[str, Any]:
     return {"id": id_, "type": "row", "title": row.title, "collapsed": False, "panels": [], "gridPos": place}
 
 
-def _panel(panel: Panel, place: dict[str, int], *, id_: int) -> dict[str, Any]:
+def _panel(panel: Panel, place: dict[str, int], short: dict[str, str], *, id_: int) -> dict[str, Any]:
     return {
         "id": id_,
         "type": panel.kind,
@@ -91,7 +105,12 @@ def _panel(panel: Panel, place: dict[str, int], *, id_: int) -> dict[str, Any]:
         "datasource": SOURCE,
         "gridPos": place,
         "targets": [
-            {"refId": chr(ord("A") + number), "datasource": SOURCE, "expr": query.expr, "legendFormat": query.legend}
+            {
+                "refId": chr(ord("A") + number),
+                "datasource": SOURCE,
+                "expr": Template(query.expr).safe_substitute(short),  # $__rate_interval is Grafana's own
+                "legendFormat": query.legend,
+            }
             for number, query in enumerate(panel.queries)
         ],
         "fieldConfig": {"defaults": _field(panel), "overrides": []},

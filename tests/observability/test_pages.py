@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.grafana.__main__ import file_of, text
+from deploy.grafana.__main__ import TABLES, file_of, text
 from deploy.grafana.panels import Dashboard
-from deploy.grafana.queues import QUEUES
-from deploy.grafana.settlement import SETTLEMENT
 from payscore_worker import metrics
 from tests.unit.test_docs import ROOT, script
 
@@ -25,15 +23,15 @@ def test_every_metric_is_on_the_page() -> None:
     assert shown == {*metrics.WORKER, *metrics.WEBHOOK, *metrics.SIMULATOR}
 
 
-@pytest.mark.parametrize("dashboard", [QUEUES, SETTLEMENT], ids=lambda dashboard: dashboard.uid)
-def test_a_dashboard_is_what_the_code_says_now(dashboard: Dashboard) -> None:
-    assert file_of(dashboard).read_text(encoding="utf-8") == text(dashboard), "run `make docs`"
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.stem)
+def test_a_dashboard_is_what_its_table_says_now(table: Path) -> None:
+    assert file_of(table).read_text(encoding="utf-8") == text(table), "run `make docs`"
 
 
-@pytest.mark.parametrize("dashboard", [QUEUES, SETTLEMENT], ids=lambda dashboard: dashboard.uid)
-def test_no_two_panels_of_a_dashboard_overlap(dashboard: Dashboard) -> None:
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.stem)
+def test_no_two_panels_of_a_dashboard_overlap(table: Path) -> None:
     taken: set[tuple[int, int]] = set()
-    for panel in json.loads(file_of(dashboard).read_text(encoding="utf-8"))["panels"]:
+    for panel in json.loads(file_of(table).read_text(encoding="utf-8"))["panels"]:
         place = panel["gridPos"]
         cells = {
             (x, y)
@@ -47,8 +45,8 @@ def test_no_two_panels_of_a_dashboard_overlap(dashboard: Dashboard) -> None:
 
 def test_the_dashboards_read_the_source_that_is_provisioned() -> None:
     provisioned = (Path(ROOT) / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8")
-    for dashboard in (QUEUES, SETTLEMENT):
-        panels = [panel for panel in dashboard.document()["panels"] if panel["type"] != "row"]
+    for table in TABLES:
+        panels = [panel for panel in Dashboard.read(table).document()["panels"] if panel["type"] != "row"]
         assert panels
         for panel in panels:
             assert f"uid: {panel['datasource']['uid']}\n" in provisioned
