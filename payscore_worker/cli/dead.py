@@ -1,12 +1,9 @@
 """`dead`: messages that a person should look at."""
 
-import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
-from dataclasses import asdict
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.console import Console
@@ -18,24 +15,21 @@ from payscore_worker.bootstrap.wechatpay import make_wechatpay
 from payscore_worker.bootstrap.wiring import make_topology, now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import see_that_there_is, who
+from payscore_worker.cli.letters import letter_document, listing, print_listing, prospect_document, step_document
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
-from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import SettlementError
-from payscore_worker.logs import short_openid, without_secrets
+from payscore_worker.logs import without_secrets
 from payscore_worker.messaging.deadletters import (
     MAX_MESSAGES,
     Choice,
     DeadLetters,
     Fate,
-    Group,
     Look,
-    Summary,
-    grouped,
 )
 from payscore_worker.messaging.deadletters import Progress as Replayed
 from payscore_worker.messaging.moving import Busy
 from payscore_worker.messaging.topology import QUEUES
-from payscore_worker.oversight.replay import Judge, Prospect, Word
+from payscore_worker.oversight.replay import Judge
 from payscore_worker.settings import (
     BrokerSettings,
     DatabaseSettings,
@@ -48,9 +42,6 @@ from payscore_worker.storage import Storage
 from payscore_worker.storage.actions import Action, Actions, Done
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.wechatpay.payscore import PayScores
-
-GROUP_COLUMNS: Final = ("group", "count", "oldest", "newest", "reason")
-LETTER_COLUMNS: Final = ("id", "trip_id", "attempts", "first_failed_at", "reason")
 
 queue_argument = click.argument("queue", type=click.Choice(list(QUEUES)))
 
@@ -74,9 +65,9 @@ def list_dead(queues: tuple[str, ...], *, reason: str | None, limit: int, as_jso
     choice = Choice(group=reason)
     letters = [letter for look in looks for letter in look.letters if choice.takes(letter)]
     if as_json:
-        print_json(_listing(queues, looks, letters, busy))
+        print_json(listing(queues, looks, letters, busy))
     else:
-        _print_listing(queues, looks, letters)
+        print_listing(queues, looks, letters)
         for queue, why in busy.items():
             click.echo(f"{queue}: {why}", err=True)
     sys.exit(NOT_FINE if busy else FINE)
@@ -114,60 +105,18 @@ async def _looks(queues: Sequence[str], limit: int) -> tuple[list[Look], dict[st
     return looks, busy
 
 
-def _listing(
-    queues: Sequence[str], looks: Sequence[Look], letters: Sequence[Summary], busy: dict[str, str]
-) -> dict[str, Any]:
-    document: dict[str, Any] = {"queue": queues[0]} if len(queues) == 1 else {}
-    return document | {
-        "queues": [{"queue": look.queue, "waiting": look.waiting, "staged": look.staged} for look in looks],
-        "busy": busy,
-        "groups": [_group(group) for group in grouped(letters)],
-        "messages": [_summary(letter) for letter in letters],
-    }
-
-
-def _print_listing(queues: Sequence[str], looks: Sequence[Look], letters: Sequence[Summary]) -> None:
-    groups = [_group(group) for group in grouped(letters)]
-    for queue in dict.fromkeys(group["queue"] for group in groups):
-        rows = [[_moment(group[name]) for name in GROUP_COLUMNS] for group in groups if group["queue"] == queue]
-        print_table(GROUP_COLUMNS, rows, title=queue)
-    if len(queues) == 1 and letters:
-        rows = [[_moment(_summary(letter)[name]) for name in LETTER_COLUMNS] for letter in letters]
-        print_table(LETTER_COLUMNS, rows)
-    if not letters:
-        click.echo("no dead letters")
-    for look in looks:
-        if look.waiting > len(look.letters):
-            click.echo(f"{look.queue}: the oldest {len(look.letters)} of {look.waiting}")
-        if look.staged:
-            click.echo(f"{look.queue}: a replay was broken off; the next replay or drop puts it right")
-        if look.staged is None:
-            click.echo(f"{look.queue}: RabbitMQ cannot tell now whether a replay was broken off")
-
-
-def _moment(value: object) -> object:
-    """Read a time, so that it is shown as times are; anything else is shown as it is."""
-    try:
-        return datetime.fromisoformat(str(value)) if isinstance(value, str) and _TIME.match(value) else value
-    except ValueError:
-        return value
-
-
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT")
-
-
 async def _shown(environment: Environment, queue: str, message_id: str) -> dict[str, Any] | None:
     letter = await _dead_letters(environment).find(queue, message_id)
     if letter is None:
         return None
-    whole = _summary(letter) | {"queue": queue, "body": without_secrets(letter.body)}
+    whole = letter_document(letter) | {"queue": queue, "body": without_secrets(letter.body)}
     try:
         async with _judge(environment) as judge:
             prospect = await judge.prospect(letter)
     except (SettlementError, SettingsError) as error:
         unknown = {"asked": False, "why": str(error)}
         return whole | {"trip": unknown, "wechatpay": unknown, "replay": {"allowed": False, "why": str(error)}}
-    return whole | _prospect(prospect)
+    return whole | prospect_document(prospect)
 
 
 # --- Putting back ---
@@ -209,7 +158,7 @@ def replay(
                 "dry_run": dry_run,
                 "replayed": replayed,
                 "refused": refused,
-                "messages": [_step(step) for step in steps],
+                "messages": [step_document(step) for step in steps],
             }
         )
     else:
@@ -321,77 +270,3 @@ async def _judge(environment: Environment) -> AsyncIterator[Judge]:
 def _make_judge(*, storage: Storage, payscores: PayScores | str, prefix: str) -> Judge:
     queues = {one.queue: one.events for one in CONSUMERS}
     return Judge(storage=storage, payscores=payscores, queues=queues, out_order_no_prefix=prefix, clock=now)
-
-
-# --- As JSON ---
-
-
-def _group(group: Group) -> dict[str, Any]:
-    return {
-        "queue": group.queue,
-        "group": group.id,
-        "reason": group.reason,
-        "error": group.error,
-        "count": group.count,
-        "oldest": group.oldest,
-        "newest": group.newest,
-    }
-
-
-def _summary(letter: Summary) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "queue": letter.queue,
-        "reason": letter.reason,
-        "error": letter.error,
-        "attempts": letter.attempts,
-        "first_failed_at": letter.first_failed_at,
-        "last_failed_at": letter.last_failed_at,
-        "trip_id": letter.trip_id,
-    }
-
-
-def _step(step: Replayed) -> dict[str, Any]:
-    return {"id": step.letter.id, "trip_id": step.letter.trip_id, "fate": step.fate.value, "why": step.why}
-
-
-def _prospect(prospect: Prospect) -> dict[str, Any]:
-    return {
-        "trip": _trip(prospect.trip),
-        "wechatpay": _word(prospect.word),
-        "replay": asdict(prospect.decision),
-    }
-
-
-def _trip(trip: Trip | None) -> dict[str, Any]:
-    if trip is None:
-        return {"known": False}
-    return {
-        "known": True,
-        "trip_id": trip.trip_id,
-        "out_order_no": trip.out_order_no,
-        "state": trip.state.value,
-        "openid": short_openid(trip.started.openid) if trip.started else None,
-        "total_fen": trip.ended.total_fen if trip.ended else None,
-        "paid_fen": trip.payment.paid_fen if trip.payment else None,
-        "problem": f"{trip.problem.code}: {trip.problem.message}" if trip.problem else None,
-    }
-
-
-def _word(word: Word | None) -> dict[str, Any]:
-    if word is None:
-        return {"asked": False, "why": "the message names no order"}
-    if word.unknown:
-        return {"asked": False, "why": word.unknown}
-    if word.order is None:
-        return {"asked": True, "order": "none"}
-    order = word.order
-    return {
-        "asked": True,
-        "order": order.phase.value,
-        "order_id": order.order_id,
-        "total_fen": order.total_fen,
-        "paid_fen": order.paid_fen,
-        "paid_at": order.paid_at,
-        "transaction_ids": list(order.transaction_ids),
-    }
