@@ -14,6 +14,7 @@ class CallKind(StrEnum):
     COMPLETE = "complete"
     CANCEL = "cancel"
     CERTIFICATES = "certificates"
+    SECURITY_ECHO = "security_echo"
 
 
 @dataclass(frozen=True, slots=True)

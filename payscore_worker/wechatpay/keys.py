@@ -112,6 +112,12 @@ class VerificationKeys:
         usable = self.certificate_expiry
         return max(usable, key=lambda serial: self._certificates[serial].starts, default=None)
 
+    @property
+    def wanted_key(self) -> RSAPublicKey | None:
+        """The key of that serial: with it we encrypt what only WeChat Pay may read (reference payscore-api E.7)."""
+        serial = self.wanted_serial
+        return None if serial is None else self._known(serial)
+
     def serial_of(self, key: RSAPublicKey) -> str | None:
         """Tell under which serial a key is held; the merchant's own should be under none (payscore-api H-16)."""
         numbers = key.public_numbers()

@@ -6,8 +6,9 @@ import httpx
 import pytest
 
 from payscore_worker.bootstrap.wechatpay import WechatPay, make_wechatpay
-from payscore_worker.cli import doctor
-from payscore_worker.cli.doctor import Check, Heard
+from payscore_worker.cli import doctor, wechatpay_checks
+from payscore_worker.cli.checks import Check, print_check
+from payscore_worker.cli.wechatpay_checks import Heard
 from payscore_worker.messaging.drift import Drift, Plan, Remedy
 from payscore_worker.settings import MerchantSettings
 from payscore_worker.wechatpay import Notifications, VerificationKeys
@@ -20,7 +21,7 @@ NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def at_eight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "now", lambda: NOW)
+    monkeypatch.setattr(wechatpay_checks, "now", lambda: NOW)
 
 
 def wechatpay(wechat: Wechat, keys: VerificationKeys, heard: Heard | None = None) -> WechatPay:
@@ -31,7 +32,7 @@ def wechatpay(wechat: Wechat, keys: VerificationKeys, heard: Heard | None = None
 
 async def check_of_keys(*certificates: Reply) -> Check:
     keys = certificate_mode(Clock())
-    return await doctor._verification_keys(wechatpay(Wechat(certificates=list(certificates)), keys))
+    return await wechatpay_checks.verification_keys(wechatpay(Wechat(certificates=list(certificates)), keys))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ async def test_what_wechat_pay_did_not_say_is_the_networks(reply: Reply) -> None
 async def test_a_signed_call_that_is_not_sent_for_lack_of_a_key_sends_to_the_keys() -> None:
     wechat = Wechat(certificates=[an_error(404, "RESOURCE_NOT_EXISTS", "证书不存在")])
 
-    check = await doctor._signed_call(wechatpay(wechat, certificate_mode(Clock())))
+    check = await wechatpay_checks.signed_call(wechatpay(wechat, certificate_mode(Clock())))
 
     assert (check.ok, check.repair) == (False, "mend the verification keys first")
 
@@ -91,8 +92,8 @@ async def test_the_clock_is_compared_with_what_a_signed_call_brings(
 ) -> None:
     wechat, heard = heard_from(headers)
 
-    signed = await doctor._signed_call(wechatpay(wechat, public_key_mode(Clock()), heard))
-    check = doctor._clock(heard)
+    signed = await wechatpay_checks.signed_call(wechatpay(wechat, public_key_mode(Clock()), heard))
+    check = wechatpay_checks.clock(heard)
 
     assert signed.ok
     assert check.ok is ok
@@ -111,10 +112,10 @@ async def test_the_time_that_an_unsigned_call_brings_is_nobodys() -> None:
 async def test_a_clock_that_makes_wechat_pay_refuse_us_is_found_by_its_refusal() -> None:
     wechat, heard = heard_from({"Date": (NOW + timedelta(minutes=6)).strftime("%a, %d %b %Y %H:%M:%S GMT")}, status=401)
 
-    await doctor._signed_call(wechatpay(wechat, public_key_mode(Clock()), heard))
+    await wechatpay_checks.signed_call(wechatpay(wechat, public_key_mode(Clock()), heard))
 
-    assert not doctor._clock(heard).ok
-    assert "360.0 s behind" in doctor._clock(heard).detail
+    assert not wechatpay_checks.clock(heard).ok
+    assert "360.0 s behind" in wechatpay_checks.clock(heard).detail
 
 
 async def test_the_doctor_speaks_through_the_transport_of_the_roles() -> None:
@@ -129,7 +130,7 @@ async def test_the_doctor_speaks_through_the_transport_of_the_roles() -> None:
         notify_url="https://pay.example.com/notify/payscore",
     )
 
-    await doctor._verification_keys(make_wechatpay(settings, Heard(httpx.MockTransport(wechat))))
+    await wechatpay_checks.verification_keys(make_wechatpay(settings, Heard(httpx.MockTransport(wechat))))
 
     assert {request.url.path for request in wechat.requests} == {"/v3/certificates"}
 
@@ -179,7 +180,7 @@ def test_what_is_not_known_has_a_mark_of_its_own(
     mark: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    doctor._print(Check(name="policies", ok=ok, detail="as found", repair="do this"))
+    print_check(Check(name="policies", ok=ok, detail="as found", repair="do this"))
 
     out = capsys.readouterr().out
     assert out.startswith(f"{mark} policies: as found")
