@@ -67,7 +67,7 @@ async def _read_call(request: Request, kind: CallKind, family: str) -> Call:
         target=f"{path}?{query}" if query else path,
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
         query=dict(parse_qsl(query, keep_blank_values=True)),
-        out_order_no=request.path_params.get("out_order_no", ""),
+        path_parameters=request.path_params,
         body=await _read_body(request),
     )
 

@@ -29,9 +29,14 @@ class Call:
     headers: Mapping[str, str]
     """By lower-case name."""
     query: Mapping[str, str]
-    out_order_no: str
-    """As the path names it; empty where it names none."""
+    path_parameters: Mapping[str, str]
+    """What the path names, by the names of the documents."""
     body: bytes
+
+    @property
+    def out_order_no(self) -> str:
+        """As the path names it; empty where it names none."""
+        return self.path_parameters.get("out_order_no", "")
 
     @property
     def host(self) -> str:

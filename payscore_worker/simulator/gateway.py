@@ -1,9 +1,9 @@
-"""Between the wire and the orders: checks the merchant's signature, strikes with faults, signs, and keeps the log."""
+"""Between the wire and the desks: checks the merchant's signature, strikes with faults, signs, and keeps the log."""
 
 import itertools
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from payscore_worker.simulator.authorization import Authorizer, check_headers
-from payscore_worker.simulator.calls import Call, CallKind, CallRecord, Reply
-from payscore_worker.simulator.faults import VARIANTS, Fault, FaultKind
+from payscore_worker.simulator.calls import Call, CallRecord, Reply
+from payscore_worker.simulator.desk import Desk, Subject
+from payscore_worker.simulator.faults import Fault, FaultKind
 from payscore_worker.simulator.lies import (
     GATEWAY_UNAVAILABLE,
     ForeignAnswer,
@@ -23,18 +24,16 @@ from payscore_worker.simulator.lies import (
     with_another_total,
     with_other_details,
 )
-from payscore_worker.simulator.members import ORDER_NUMBER, Entity
-from payscore_worker.simulator.payscore.answering import PayScore
-from payscore_worker.simulator.payscore.book import Page
-from payscore_worker.simulator.payscore.state import PayScoreState
+from payscore_worker.simulator.members import Entity
+from payscore_worker.simulator.notes import Notes
 from payscore_worker.simulator.platform import request_id, signature_headers
 from payscore_worker.simulator.refusals import (
     FREQUENCY_LIMITED,
-    ORDER_NOT_EXIST,
     SYSTEM_ERROR,
     Refusal,
     Refused,
 )
+from payscore_worker.simulator.world import World
 
 MAX_CALLS: Final = 10_000
 """Calls remembered, the oldest forgotten first."""
@@ -48,24 +47,16 @@ _INSTEAD: Final[Mapping[FaultKind, Refusal | ForeignAnswer]] = {
     FaultKind.FAIL_BEFORE: SYSTEM_ERROR,
     FaultKind.UNAVAILABLE: GATEWAY_UNAVAILABLE,
     FaultKind.THROTTLE: FREQUENCY_LIMITED,
-    FaultKind.NOT_YET: ORDER_NOT_EXIST,
     FaultKind.FAIL_AFTER: SYSTEM_ERROR,
 }
 """Answered in place of the true answer."""
 
 
-class Subject(msgspec.Struct, frozen=True):
-    """What a call is about, as far as one can tell before it is processed."""
-
-    out_order_no: str = ""
-    openid: str = ""
-
-
 class Gateway:
-    def __init__(self, state: PayScoreState, payscore: PayScore) -> None:
-        self._state, self._world = state, state.world
-        self._payscore = payscore
-        self._authorizer = Authorizer(state.world.config.keys)
+    def __init__(self, world: World, desks: Iterable[Desk]) -> None:
+        self._world = world
+        self._desks: Final = {kind: desk for desk in desks for kind in desk.kinds}
+        self._authorizer = Authorizer(world.config.keys)
         self._records: deque[CallRecord] = deque(maxlen=MAX_CALLS)
 
     def answer(self, call: Call) -> Reply:
@@ -73,58 +64,43 @@ class Gateway:
             self._authorizer.check(call, self._world.clock())
         except Refused as refused:
             return self._replied(call, Subject(), None, refused.refusal)
-        subject = self._subject_of(call)
-        page = self._page_of(call, subject)
+        desk = self._desks[call.kind]
+        subject = desk.subject_of(call)
         fault = self._world.faults.strike_call(
             call.kind,
             out_order_no=subject.out_order_no,
             openid=subject.openid,
             host=call.host,
-            can_play=partial(_can_play, call, page),
+            can_play=partial(desk.can_play, call),
         )
-        return self._replied(call, subject, fault, self._outcome(call, page, fault))
+        return self._replied(call, subject, fault, self._outcome(call, desk, subject.notes, fault))
 
     def recent(self, limit: int) -> list[CallRecord]:
         """The newest first."""
         return list(itertools.islice(reversed(self._records), limit))
 
-    def _outcome(self, call: Call, page: Page, fault: Fault | None) -> Answer:
+    def _outcome(self, call: Call, desk: Desk, notes: Notes, fault: Fault | None) -> Answer:
         if call.body:
-            page.note_body(call.kind, call.body_sha256)
+            notes.note_body(call.kind, call.body_sha256)
         if fault is None:
-            return _true(self._processed(call, page))
-        instead = _instead_of(fault)
+            return _true(self._processed(call, desk, notes))
+        instead = _instead_of(fault, desk)
         if instead and not _comes_after_processing(fault):
             return instead
-        outcome = self._processed(call, page)
+        outcome = self._processed(call, desk, notes)
         if instead:
             return instead
-        return outcome if isinstance(outcome, Refusal) else self._falsified(outcome, page, fault)
+        return outcome if isinstance(outcome, Refusal) else _falsified(outcome, call, desk, fault)
 
-    def _processed(self, call: Call, page: Page) -> Entity | Refusal:
+    def _processed(self, call: Call, desk: Desk, notes: Notes) -> Entity | Refusal:
         try:
             check_headers(call)
-            entity = self._payscore.answer(call)
+            entity = desk.answer(call)
         except Refused as refused:
-            page.note_refusal(call.kind, refused.refusal, self._world.clock())
+            notes.note_refusal(call.kind, refused.refusal, self._world.clock())
             return refused.refusal
-        page.note_accepted(call.kind)
+        notes.note_accepted(call.kind)
         return entity
-
-    def _falsified(self, entity: Entity, page: Page, fault: Fault) -> bytes:
-        """The body of a 200, as a fault would have it."""
-        match fault.fault:
-            case FaultKind.UNREADABLE:
-                return unreadable(entity, fault.played)
-            case FaultKind.ANOTHER_ORDER:
-                entity = about_another_order(entity, fault.played)
-            case FaultKind.AMOUNT_DIFFERS:
-                entity = with_another_total(entity, fault.difference_fen)
-            case FaultKind.DETAILS:
-                entity = with_other_details(entity, fault.played)
-            case FaultKind.STALE if page.earlier:
-                entity = self._state.family(page.earlier.family).query_response(page.earlier)
-        return msgspec.json.encode(entity)
 
     def _replied(self, call: Call, subject: Subject, fault: Fault | None, outcome: Answer) -> Reply:
         now = self._world.clock()
@@ -169,63 +145,35 @@ class Gateway:
             headers["Wechatpay-Serial"] = secrets.token_hex(20).upper()
         return headers
 
-    def _subject_of(self, call: Call) -> Subject:
-        match call.kind:
-            case CallKind.CREATE:
-                return _subject_of_create(call.body)
-            case CallKind.USER_SERVICE_STATE:
-                return Subject(openid=call.query.get("openid", ""))
-            case _:
-                out_order_no = call.out_order_no or call.query.get("out_order_no", "")
-                order = self._state.book.order(out_order_no)
-                return Subject(out_order_no, order.openid if order else "")
-
-    def _page_of(self, call: Call, subject: Subject) -> Page:
-        """Where the judge reads of this call: a create opens a page; a call on no known order goes on a blank one."""
-        if call.kind is CallKind.CREATE and ORDER_NUMBER.fullmatch(subject.out_order_no):
-            return self._state.book.open_page(subject.out_order_no)
-        return self._state.book.page(subject.out_order_no) or Page(subject.out_order_no)
-
-
-def _subject_of_create(body: bytes) -> Subject:
-    try:
-        return msgspec.json.decode(body, type=Subject)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Subject()
-
-
-def _can_play(call: Call, page: Page, fault: Fault) -> bool:
-    """Whether there is anything to be false about: a fault that cannot show on this call waits for one it can."""
-    order = page.order if page.order and page.order.family == call.family else None
-    match fault.fault:
-        case FaultKind.STALE:
-            return order is not None and page.earlier is not None
-        case FaultKind.NOT_YET:
-            return order is not None
-        case FaultKind.AMOUNT_DIFFERS:
-            return order is not None and order.total_fen is not None
-        case FaultKind.DETAILS:
-            return order is not None and order.family == "serviceorder" and bool(order.payments)
-        case FaultKind.ANOTHER_ORDER:
-            return fault.played in _NUMBERS_SHOWN.get(call.kind, VARIANTS[FaultKind.ANOTHER_ORDER])
-        case _:
-            return True
-
-
-_NUMBERS_SHOWN: Final = {CallKind.CERTIFICATES: (), CallKind.USER_SERVICE_STATE: ("appid", "service_id")}
-"""Of the numbers that another_order changes; every other call shows all of them."""
-
 
 def _true(outcome: Entity | Refusal) -> bytes | Refusal:
     return outcome if isinstance(outcome, Refusal) else msgspec.json.encode(outcome)
 
 
-def _instead_of(fault: Fault) -> Refusal | ForeignAnswer | None:
+def _falsified(entity: Entity, call: Call, desk: Desk, fault: Fault) -> bytes:
+    """The body of a 200, as a fault would have it."""
+    match fault.fault:
+        case FaultKind.UNREADABLE:
+            return unreadable(entity, fault.played)
+        case FaultKind.ANOTHER_ORDER:
+            entity = about_another_order(entity, fault.played)
+        case FaultKind.AMOUNT_DIFFERS:
+            entity = with_another_total(entity, fault.difference_fen)
+        case FaultKind.DETAILS:
+            entity = with_other_details(entity, fault.played)
+        case FaultKind.STALE:
+            entity = desk.earlier(call) or entity
+    return msgspec.json.encode(entity)
+
+
+def _instead_of(fault: Fault, desk: Desk) -> Refusal | ForeignAnswer | None:
     match fault.fault:
         case FaultKind.REFUSE:
             return Refusal(status=fault.status, code=fault.code, message=fault.message, sub_code=fault.sub_code)
         case FaultKind.PROXY:
             return answer_of_a_proxy(fault.status, fault.played)
+        case FaultKind.NOT_YET:
+            return desk.unknown
         case _:
             return _INSTEAD.get(fault.fault)
 

@@ -17,6 +17,7 @@ from payscore_worker.simulator.gateway import Gateway
 from payscore_worker.simulator.members import Entity
 from payscore_worker.simulator.passengers import Passenger
 from payscore_worker.simulator.payscore.answering import PayScore
+from payscore_worker.simulator.payscore.desk import PayScoreDesk
 from payscore_worker.simulator.payscore.happenings import Happenings, UnknownOrder
 from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry, read_ledger, read_page
 from payscore_worker.simulator.payscore.state import PayScoreState
@@ -184,7 +185,7 @@ class Simulator:
         self._world = World.begin(self.config, self._clock)
         self._state = PayScoreState.begin(self._world)
         self._happenings = Happenings(self._state)
-        self._gateway = Gateway(self._state, PayScore(self._state, self._happenings))
+        self._gateway = Gateway(self._world, [PayScoreDesk(self._state, PayScore(self._state, self._happenings))])
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

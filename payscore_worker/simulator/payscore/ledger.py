@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from payscore_worker.simulator.calls import CallKind
-from payscore_worker.simulator.payscore.book import Forgotten, Page, RefusedCall
+from payscore_worker.simulator.notes import RefusedCall
+from payscore_worker.simulator.payscore.book import Forgotten, Page
 from payscore_worker.simulator.payscore.orders import Order, Stage
 from payscore_worker.simulator.payscore.state import PayScoreState
 

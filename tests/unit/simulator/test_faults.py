@@ -125,7 +125,7 @@ async def test_a_slow_call_is_processed_and_answered_late(simulator: Simulator, 
         target=target,
         headers=headers,
         query={},
-        out_order_no="",
+        path_parameters={},
         body=b"",
     )
     assert [simulator.answer(call).delay_seconds for _ in range(2)] == [7, 0]

@@ -12,8 +12,8 @@ from payscore_worker.simulator import Behaviour, Fault, FaultKind, Passenger, Si
 from payscore_worker.simulator.callbacks import MAX_ATTEMPTS_KEPT
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.simulator.gateway import MAX_CALLS
+from payscore_worker.simulator.notes import MAX_BODIES, MAX_REFUSALS
 from payscore_worker.simulator.passengers import Passengers, TooManyScripted
-from payscore_worker.simulator.payscore.book import MAX_BODIES, MAX_REFUSALS
 from payscore_worker.simulator.shelf import Shelf
 
 from .bodies import FAMILIES, a_complete, a_create
