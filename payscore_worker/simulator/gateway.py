@@ -24,7 +24,7 @@ from payscore_worker.simulator.lies import (
     with_another_total,
     with_other_details,
 )
-from payscore_worker.simulator.members import Entity
+from payscore_worker.simulator.members import Entity, refuse_path_parameters
 from payscore_worker.simulator.notes import Notes
 from payscore_worker.simulator.platform import request_id, signature_headers
 from payscore_worker.simulator.refusals import (
@@ -95,6 +95,7 @@ class Gateway:
     def _processed(self, call: Call, desk: Desk, notes: Notes) -> Entity | Refusal:
         try:
             check_headers(call)
+            refuse_path_parameters(call, call.query, location="query")
             entity = desk.answer(call)
         except Refused as refused:
             notes.note_refusal(call.kind, refused.refusal, self._world.clock())

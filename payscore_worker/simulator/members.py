@@ -4,11 +4,12 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from payscore_worker.simulator.calls import Call
 from payscore_worker.simulator.refusals import Refused, bad_parameter, out_of_range
 
 # Limits count characters, one Chinese character being one (reference payscore-api, conventions). An empty text is
@@ -30,6 +31,9 @@ _FOUR_BYTE_CHARACTER: Final = re.compile(rb"[\xf0-\xff]|\\u[dD][89a-fA-F]")
 """As UTF-8, or as the surrogates by which JSON escapes it."""
 _RANGE_ISSUE: Final = re.compile(r"^Expected `\w+` (of length|<=|>=|<|>)")
 _MISSING_MEMBER: Final = re.compile(r"^Object missing required field `(?P<name>\w+)`")
+_WRONG_TYPE: Final = re.compile(r"^Expected `(?P<type>str|array)[ `]")
+_TYPE_TEXTS: Final = {"str": "此字段需要一个 string 类型的 Json 值", "array": "此字段需要 JSON 数组对象"}
+"""The two that are known (reference payscore-api B.1)."""
 _PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 Entity = dict[str, Any]
@@ -46,8 +50,9 @@ class Body:
     """Equal for two bodies that say the same, in whatever order and spacing (reference payscore-api B.10)."""
 
 
-def read_body(raw: bytes) -> Body:
-    """One JSON object without null and without four-byte characters (reference payscore-api E.1)."""
+def read_body(call: Call) -> Body:
+    """One JSON object without null, without four-byte characters and without what the path names already."""
+    raw = call.body
     if _FOUR_BYTE_CHARACTER.search(raw):
         raise bad_parameter("", "characters that need four bytes of UTF-8 are not supported")
     try:
@@ -57,7 +62,24 @@ def read_body(raw: bytes) -> Body:
         raise bad_parameter("", f"not a JSON object: {error}") from None
     if b"null" in raw:
         _refuse_null(members, "")
+    refuse_path_parameters(call, members, location="body")
     return Body(members, fingerprint)
+
+
+def refuse_path_parameters(call: Call, said: Iterable[str], *, location: Literal["body", "query"]) -> None:
+    """What the path names is named nowhere else (reference payscore-api B.1)."""
+    for name in call.path_parameters:
+        if name in said:
+            message = _REPEATED.format(name=name, words=_IN_WORDS[name], location=location)
+            issue = "named by the path already"
+            raise bad_parameter(f"/{name}", issue, location=location, message=message)
+
+
+_REPEATED: Final = (
+    "无法将输入源“/{location}/{name}”映射到目标字段“{words}”中，"
+    "此字段并非多重字段但被输入源“/uri_template/{name}”映射过了。"
+)
+_IN_WORDS: Final = {"out_order_no": "商户服务订单号"}
 
 
 def shaped(body: Body, shape: type[Shape]) -> Shape:
@@ -90,6 +112,8 @@ def _refusal_of(complaint: str) -> Refused:
         return bad_parameter(f"{pointer}/{missing['name']}", "required member is missing")
     if _RANGE_ISSUE.match(issue):
         return out_of_range(pointer, issue)
+    if wrong := _WRONG_TYPE.match(issue):
+        return bad_parameter(pointer, issue, message=_TYPE_TEXTS[wrong["type"]])
     return bad_parameter(pointer, issue)
 
 

@@ -31,9 +31,9 @@ class Refused(Exception):
         self.refusal: Final = refusal
 
 
-def bad_parameter(field: str, issue: str, *, location: str = "body") -> Refused:
+def bad_parameter(field: str, issue: str, *, location: str = "body", message: str = "参数错误") -> Refused:
     detail = Detail(field=field, issue=issue, location=location)
-    return Refused(Refusal(status=400, code="PARAM_ERROR", message="参数错误", detail=detail))
+    return Refused(Refusal(status=400, code="PARAM_ERROR", message=message, detail=detail))
 
 
 def out_of_range(field: str, issue: str) -> Refused:

@@ -97,7 +97,7 @@ class PayScore:
 
     def _create(self, call: Call) -> Entity:
         family = self._state.family(call.family)
-        body = read_body(call.body)
+        body = read_body(call)
         opening = family.read_create(body)
         self._check_ours(call, body.members)
         order = self._state.book.order(opening.out_order_no)
@@ -145,7 +145,7 @@ class PayScore:
 
     def _complete(self, call: Call) -> Entity:
         family = self._state.family(call.family)
-        body = read_body(call.body)
+        body = read_body(call)
         closing = family.read_complete(body)
         self._check_ours(call, body.members)
         order = self._order(family, call.out_order_no, body.members)
@@ -169,7 +169,7 @@ class PayScore:
     def _cancel(self, call: Call) -> Entity:
         """Before completion, or before payment where the config has it so (reference payscore-api B.7)."""
         family = self._state.family(call.family)
-        body = read_body(call.body)
+        body = read_body(call)
         shaped(body, Cancel)
         self._check_ours(call, body.members)
         order = self._order(family, call.out_order_no, body.members)
@@ -190,7 +190,7 @@ class PayScore:
     def _modify(self, call: Call) -> Entity:
         """Strictly lower each time, and only while the money is not in (reference payscore-api B.8)."""
         family = self._state.serviceorder
-        body = read_body(call.body)
+        body = read_body(call)
         modification = family.read_modify(body)
         self._check_ours(call, body.members)
         order = self._order(family, call.out_order_no, body.members)
@@ -205,7 +205,7 @@ class PayScore:
     def _sync(self, call: Call) -> Entity:
         """The passenger paid by another channel (reference payscore-api A.7, B.9)."""
         family = self._state.family(call.family)
-        body = read_body(call.body)
+        body = read_body(call)
         sync = shaped(body, Sync)
         self._check_ours(call, body.members)
         paid_at = read_service_time(sync.detail.paid_time, "/detail/paid_time").moment

@@ -14,6 +14,10 @@ from .refusals import field_of, refusal_of
 TARGET = "/v3/certificates"
 SYNC: Json = {"type": "Order_Paid", "detail": {"paid_time": "20260301101000"}}
 MODIFY: Json = {"post_payments": [{"name": "车费", "amount": 1}], "total_amount": 1, "reason": "绕路减免"}
+REPEATED = (
+    "无法将输入源“/{location}/out_order_no”映射到目标字段“商户服务订单号”中，"
+    "此字段并非多重字段但被输入源“/uri_template/out_order_no”映射过了。"
+)
 CLOCK_REFUSAL = "Http头Authorization中的timestamp与发起请求的时间不得超过5分钟"
 
 
@@ -266,3 +270,42 @@ async def test_only_a_passenger_without_the_service_is_unavailable(merchant: Mer
     answers = [(await merchant.user_service_state(f"passenger-{n}")).json() for n in (1, 2)]
     assert [answer["use_service_state"] for answer in answers] == ["UNAVAILABLE", "AVAILABLE"]
     assert answers[0] == merchant.ours() | {"openid": "passenger-1", "use_service_state": "UNAVAILABLE"}
+
+
+# What the path names is named nowhere else, and JSON has its types (reference payscore-api B.1)
+
+
+@pytest.mark.parametrize("action", ["complete", "cancel", "sync"])
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_body_does_not_repeat_what_its_path_names(
+    merchant: Merchant, simulator: Simulator, family: str, action: str
+) -> None:
+    await merchant.create(family, a_create(family))
+    body = merchant.ours() | {"reason": "行程取消", "out_order_no": "trip-1"}
+    response = await merchant.post(f"{BASES[family]}/trip-1/{action}", body)
+    assert refusal_of(response)[:3] == (400, "PARAM_ERROR", REPEATED.format(location="body"))
+    assert simulator.ledger_entry("trip-1").stage == "running"
+
+
+async def test_a_query_string_does_not_repeat_what_the_path_names(merchant: Merchant, simulator: Simulator) -> None:
+    await merchant.create("payafter", a_create("payafter"))
+    body = merchant.ours() | {"reason": "行程取消"}
+    response = await merchant.post(f"{BASES['payafter']}/trip-1/cancel?out_order_no=trip-1", body)
+    assert refusal_of(response)[:3] == (400, "PARAM_ERROR", REPEATED.format(location="query"))
+    assert simulator.ledger_entry("trip-1").stage == "running"
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("payafter", {"service_id": 500001}, "此字段需要一个 string 类型的 Json 值"),
+        ("payafter", {"attach": 1}, "此字段需要一个 string 类型的 Json 值"),
+        ("serviceorder", {"post_payments": {"name": "车费", "amount": 1}}, "此字段需要 JSON 数组对象"),
+        ("serviceorder", {"risk_fund__amount": "20000"}, "参数错误"),
+    ],
+)
+async def test_a_member_of_another_type_is_told_in_words_where_they_are_known(
+    merchant: Merchant, family: str, changes: Json, message: str
+) -> None:
+    response = await merchant.create(family, a_create(family, **changes))
+    assert refusal_of(response)[:3] == (400, "PARAM_ERROR", message)
