@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import urlsplit
 
 from payscore_worker.simulator.payscore.orders import Closing, Opening, Order
 from payscore_worker.simulator.refusals import (
@@ -21,7 +20,6 @@ from payscore_worker.simulator.service_time import ON_ACCEPT, SHANGHAI, ServiceT
 
 END_MARGIN: Final = timedelta(minutes=1)
 """How much later than the create call an expected end must lie (reference payscore-api B.2)."""
-MAX_NOTIFY_URL: Final = 255
 
 _URL_ENCODED: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*")
 
@@ -49,22 +47,6 @@ def check_attach(attach: str | None) -> None:
     """It is URL-encoded before it is sent (reference payscore-api A.2, B.3)."""
     if attach is not None and not _URL_ENCODED.fullmatch(attach):
         raise bad_parameter("/attach", "not URL-encoded")
-
-
-def check_notify_url(url: str) -> None:
-    """An address with a path and no query (reference payscore-api D.1). Plain http will do for a receiver near by."""
-    if len(url) > MAX_NOTIFY_URL:
-        raise out_of_range("/notify_url", f"longer than {MAX_NOTIFY_URL} characters")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise bad_parameter("/notify_url", "not a URL") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or any(c.isspace() for c in url):
-        raise bad_parameter("/notify_url", "expected https://host/path")
-    if not parts.path.strip("/"):
-        raise bad_parameter("/notify_url", "a path is required")
-    if "?" in url or "#" in url:
-        raise bad_parameter("/notify_url", "no query and no fragment allowed")
 
 
 def read_start(text: str, field: str) -> ServiceTime | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from payscore_worker.simulator.addresses import check_notify_url
 from payscore_worker.simulator.members import (
     Body,
     Count,
@@ -28,7 +29,6 @@ from payscore_worker.simulator.payscore.orders import ITEM_BY_HAND, Closing, Ope
 from payscore_worker.simulator.payscore.rules import (
     check_attach,
     check_closing_times,
-    check_notify_url,
     check_opening_times,
     check_risk,
     check_sum,
