@@ -6,8 +6,10 @@ from payscore_worker.simulator.config import Service, SimulatorConfig
 from payscore_worker.simulator.environment import environment, render_environment
 from payscore_worker.simulator.faults import Fault, FaultKind
 from payscore_worker.simulator.keys import SimulatorKeys
-from payscore_worker.simulator.passengers import Behaviour, Passenger
+from payscore_worker.simulator.passengers import Behaviour, Passenger, RefundOutcome
 from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry
+from payscore_worker.simulator.refunds.book import RefundStatus
+from payscore_worker.simulator.refunds.ledger import RefundEntry
 from payscore_worker.simulator.serving import uvicorn_config
 from payscore_worker.simulator.simulator import Simulator
 
@@ -19,6 +21,9 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "Passenger",
+    "RefundEntry",
+    "RefundOutcome",
+    "RefundStatus",
     "Service",
     "Simulator",
     "SimulatorConfig",

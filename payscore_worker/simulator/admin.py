@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -14,6 +14,8 @@ from payscore_worker.simulator.callbacks import Notification, UnknownNotificatio
 from payscore_worker.simulator.faults import Fault
 from payscore_worker.simulator.passengers import Passenger, TooManyScripted
 from payscore_worker.simulator.payscore.happenings import UnknownOrder, UnknownService, WrongAmount, WrongStage
+from payscore_worker.simulator.refunds.book import RefundStatus, WrongBalance
+from payscore_worker.simulator.refunds.endings import UnknownRefund, WrongRefundStatus
 from payscore_worker.simulator.script import ScriptedFault, TooManyFaults
 from payscore_worker.simulator.simulator import Simulator
 
@@ -30,7 +32,7 @@ class BadRequest(ValueError):
 
 _SLIPS: Final = (
     *(BadRequest, msgspec.DecodeError, UnicodeDecodeError),
-    *(TooManyFaults, TooManyScripted, WrongAmount),
+    *(TooManyFaults, TooManyScripted, WrongAmount, WrongBalance),
 )
 
 
@@ -54,6 +56,10 @@ def admin_routes(simulator: Simulator) -> list[Route]:
             ("POST", "/admin/orders/{out_order_no}/sync", _sync),
             ("POST", "/admin/orders/{out_order_no}/lower", _lower),
             ("POST", "/admin/orders/{out_order_no}/complete-by-hand", _complete_by_hand),
+            ("GET", "/admin/refunds/{out_refund_no}", _refund),
+            ("POST", "/admin/refunds/{out_refund_no}/end", _end_refund),
+            ("GET", "/admin/refund-balance", _refund_balance),
+            ("PUT", "/admin/refund-balance", _set_refund_balance),
             ("GET", "/admin/faults", _faults),
             ("POST", "/admin/faults", _add_fault),
             ("DELETE", "/admin/faults", _clear_faults),
@@ -68,9 +74,9 @@ def _endpoint(simulator: Simulator, answer: Answer) -> Callable[[Request], Await
     async def endpoint(request: Request) -> Response:
         try:
             return _response(200, await answer(simulator, request))
-        except (UnknownOrder, UnknownNotification, UnknownService) as error:
+        except (UnknownOrder, UnknownRefund, UnknownNotification, UnknownService) as error:
             return _response(404, {"code": "NOT_FOUND", "message": str(error)})
-        except WrongStage as error:
+        except (WrongStage, WrongRefundStatus) as error:
             return _response(409, {"code": "CONFLICT", "message": str(error)})
         except _SLIPS as error:
             return _response(400, {"code": "BAD_REQUEST", "message": str(error)})
@@ -161,6 +167,36 @@ async def _lower(simulator: Simulator, request: Request) -> object:
 async def _complete_by_hand(simulator: Simulator, request: Request) -> object:
     price = _checked(await _json(request, dict[str, Any]), _Price)
     return _after(simulator, request, partial(simulator.complete_by_hand, total_fen=price.total_fen))
+
+
+async def _refund(simulator: Simulator, request: Request) -> object:
+    out_refund_no = request.path_params["out_refund_no"]
+    return {"ledger": simulator.refund_entry(out_refund_no), "entity": simulator.refund_entity(out_refund_no)}
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    status: Literal["SUCCESS", "ABNORMAL", "CLOSED"]
+
+
+async def _end_refund(simulator: Simulator, request: Request) -> object:
+    out_refund_no = request.path_params["out_refund_no"]
+    simulator.end_refund(out_refund_no, RefundStatus(_checked(await _json(request, dict[str, Any]), _End).status))
+    return simulator.refund_entry(out_refund_no)
+
+
+@dataclass(frozen=True, slots=True)
+class _Balance:
+    balance_fen: int | None
+
+
+async def _refund_balance(simulator: Simulator, _request: Request) -> object:
+    return {"balance_fen": simulator.refund_balance_fen}
+
+
+async def _set_refund_balance(simulator: Simulator, request: Request) -> object:
+    simulator.set_refund_balance(_checked(await _json(request, dict[str, Any]), _Balance).balance_fen)
+    return _DONE
 
 
 async def _faults(simulator: Simulator, _request: Request) -> object:

@@ -1,4 +1,4 @@
-"""What WeChat Pay will do later: debits and callbacks, soonest first."""
+"""What WeChat Pay will do later: debits, refunds and callbacks, soonest first."""
 
 import heapq
 import itertools
@@ -9,8 +9,9 @@ from datetime import datetime
 class Agenda:
     """Delays are divided by `speed`; `advance` brings everything forward, as if that much time had passed.
 
-    It holds one entry for each order that waits for its debit and one for each callback that waits to be sent, and both
-    of those are bounded where they are kept. The entry of a forgotten one does nothing when its time comes.
+    It holds one entry for each order that waits for its debit, one for each refund that waits for its end, and one for
+    each callback that waits to be sent, and all of those are bounded where they are kept. The entry of a forgotten one
+    does nothing when its time comes.
     """
 
     def __init__(self, clock: Callable[[], datetime], *, speed: float) -> None:

@@ -28,6 +28,8 @@ def create_app(simulator: Simulator) -> Starlette:
         *_family_routes(simulator, "/v3/payscore/payafter-orders", "payafter"),
         *_family_routes(simulator, "/v3/payscore/serviceorder", "serviceorder"),
         _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/modify", CallKind.MODIFY, "serviceorder"),
+        _route(simulator, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
+        _route(simulator, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
         *admin_routes(simulator),
         Route("/healthz", _alive),
         Route("/readyz", _alive),

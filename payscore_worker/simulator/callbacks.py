@@ -80,7 +80,7 @@ class Notification:
     openid: str
     url: str
     created_at: datetime
-    body: bytes = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
     state: NotificationState = NotificationState.WAITING
     fault: FaultKind | None = None
     failures: int = 0
@@ -116,14 +116,31 @@ class Callbacks:
         self._serial = itertools.count(1)
 
     def announce(
-        self, event_type: str, resource: Entity, *, summary: str, url: str, openid: str, out_order_no: str = ""
+        self,
+        event_type: str,
+        resource: Entity,
+        *,
+        original_type: str = "payscore",
+        summary: str,
+        url: str,
+        openid: str,
+        out_order_no: str = "",
     ) -> None:
         """Sends it now, or as a fault would have it."""
         fault = self._faults.strike_callback(
             out_order_no=out_order_no, openid=openid, can_play=partial(_can_play, resource)
         )
         resource = _falsified(resource, fault) if fault else resource
-        notification = self._written(event_type, resource, summary, url=url, openid=openid, out_order_no=out_order_no)
+        notification = Notification(
+            id=str(uuid.uuid4()),
+            serial=next(self._serial),
+            event_type=event_type,
+            out_order_no=out_order_no,
+            openid=openid,
+            url=url,
+            created_at=self._clock(),
+        )
+        notification.body = self._written(notification, resource, summary=summary, original_type=original_type)
         self._kept.put(notification.id, notification)
         notification.fault = fault.fault if fault else None
         if fault and fault.fault is FaultKind.CALLBACK_LATE:
@@ -194,40 +211,25 @@ class Callbacks:
         notification.state = state
         self._kept.finish(notification.id)
 
-    def _written(
-        self, event_type: str, resource: Entity, summary: str, *, url: str, openid: str, out_order_no: str
-    ) -> Notification:
+    def _written(self, notification: Notification, resource: Entity, *, summary: str, original_type: str) -> bytes:
         """Reference payscore-api D.1."""
-        now = self._clock()
-        notification_id = str(uuid.uuid4())
+        encrypted = self._platform.encrypted(msgspec.json.encode(resource), associated_data=original_type)
         envelope: Entity = {
-            "id": notification_id,
-            "create_time": now.astimezone(SHANGHAI).isoformat(timespec="seconds"),
+            "id": notification.id,
+            "create_time": notification.created_at.astimezone(SHANGHAI).isoformat(timespec="seconds"),
             "resource_type": "encrypt-resource",
-            "event_type": event_type,
+            "event_type": notification.event_type,
             "summary": summary,
-            "resource": {
-                "original_type": "payscore",
-                **self._platform.encrypted(msgspec.json.encode(resource), associated_data="payscore"),
-            },
+            "resource": {"original_type": original_type, **encrypted},
         }
-        return Notification(
-            id=notification_id,
-            serial=next(self._serial),
-            event_type=event_type,
-            out_order_no=out_order_no,
-            openid=openid,
-            url=url,
-            created_at=now,
-            body=msgspec.json.encode(envelope),
-        )
+        return msgspec.json.encode(envelope)
 
 
 def _can_play(resource: Entity, fault: Fault) -> bool:
     """Whether there is anything in it to be false about."""
     match fault.fault:
         case FaultKind.CALLBACK_AMOUNT_DIFFERS:
-            return "total_amount" in resource
+            return "total_amount" in resource or "refund_status" in resource
         case FaultKind.CALLBACK_DETAILS:
             return "details" in resource.get("collection", {})
         case _:

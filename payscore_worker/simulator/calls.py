@@ -14,6 +14,8 @@ class CallKind(StrEnum):
     CANCEL = "cancel"
     MODIFY = "modify"
     SYNC = "sync"
+    REFUND = "refund"
+    REFUND_QUERY = "refund_query"
     USER_SERVICE_STATE = "user_service_state"
     CERTIFICATES = "certificates"
 

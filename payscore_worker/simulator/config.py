@@ -32,6 +32,16 @@ class SimulatorConfig:
     """Divides the delay of payments and the delays of the re-send schedule."""
     pay_after_seconds: float = 2.0
     """From completion to debit, before `speed`."""
+    refund_after_seconds: float = 2.0
+    """From the acceptance of a refund to its end, before `speed`."""
+    refund_gap_seconds: float = 60.0
+    """Between two refunds of one payment; 0: none is too soon (reference payscore-api G.1)."""
+    refund_too_soon_code: Literal["FREQUENCY_LIMITED", "INVALID_REQUEST"] = "FREQUENCY_LIMITED"
+    """What create answers within the gap: the rule is documented, its code is not (reference payscore-api G.1, G.2)."""
+    refund_balance_fen: int | None = None
+    """What the merchant has to refund from; None: always enough."""
+    refund_callback_members: Literal["first", "newer"] = "first"
+    """`newer` adds currency and settlement to refund callbacks: documents differ (reference payscore-api G.4)."""
     service_cap_fen: int = 50_000
     max_running_orders: int = 3
     max_orders: int = 200_000
@@ -50,8 +60,11 @@ class SimulatorConfig:
     def __post_init__(self) -> None:
         if self.speed <= 0:
             raise ValueError("speed must be greater than 0")
-        if self.pay_after_seconds < 0:
-            raise ValueError("pay_after_seconds must not be negative")
+        for name in ("pay_after_seconds", "refund_after_seconds", "refund_gap_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        if self.refund_balance_fen is not None and self.refund_balance_fen < 0:
+            raise ValueError("refund_balance_fen must not be negative")
         for name in ("service_cap_fen", "max_running_orders", "max_orders"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")

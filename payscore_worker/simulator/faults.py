@@ -41,6 +41,7 @@ class FaultKind(StrEnum):
 
 
 ANY_CALL: Final = "*"
+QUERIES: Final = frozenset({CallKind.QUERY, CallKind.REFUND_QUERY})
 HTTP_FAILURES: Final = range(400, 600)
 HTTP_OK: Final = 200
 DEFAULT_SECONDS: Final = {FaultKind.SLOW: 1.0, FaultKind.CALLBACK_LATE: 60.0, FaultKind.CLOCK_SKEW: 600.0}
@@ -52,7 +53,7 @@ DETAILS: Final = ("reversed", "without_seq", "absent")
 VARIANTS: Final[Mapping[FaultKind, tuple[str, ...]]] = {
     FaultKind.PROXY: ("html", "empty", "json", "text"),
     FaultKind.UNREADABLE: ("not_json", "not_utf8", "empty", "array", "empty_object", "wrong_types"),
-    FaultKind.ANOTHER_ORDER: ("out_order_no", "mchid", "appid", "service_id"),
+    FaultKind.ANOTHER_ORDER: ("out_order_no", "mchid", "appid", "service_id", "out_refund_no"),
     FaultKind.DETAILS: DETAILS,
     FaultKind.CALLBACK_DETAILS: DETAILS,
 }
@@ -111,7 +112,7 @@ class Fault:
         """Whether a call of that kind, to that Host, is one of those it strikes."""
         if self.fault.on_callback or self.call not in {ANY_CALL, kind}:
             return False
-        if self.fault in ONLY_QUERIES and kind is not CallKind.QUERY:
+        if self.fault in ONLY_QUERIES and kind not in QUERIES:
             return False
         return self.host is None or self.host.lower() in {host.lower(), host.lower().partition(":")[0]}
 
@@ -122,7 +123,7 @@ class Fault:
             raise ValueError(f"{self.fault} strikes callbacks, not calls: leave `call` out")
         if self.fault.on_callback and self.host is not None:
             raise ValueError(f"{self.fault} strikes callbacks, which are sent, not asked for: leave `host` out")
-        if self.fault in ONLY_QUERIES and self.call not in {ANY_CALL, CallKind.QUERY}:
+        if self.fault in ONLY_QUERIES and self.call not in {ANY_CALL, *QUERIES}:
             raise ValueError(f"{self.fault} strikes queries only: leave `call` out")
 
     def _check_extent(self) -> None:

@@ -48,13 +48,19 @@ def unreadable(entity: Entity, variant: str) -> bytes:
 def about_another_order(entity: Entity, member: str) -> Entity:
     """The same answer, about another order, or to another merchant, app or service."""
     changed = {member: _another(entity[member])}
-    if member == "out_order_no" and "order_id" in entity:
-        changed["order_id"] = _another(entity["order_id"])
+    if (companion := _GIVEN_WITH.get(member, "")) in entity:
+        changed[companion] = _another(entity[companion])
     return entity | changed
 
 
+_GIVEN_WITH: Final = {"out_order_no": "order_id", "out_refund_no": "refund_id"}
+"""WeChat Pay's number beside the merchant's."""
+
+
 def with_another_total(entity: Entity, difference_fen: int) -> Entity:
-    """The same order with a total that differs: what is owed, collected and listed adds up to it; never below 0."""
+    """The same order, or refund, of another amount: what is owed, collected and listed adds up to it; never below 0."""
+    if "total_amount" not in entity:
+        return _with_another_refund(entity, difference_fen)
     total_fen = max(entity["total_amount"] + difference_fen, 0)
     difference_fen = total_fen - entity["total_amount"]
     changed = entity | {"total_amount": total_fen}
@@ -64,6 +70,15 @@ def with_another_total(entity: Entity, difference_fen: int) -> Entity:
     if "collection" in changed:
         changed["collection"] = _collected(changed["collection"], difference_fen)
     return changed
+
+
+def _with_another_refund(entity: Entity, difference_fen: int) -> Entity:
+    amount = entity["amount"]
+    changed = {name: max(amount[name] + difference_fen, 0) for name in _REFUNDED if name in amount}
+    return entity | {"amount": amount | changed}
+
+
+_REFUNDED: Final = ("refund", "payer_refund", "settlement_refund")
 
 
 def with_other_details(entity: Entity, variant: str) -> Entity:

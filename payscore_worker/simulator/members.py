@@ -20,6 +20,7 @@ Text32 = Annotated[str, Meta(min_length=1, max_length=32)]
 Text50 = Annotated[str, Meta(min_length=1, max_length=50)]
 Text100 = Annotated[str, Meta(min_length=1, max_length=100)]
 Text128 = Annotated[str, Meta(min_length=1, max_length=128)]
+Text256 = Annotated[str, Meta(min_length=1, max_length=256)]
 Text512 = Annotated[str, Meta(min_length=1, max_length=512)]
 ORDER_NUMBER: Final = re.compile(r"\A[0-9A-Za-z_\-|*]{1,32}\Z")
 OrderNumber = Annotated[str, Meta(pattern=ORDER_NUMBER.pattern)]
@@ -79,7 +80,7 @@ _REPEATED: Final = (
     "无法将输入源“/{location}/{name}”映射到目标字段“{words}”中，"
     "此字段并非多重字段但被输入源“/uri_template/{name}”映射过了。"
 )
-_IN_WORDS: Final = {"out_order_no": "商户服务订单号"}
+_IN_WORDS: Final = {"out_order_no": "商户服务订单号", "out_refund_no": "商户退款单号"}
 
 
 def shaped(body: Body, shape: type[Shape]) -> Shape:

@@ -33,6 +33,20 @@ class Behaviour(StrEnum):
     """Create is accepted, and the order waits in CREATED for a confirmation that nobody asks for."""
 
 
+class RefundOutcome(StrEnum):
+    """What becomes of money that is sent back to the passenger."""
+
+    SUCCESS = "success"
+    ABNORMAL = "abnormal"
+    """It cannot be credited: the card was closed, for example."""
+    CLOSED = "closed"
+    """Nothing is refunded."""
+    NEVER = "never"
+    """It stays under way."""
+    ACCOUNT_ABNORMAL = "account_abnormal"
+    """The request is refused: the passenger's account was closed."""
+
+
 REFUSALS: Final[Mapping[Behaviour, Refusal]] = {
     Behaviour.RISK_REFUSED: RISK_REFUSED,
     Behaviour.ARREARS: ARREARS,
@@ -50,6 +64,7 @@ class Passenger:
     """How long after completion one who pays late is debited, before `speed`."""
     coupon_fen: int = 100
     """By how much the debit of one who pays another amount falls short of the total."""
+    refund: RefundOutcome = RefundOutcome.SUCCESS
 
     def __post_init__(self) -> None:
         if self.seconds < 0:

@@ -96,5 +96,25 @@ NOT_MODIFIABLE: Final = Refusal(
     sub_code=271316657,
 )
 
+# The reference names the codes of refunds and few of their texts and HTTP statuses (payscore-api G.2): where it says
+# nothing, the text is the simulator's own. `re-entry` has its sub-code from ordinary payments, which share the call.
+NO_SUCH_TRANSACTION: Final = Refusal(status=404, code="RESOURCE_NOT_EXISTS", message="订单不存在")
+NO_SUCH_REFUND: Final = Refusal(status=404, code="RESOURCE_NOT_EXISTS", message="退款单不存在")
+REFUND_REENTRY_MISMATCH: Final = Refusal(
+    status=400, code="INVALID_REQUEST", message="退款单号已使用，且参数与首次请求不一致", sub_code=268498688
+)
+ONLY_DEPOSITS: Final = Refusal(status=400, code="INVALID_REQUEST", message="仅对出行预付押金退款适用")
+TOTAL_DIFFERS: Final = Refusal(status=400, code="INVALID_REQUEST", message="订单金额与原支付交易不一致")
+PAID_TOO_LONG_AGO: Final = Refusal(status=400, code="INVALID_REQUEST", message="交易时间超过365天，不可退款")
+OVER_THE_REMAINING: Final = Refusal(status=400, code="INVALID_REQUEST", message="退款金额大于可退金额")
+TOO_MANY_REFUNDS: Final = Refusal(status=400, code="INVALID_REQUEST", message="一笔交易最多退款50次")
+REFUND_TOO_SOON: Final = Refusal(
+    status=429, code="FREQUENCY_LIMITED", message="该笔退款未受理，请降低频率后重试", sub_code=268435472
+)
+REFUNDS_TOO_CLOSE: Final = Refusal(status=400, code="INVALID_REQUEST", message="同一笔交易的两次退款须间隔1分钟以上")
+"""The other spelling of the same."""
+NOT_ENOUGH: Final = Refusal(status=403, code="NOT_ENOUGH", message="商户可用退款余额不足")
+USER_ACCOUNT_ABNORMAL: Final = Refusal(status=403, code="USER_ACCOUNT_ABNORMAL", message="用户账户异常或已注销")
+
 SYSTEM_ERROR: Final = Refusal(status=500, code="SYSTEM_ERROR", message="系统错误")
 FREQUENCY_LIMITED: Final = Refusal(status=429, code="FREQUENCY_LIMITED", message="请求过于频繁", sub_code=268435472)

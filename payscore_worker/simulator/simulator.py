@@ -1,4 +1,4 @@
-"""The simulator as a whole: calls come in, debits and callbacks go out, tests script it and ask what happened."""
+"""The simulator as a whole: calls come in, money and callbacks go out, tests script it and ask what happened."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from httpx_aiohttp import AiohttpTransport
 from payscore_worker.simulator.callbacks import TIMEOUT_SECONDS, Delivery, Notification
 from payscore_worker.simulator.calls import Call, CallRecord, Reply
 from payscore_worker.simulator.config import SimulatorConfig
+from payscore_worker.simulator.desk import Desk
 from payscore_worker.simulator.faults import Fault
 from payscore_worker.simulator.gateway import Gateway
 from payscore_worker.simulator.members import Entity
@@ -21,6 +22,11 @@ from payscore_worker.simulator.payscore.desk import PayScoreDesk
 from payscore_worker.simulator.payscore.happenings import Happenings, UnknownOrder
 from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry, read_ledger, read_page
 from payscore_worker.simulator.payscore.state import PayScoreState
+from payscore_worker.simulator.refunds.answers import refund_entity
+from payscore_worker.simulator.refunds.book import RefundBook, RefundStatus
+from payscore_worker.simulator.refunds.desk import RefundDesk
+from payscore_worker.simulator.refunds.endings import RefundEndings, UnknownRefund
+from payscore_worker.simulator.refunds.ledger import RefundEntry, read_refund_page
 from payscore_worker.simulator.script import ScriptedFault
 from payscore_worker.simulator.world import World
 
@@ -101,6 +107,18 @@ class Simulator:
         order = self._state.book.order(out_order_no)
         return self._state.family(order.family).query_response(order) if order else None
 
+    def refund_entry(self, out_refund_no: str) -> RefundEntry:
+        """Of an accepted refund."""
+        page = self._refunds.page(out_refund_no)
+        if page is None or page.refund is None:
+            raise UnknownRefund(f"no refund {out_refund_no}")
+        return read_refund_page(page)
+
+    def refund_entity(self, out_refund_no: str) -> Entity | None:
+        """The refund as a query would answer; None where none was accepted."""
+        refund = self._refunds.refund(out_refund_no)
+        return refund_entity(refund) if refund else None
+
     def calls(self, limit: int = 100) -> list[CallRecord]:
         """The newest first."""
         return self._gateway.recent(limit)
@@ -148,6 +166,18 @@ class Simulator:
     def sync(self, out_order_no: str) -> None:
         self._happenings.pay_elsewhere(out_order_no, at=self._clock())
 
+    def end_refund(self, out_refund_no: str, status: RefundStatus) -> None:
+        """SUCCESS, ABNORMAL or CLOSED, now; and the merchant is told."""
+        self._endings.end(out_refund_no, status)
+
+    @property
+    def refund_balance_fen(self) -> int | None:
+        return self._refunds.balance_fen
+
+    def set_refund_balance(self, balance_fen: int | None) -> None:
+        """What the merchant has to refund from; None: always enough."""
+        self._refunds.set_balance(balance_fen)
+
     def resend(self, notification_id: str) -> None:
         self._world.callbacks.resend(notification_id)
 
@@ -183,9 +213,15 @@ class Simulator:
 
     def _begin(self) -> None:
         self._world = World.begin(self.config, self._clock)
-        self._state = PayScoreState.begin(self._world)
+        self._refunds = RefundBook(balance_fen=self.config.refund_balance_fen)
+        self._endings = RefundEndings(self._world, self._refunds)
+        self._state = PayScoreState.begin(self._world, self._refunds)
         self._happenings = Happenings(self._state)
-        self._gateway = Gateway(self._world, [PayScoreDesk(self._state, PayScore(self._state, self._happenings))])
+        desks: list[Desk] = [
+            PayScoreDesk(self._state, PayScore(self._state, self._happenings)),
+            RefundDesk(self._world, self._refunds, self._endings),
+        ]
+        self._gateway = Gateway(self._world, desks)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -12,6 +12,7 @@ from payscore_worker.simulator.numbering import Numbers
 from payscore_worker.simulator.passengers import Passengers
 from payscore_worker.simulator.platform import Platform
 from payscore_worker.simulator.script import Faults
+from payscore_worker.simulator.transactions import Transactions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class World:
     agenda: Agenda
     callbacks: Callbacks
     numbers: Numbers
+    transactions: Transactions
 
     @classmethod
     def begin(cls, config: SimulatorConfig, clock: Callable[[], datetime]) -> Self:
@@ -39,4 +41,5 @@ class World:
             agenda=agenda,
             callbacks=Callbacks(platform=platform, faults=faults, agenda=agenda, clock=clock),
             numbers=Numbers(clock),
+            transactions=Transactions(),
         )

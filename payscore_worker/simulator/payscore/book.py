@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from payscore_worker.simulator.notes import Notes
 from payscore_worker.simulator.payscore.orders import FINISHED, Order, Stage
+from payscore_worker.simulator.refunds.book import RefundBook
 from payscore_worker.simulator.shelf import Shelf
+from payscore_worker.simulator.transactions import Transactions
 
 
 @dataclass(slots=True)
@@ -25,10 +27,12 @@ class Forgotten:
     orders: int = 0
     total_fen: int = 0
     charged_fen: int = 0
+    refunded_fen: int = 0
 
 
 class Book:
-    def __init__(self, *, max_orders: int) -> None:
+    def __init__(self, *, max_orders: int, transactions: Transactions, refunds: RefundBook) -> None:
+        self._transactions, self._refunds = transactions, refunds
         self._pages: Shelf[Page] = Shelf(capacity=max_orders)
         self._running: Counter[str] = Counter()
         self.forgotten = Forgotten()
@@ -80,3 +84,6 @@ class Book:
         self.forgotten.orders += 1
         self.forgotten.total_fen += page.order.total_fen or 0
         self.forgotten.charged_fen += page.order.charged_fen
+        for transaction_id in page.order.transaction_ids:
+            self._transactions.forget(transaction_id)
+            self.forgotten.refunded_fen += self._refunds.forget(transaction_id)

@@ -9,6 +9,7 @@ from payscore_worker.simulator.passengers import Behaviour, Passenger
 from payscore_worker.simulator.payscore.orders import Order, Payment, Stage
 from payscore_worker.simulator.payscore.state import PayScoreState
 from payscore_worker.simulator.service_time import service_time_of
+from payscore_worker.simulator.transactions import Transaction
 
 REVOCABLE: Final = frozenset({Stage.CREATED, Stage.RUNNING, Stage.OWING})
 
@@ -46,12 +47,11 @@ class Happenings:
         """The debit succeeds now, and the merchant is told; of one who pays in two, the first debit or the second."""
         order = self._order(out_order_no, {Stage.OWING})
         passenger = self._world.passengers.for_order(order.out_order_no, order.openid)
-        payment = Payment(
-            amount_fen=_debited_fen(order, passenger),
-            at=self._world.clock(),
-            transaction_id=self._world.numbers.next_transaction_id(),
-        )
-        if payment.amount_fen < order.owed_fen and passenger.behaviour is Behaviour.PAYS_IN_TWO:
+        debited_fen = _debited_fen(order, passenger)
+        in_part = debited_fen < order.owed_fen and passenger.behaviour is Behaviour.PAYS_IN_TWO
+        transaction = self._charged(order, debited_fen, total_fen=debited_fen if in_part else order.owed_fen)
+        payment = Payment(amount_fen=debited_fen, at=self._world.clock(), transaction_id=transaction.transaction_id)
+        if in_part:
             paid = order.partly_paid(payment)
             self._debit_after(self._world.config.pay_after_seconds, paid)
         else:
@@ -59,6 +59,20 @@ class Happenings:
         self._state.book.save(paid)
         self._announce_payment(paid)
         return paid
+
+    def _charged(self, order: Order, debited_fen: int, *, total_fen: int) -> Transaction:
+        """Notes the debit where refunds look for it; what the total has more is a coupon."""
+        transaction = Transaction(
+            transaction_id=self._world.numbers.next_transaction_id(),
+            out_trade_no=self._world.numbers.next_out_trade_no(),
+            out_order_no=order.out_order_no,
+            openid=order.openid,
+            total_fen=total_fen,
+            payer_total_fen=debited_fen,
+            at=self._world.agenda.now(),
+        )
+        self._world.transactions.note(transaction)
+        return transaction
 
     def _announce_payment(self, paid: Order) -> None:
         """A part is announced too, by the family that can say so (reference payscore-api D.3)."""

@@ -9,6 +9,7 @@ from payscore_worker.simulator.notes import RefusedCall
 from payscore_worker.simulator.payscore.book import Forgotten, Page
 from payscore_worker.simulator.payscore.orders import Order, Stage
 from payscore_worker.simulator.payscore.state import PayScoreState
+from payscore_worker.simulator.refunds.ledger import RefundEntry, read_refunds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,10 @@ class LedgerEntry:
     """None until the order is completed."""
     charged_fen: int
     charges: list[Charge]
+    refunded_fen: int
+    """What the passenger has received back, never more than was charged; a coupon's part is nobody's money."""
+    refunds: list[RefundEntry]
+    """Every number that a refund of these charges was tried under."""
     creates: int
     """Accepted ones, identical re-entries included; so with completes and cancels."""
     completes: int
@@ -50,6 +55,9 @@ class Totals:
     total_fen: int
     charged_fen: int
     charges: int
+    refunded_fen: int
+    refunds: int
+    """Accepted ones, however they ended."""
     refused_calls: int
 
 
@@ -62,6 +70,7 @@ class Ledger:
 
 def read_ledger(state: PayScoreState) -> Ledger:
     entries = [read_page(page, state) for page in state.book.pages()]
+    accounts = state.refunds.accounts(charge.transaction_id for entry in entries for charge in entry.charges)
     stages = Counter(entry.stage for entry in entries if entry.stage)
     totals = Totals(
         orders=sum(stages.values()),
@@ -69,7 +78,10 @@ def read_ledger(state: PayScoreState) -> Ledger:
         total_fen=sum(entry.total_fen or 0 for entry in entries),
         charged_fen=sum(entry.charged_fen for entry in entries),
         charges=sum(len(entry.charges) for entry in entries),
-        refused_calls=sum(entry.refused_count for entry in entries),
+        refunded_fen=sum(entry.refunded_fen for entry in entries),
+        refunds=sum(1 for entry in entries for refund in entry.refunds if refund.refund_id),
+        refused_calls=sum(entry.refused_count for entry in entries)
+        + sum(account.refused_count for account in accounts),
     )
     return Ledger(
         orders={entry.out_order_no: entry for entry in entries}, totals=totals, forgotten=replace(state.book.forgotten)
@@ -78,6 +90,7 @@ def read_ledger(state: PayScoreState) -> Ledger:
 
 def read_page(page: Page, state: PayScoreState) -> LedgerEntry:
     order = page.order
+    transaction_ids = order.transaction_ids if order else []
     return LedgerEntry(
         out_order_no=page.out_order_no,
         order_id=order.order_id if order else None,
@@ -88,6 +101,8 @@ def read_page(page: Page, state: PayScoreState) -> LedgerEntry:
         total_fen=order.total_fen if order else None,
         charged_fen=order.charged_fen if order else 0,
         charges=_charges(order) if order else [],
+        refunded_fen=state.refunds.refunded_fen(transaction_ids),
+        refunds=read_refunds(state.refunds, transaction_ids),
         creates=page.accepted[CallKind.CREATE],
         completes=page.accepted[CallKind.COMPLETE],
         cancels=page.accepted[CallKind.CANCEL],

@@ -99,6 +99,11 @@ class Order:
         return sum(payment.amount_fen for payment in self.payments if payment.transaction_id)
 
     @property
+    def transaction_ids(self) -> list[str]:
+        """Of the debits, which alone can be refunded."""
+        return [payment.transaction_id for payment in self.payments if payment.transaction_id]
+
+    @property
     def owed_fen(self) -> int:
         """What is still to be collected once it is completed."""
         return (self.total_fen or 0) - self.paid_fen

@@ -7,6 +7,7 @@ from payscore_worker.simulator.payscore.book import Book
 from payscore_worker.simulator.payscore.family import Family
 from payscore_worker.simulator.payscore.payafter import PayAfter
 from payscore_worker.simulator.payscore.serviceorder import ServiceOrder
+from payscore_worker.simulator.refunds.book import RefundBook
 from payscore_worker.simulator.world import World
 
 
@@ -16,14 +17,16 @@ class PayScoreState:
     payafter: PayAfter
     serviceorder: ServiceOrder
     book: Book
+    refunds: RefundBook
 
     @classmethod
-    def begin(cls, world: World) -> Self:
+    def begin(cls, world: World, refunds: RefundBook) -> Self:
         return cls(
             world=world,
             payafter=PayAfter(mchid=world.config.keys.mchid, service_cap_fen=world.config.service_cap_fen),
             serviceorder=ServiceOrder(mchid=world.config.keys.mchid, service_cap_fen=world.config.service_cap_fen),
-            book=Book(max_orders=world.config.max_orders),
+            book=Book(max_orders=world.config.max_orders, transactions=world.transactions, refunds=refunds),
+            refunds=refunds,
         )
 
     def family(self, name: str) -> Family:

@@ -26,6 +26,15 @@ def a_complete(family: str, end: str, total: int = 3200, /, **changes: object) -
     return changed(body, changes)
 
 
+def a_refund(transaction_id: str, refund: int = 1000, /, *, total: int = 3200, **changes: object) -> Json:
+    body = {
+        "transaction_id": transaction_id,
+        "out_refund_no": "refund-1",
+        "amount": {"refund": refund, "total": total, "currency": "CNY"},
+    }
+    return changed(body, changes)
+
+
 def changed(body: Json, changes: dict[str, object]) -> Json:
     """`time_range__start_time` names a member of a member, `post_payments__0__name` one of an item; ABSENT removes."""
     body = copy.deepcopy(body)

@@ -19,6 +19,7 @@ from payscore_worker.simulator import SimulatorKeys
 Json = dict[str, Any]
 
 BASES = {"payafter": "/v3/payscore/payafter-orders", "serviceorder": "/v3/payscore/serviceorder"}
+REFUNDS = "/v3/refund/domestic/refunds"
 NONCE = "593BEC0C930BF1AFEB40B4A08C8FB242"
 
 
@@ -109,6 +110,12 @@ class Merchant:
         detail = {"paid_time": paid_at.strftime("%Y%m%d%H%M%S")}
         body = self.ours() | {"type": "Order_Paid", "detail": detail}
         return await self.post(f"{BASES[family]}/{out_order_no}/sync", body)
+
+    async def refund(self, body: Json) -> httpx.Response:
+        return await self.post(REFUNDS, body)
+
+    async def query_refund(self, out_refund_no: str) -> httpx.Response:
+        return await self.get(f"{REFUNDS}/{out_refund_no}")
 
     async def finish_ticket(self, out_order_no: str) -> str:
         """Empty where the order has none to give."""

@@ -35,7 +35,7 @@ async def test_passengers_are_set_in_bulk(http: httpx.AsyncClient, simulator: Si
     assert simulator.passenger("passenger-1") == Passenger(Behaviour.PAYS_LATE, seconds=86400)
     assert simulator.passenger("passenger-2") == Passenger(Behaviour.PAYS_OTHER_AMOUNT, coupon_fen=250)
     shown = (await http.get("/admin/passengers/passenger-1")).json()
-    assert shown == {"behaviour": "pays_late", "seconds": 86400, "coupon_fen": 100}
+    assert shown == {"behaviour": "pays_late", "seconds": 86400, "coupon_fen": 100, "refund": "success"}
 
 
 @pytest.mark.parametrize("behaviour", list(Behaviour))
@@ -210,9 +210,11 @@ async def test_the_ledger_is_json(http: httpx.AsyncClient, merchant: Merchant, c
         "total_fen": 3200,
         "charged_fen": 3200,
         "charges": 1,
+        "refunded_fen": 0,
+        "refunds": 0,
         "refused_calls": 0,
     }
-    assert ledger["forgotten"] == {"orders": 0, "total_fen": 0, "charged_fen": 0}
+    assert ledger["forgotten"] == {"orders": 0, "total_fen": 0, "charged_fen": 0, "refunded_fen": 0}
 
 
 async def test_the_calls_are_listed(http: httpx.AsyncClient, merchant: Merchant) -> None:

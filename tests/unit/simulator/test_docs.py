@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from payscore_worker.simulator import Behaviour, FaultKind, Simulator, SimulatorConfig
+from payscore_worker.simulator import Behaviour, FaultKind, RefundOutcome, Simulator, SimulatorConfig
 from payscore_worker.simulator.admin import admin_routes
 
 from .bodies import a_complete, a_create
@@ -26,6 +26,10 @@ def first_column(heading: str) -> list[str]:
 
 def test_every_behaviour_is_listed() -> None:
     assert set(first_column("behaviour")) == set(Behaviour)
+
+
+def test_every_outcome_of_a_refund_is_listed() -> None:
+    assert first_column("`refund`") == list(RefundOutcome)
 
 
 def test_every_fault_is_listed() -> None:

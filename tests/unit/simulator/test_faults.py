@@ -244,6 +244,8 @@ async def test_a_fault_strikes_the_call_it_names(
         "cancel": await merchant.cancel("serviceorder", "trip-1"),
         "modify": await merchant.post("/v3/payscore/serviceorder/trip-1/modify", {}),
         "sync": await merchant.sync("serviceorder", "trip-1", clock.now),
+        "refund": await merchant.refund({}),
+        "refund_query": await merchant.query_refund("refund-1"),
     }
     assert [name for name, response in responses.items() if response.status_code == 500] == [call]
 
