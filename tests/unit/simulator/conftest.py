@@ -9,6 +9,7 @@ from .bodies import NOTIFY_URL
 from .clock import Clock
 from .merchant import Merchant
 from .receiver import Receiver
+from .refunding import ride
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +48,9 @@ async def http(simulator: Simulator) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def merchant(http: httpx.AsyncClient, keys: SimulatorKeys, clock: Clock) -> Merchant:
     return Merchant(http, keys, clock)
+
+
+@pytest.fixture
+async def transaction_id(merchant: Merchant, simulator: Simulator, clock: Clock) -> str:
+    """Of trip-1, which is paid."""
+    return await ride(merchant, simulator, clock)
