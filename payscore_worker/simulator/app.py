@@ -24,6 +24,7 @@ def create_app(simulator: Simulator) -> Starlette:
     """The caller enters the simulator; the app itself starts nothing."""
     routes = [
         _route(simulator, "GET", "/v3/certificates", CallKind.CERTIFICATES),
+        _route(simulator, "POST", "/v3/security/echo", CallKind.SECURITY_ECHO),
         _route(simulator, "GET", "/v3/payscore/user-service-state", CallKind.USER_SERVICE_STATE),
         *_family_routes(simulator, "/v3/payscore/payafter-orders", "payafter"),
         *_family_routes(simulator, "/v3/payscore/serviceorder", "serviceorder"),

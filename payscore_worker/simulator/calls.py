@@ -18,6 +18,7 @@ class CallKind(StrEnum):
     REFUND_QUERY = "refund_query"
     USER_SERVICE_STATE = "user_service_state"
     CERTIFICATES = "certificates"
+    SECURITY_ECHO = "security_echo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,13 @@ class Platform:
             return self._public_key
         return self._certificate_key
 
+    def key_named(self, serial: str) -> SigningKey | None:
+        """The key of that serial, whose public half seals what only WeChat Pay may read (payscore-api E.7)."""
+        if self._speaks_by_public_key and serial == self._public_key.serial:
+            return self._public_key
+        certified = {one.serial_no: one for one in self._certified}
+        return _signing_key(certified[serial]) if serial in certified else None
+
     def key_for_callback(self) -> SigningKey:
         return self._public_key if self._speaks_by_public_key else self._certificate_key
 

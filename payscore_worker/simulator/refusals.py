@@ -56,6 +56,8 @@ NO_PERMISSION: Final = Refusal(status=403, code="NO_AUTH", message="商户暂无
 SERVICE_NOT_ENABLED: Final = Refusal(status=400, code="INVALID_REQUEST", message="用户未开启服务")
 """The other spelling for a passenger who is not authorised (reference payscore-api F.1)."""
 APPID_NOT_BOUND: Final = Refusal(status=403, code="NO_AUTH", message="mch_id 和 appid 未绑定", sub_code=271302149)
+WRONG_PLATFORM_SERIAL: Final = Refusal(status=400, code="PARAM_ERROR", message="平台证书序列号Wechatpay-Serial错误")
+"""The header names no key of WeChat Pay's, where something is sealed with one (reference payscore-api E.7)."""
 ORDER_NOT_EXIST: Final = Refusal(status=404, code="ORDER_NOT_EXIST", message="查询单据不存在", sub_code=271317510)
 
 RISK_REFUSED: Final = Refusal(status=400, code="INVALID_REQUEST", message="综合评估未通过", sub_code=271300099)

@@ -28,6 +28,7 @@ from payscore_worker.simulator.refunds.desk import RefundDesk
 from payscore_worker.simulator.refunds.endings import RefundEndings, UnknownRefund
 from payscore_worker.simulator.refunds.ledger import RefundEntry, read_refund_page
 from payscore_worker.simulator.script import ScriptedFault
+from payscore_worker.simulator.security import SecurityDesk
 from payscore_worker.simulator.world import World
 
 TICK_SECONDS: Final = 0.05
@@ -220,6 +221,7 @@ class Simulator:
         desks: list[Desk] = [
             PayScoreDesk(self._state, PayScore(self._state, self._happenings)),
             RefundDesk(self._world, self._refunds, self._endings),
+            SecurityDesk(self._world),
         ]
         self._gateway = Gateway(self._world, desks)
 

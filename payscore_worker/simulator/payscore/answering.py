@@ -64,7 +64,6 @@ class PayScore:
         self._state, self._world = state, state.world
         self._happenings = happenings
         self._answers: Final[dict[CallKind, Callable[[Call], Entity]]] = {
-            CallKind.CERTIFICATES: self._certificates,
             CallKind.USER_SERVICE_STATE: self._user_service_state,
             CallKind.CREATE: self._create,
             CallKind.QUERY: self._query,
@@ -79,9 +78,6 @@ class PayScore:
     def answer(self, call: Call) -> Entity:
         """The JSON object of a 200; raises Refused."""
         return self._answers[call.kind](call)
-
-    def _certificates(self, call: Call) -> Entity:  # noqa: ARG002 - it asks nothing
-        return self._world.platform.certificates()
 
     def _user_service_state(self, call: Call) -> Entity:
         """Reference payscore-api A.1."""

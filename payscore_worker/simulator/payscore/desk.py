@@ -15,7 +15,7 @@ from payscore_worker.simulator.payscore.orders import Order
 from payscore_worker.simulator.payscore.state import PayScoreState
 from payscore_worker.simulator.refusals import ORDER_NOT_EXIST
 
-_NUMBERS_SHOWN: Final = {CallKind.CERTIFICATES: (), CallKind.USER_SERVICE_STATE: ("appid", "service_id")}
+_NUMBERS_SHOWN: Final = {CallKind.USER_SERVICE_STATE: ("appid", "service_id")}
 """Of the numbers that another_order changes; every other call shows all of them."""
 _ALL_NUMBERS: Final = ("out_order_no", "mchid", "appid", "service_id")
 
@@ -37,7 +37,6 @@ class PayScoreDesk:
             CallKind.MODIFY,
             CallKind.SYNC,
             CallKind.USER_SERVICE_STATE,
-            CallKind.CERTIFICATES,
         }
     )
     unknown: Final = ORDER_NOT_EXIST

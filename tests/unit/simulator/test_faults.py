@@ -237,6 +237,7 @@ async def test_a_fault_strikes_the_call_it_names(
     simulator.add_fault(Fault(FaultKind.FAIL_BEFORE, call=call, times=None))
     responses = {
         "certificates": await merchant.get("/v3/certificates"),
+        "security_echo": await merchant.post("/v3/security/echo", {}),
         "user_service_state": await merchant.user_service_state("passenger-1"),
         "create": await merchant.create("serviceorder", a_create("serviceorder")),
         "query": await merchant.query("serviceorder", "trip-1"),
