@@ -8,6 +8,7 @@ from payscore_worker.simulator.faults import Fault, FaultKind
 from payscore_worker.simulator.keys import SimulatorKeys
 from payscore_worker.simulator.passengers import Behaviour, Passenger, RefundOutcome
 from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry
+from payscore_worker.simulator.payscore.pages import PageRefused
 from payscore_worker.simulator.refunds.book import RefundStatus
 from payscore_worker.simulator.refunds.ledger import RefundEntry
 from payscore_worker.simulator.serving import uvicorn_config
@@ -20,6 +21,7 @@ __all__ = [
     "FaultKind",
     "Ledger",
     "LedgerEntry",
+    "PageRefused",
     "Passenger",
     "RefundEntry",
     "RefundOutcome",

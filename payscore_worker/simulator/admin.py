@@ -13,7 +13,9 @@ from starlette.routing import Route
 from payscore_worker.simulator.callbacks import Notification, UnknownNotification
 from payscore_worker.simulator.faults import Fault
 from payscore_worker.simulator.passengers import Passenger, TooManyScripted
-from payscore_worker.simulator.payscore.happenings import UnknownOrder, UnknownService, WrongAmount, WrongStage
+from payscore_worker.simulator.payscore.happenings import UnknownOrder, WrongAmount, WrongStage
+from payscore_worker.simulator.payscore.pages import PageRefused
+from payscore_worker.simulator.payscore.switching import UnknownService
 from payscore_worker.simulator.refunds.book import RefundStatus, WrongBalance
 from payscore_worker.simulator.refunds.endings import UnknownRefund, WrongRefundStatus
 from payscore_worker.simulator.script import ScriptedFault, TooManyFaults
@@ -48,6 +50,10 @@ def admin_routes(simulator: Simulator) -> list[Route]:
             ("GET", "/admin/passengers/{openid}", _passenger),
             ("POST", "/admin/passengers/{openid}/open-service", _open_service),
             ("POST", "/admin/passengers/{openid}/close-service", _close_service),
+            ("POST", "/admin/passengers/{openid}/enable", _enable),
+            ("POST", "/admin/passengers/{openid}/enable-signed", _enable_signed),
+            ("POST", "/admin/passengers/{openid}/confirm", _confirm),
+            ("POST", "/admin/passengers/{openid}/leave", _leave),
             ("GET", "/admin/orders/{out_order_no}", _order),
             ("PUT", "/admin/orders/{out_order_no}", _set_order),
             ("POST", "/admin/orders/{out_order_no}/pay", _pay),
@@ -76,7 +82,7 @@ def _endpoint(simulator: Simulator, answer: Answer) -> Callable[[Request], Await
             return _response(200, await answer(simulator, request))
         except (UnknownOrder, UnknownRefund, UnknownNotification, UnknownService) as error:
             return _response(404, {"code": "NOT_FOUND", "message": str(error)})
-        except (WrongStage, WrongRefundStatus) as error:
+        except (WrongStage, WrongRefundStatus, PageRefused) as error:
             return _response(409, {"code": "CONFLICT", "message": str(error)})
         except _SLIPS as error:
             return _response(400, {"code": "BAD_REQUEST", "message": str(error)})
@@ -125,6 +131,39 @@ async def _open_service(simulator: Simulator, request: Request) -> object:
 
 async def _close_service(simulator: Simulator, request: Request) -> object:
     simulator.close_service(request.path_params["openid"], service_id=request.query_params.get("service_id"))
+    return _DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    apply_permissions_token: str
+
+
+async def _enable(simulator: Simulator, request: Request) -> object:
+    token = _checked(await _json(request, dict[str, Any]), _Token)
+    simulator.enable(token.apply_permissions_token, request.path_params["openid"])
+    return _DONE
+
+
+async def _enable_signed(simulator: Simulator, request: Request) -> object:
+    simulator.enable_signed(await _json(request, dict[str, str]), request.path_params["openid"])
+    return _DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    package: str
+
+
+async def _confirm(simulator: Simulator, request: Request) -> object:
+    package = _checked(await _json(request, dict[str, Any]), _Package).package
+    simulator.confirm(package, request.path_params["openid"])
+    return _DONE
+
+
+async def _leave(simulator: Simulator, request: Request) -> object:
+    package = _checked(await _json(request, dict[str, Any]), _Package).package
+    simulator.leave(package, request.path_params["openid"])
     return _DONE
 
 

@@ -9,9 +9,9 @@ from datetime import datetime
 class Agenda:
     """Delays are divided by `speed`; `advance` brings everything forward, as if that much time had passed.
 
-    It holds one entry for each order that waits for its debit, one for each refund that waits for its end, and one for
-    each callback that waits to be sent, and all of those are bounded where they are kept. The entry of a forgotten one
-    does nothing when its time comes.
+    It holds one entry for each order that waits for its passenger or for its debit, one for each refund that waits for
+    its end, and one for each callback that waits to be sent, and all of those are bounded where they are kept. The
+    entry of a forgotten one does nothing when its time comes.
     """
 
     def __init__(self, clock: Callable[[], datetime], *, speed: float) -> None:
@@ -26,7 +26,10 @@ class Agenda:
         return self._advanced_seconds
 
     def schedule(self, delay_seconds: float, action: Callable[[], None]) -> None:
-        due = self.now() + delay_seconds / self._speed
+        self.schedule_at(self.now() + delay_seconds / self._speed, action)
+
+    def schedule_at(self, due: float, action: Callable[[], None]) -> None:
+        """At that second of `now`, whatever the speed."""
         heapq.heappush(self._entries, (due, next(self._serial), action))
 
     def run_due(self) -> None:

@@ -26,17 +26,34 @@ def create_app(simulator: Simulator) -> Starlette:
         _route(simulator, "GET", "/v3/certificates", CallKind.CERTIFICATES),
         _route(simulator, "POST", "/v3/security/echo", CallKind.SECURITY_ECHO),
         _route(simulator, "GET", "/v3/payscore/user-service-state", CallKind.USER_SERVICE_STATE),
+        *_permission_routes(simulator),
         *_family_routes(simulator, "/v3/payscore/payafter-orders", "payafter"),
         *_family_routes(simulator, "/v3/payscore/serviceorder", "serviceorder"),
         _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/modify", CallKind.MODIFY, "serviceorder"),
         _route(simulator, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
         _route(simulator, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
+        _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/pay", CallKind.PAY, "serviceorder"),
         *admin_routes(simulator),
         Route("/healthz", _alive),
         Route("/readyz", _alive),
         Route("/{path:path}", _no_such_path, methods=list(METHODS)),
     ]
     return Starlette(routes=routes)
+
+
+def _permission_routes(simulator: Simulator) -> list[Route]:
+    base = "/v3/payscore/permissions"
+    return [
+        _route(simulator, "POST", base, CallKind.PRE_AUTHORISE),
+        *(
+            route
+            for one in (f"{base}/authorization-code/{{authorization_code}}", f"{base}/openid/{{openid}}")
+            for route in (
+                _route(simulator, "GET", one, CallKind.QUERY_PERMISSION),
+                _route(simulator, "POST", f"{one}/terminate", CallKind.TERMINATE_PERMISSION),
+            )
+        ),
+    ]
 
 
 def _family_routes(simulator: Simulator, base: str, family: str) -> list[Route]:

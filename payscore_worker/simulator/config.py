@@ -15,6 +15,8 @@ class Service:
     appid: str
     service_id: str
     families: frozenset[str] = FAMILIES
+    mode: Literal["no_confirm", "need_confirm"] = "no_confirm"
+    """Whether the passenger confirms each order; a service id has one mode (reference payscore-api B.0)."""
 
     def __post_init__(self) -> None:
         if not self.families or not self.families <= FAMILIES:
@@ -52,6 +54,8 @@ class SimulatorConfig:
     """All that the merchant may use, one after a migration from another for example; none named: that of the keys."""
     cancel_while_owing: bool = False
     """Whether a completed order can be cancelled before it is paid: documents differ (reference payscore-api B.7)."""
+    modify_once: bool = False
+    """Whether an order is lowered once only, or several times: documents differ (reference payscore-api B.8)."""
     not_enabled_code: Literal["NO_AUTH", "INVALID_REQUEST"] = "NO_AUTH"
     """What create answers for a passenger who has not enabled the service (reference payscore-api B.0, F.1)."""
     reentry_needs_service: bool = False
@@ -68,6 +72,9 @@ class SimulatorConfig:
         for name in ("service_cap_fen", "max_running_orders", "max_orders"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        modes = {(one.service_id, one.mode) for one in self.services}
+        if len(modes) > len({service_id for service_id, _ in modes}):
+            raise ValueError("a service id has one mode")
 
     @property
     def licensed(self) -> tuple[Service, ...]:

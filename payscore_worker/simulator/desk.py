@@ -34,8 +34,8 @@ class Desk(Protocol):
     def can_play(self, call: Call, fault: Fault) -> bool:
         """Whether there is anything to be false about: a fault that cannot show on this call waits for one it can."""
 
-    def answer(self, call: Call) -> Entity:
-        """The JSON object of a 200; raises Refused."""
+    def answer(self, call: Call) -> Entity | None:
+        """The JSON object of a 200; None: a 204, which has no body. Raises Refused."""
 
     def earlier(self, call: Call) -> Entity | None:
         """What it would have answered before the last change; None where nothing has changed yet."""

@@ -40,8 +40,8 @@ MAX_CALLS: Final = 10_000
 PROBE_PREFIX: Final = "WECHATPAY/SIGNTEST/"
 """Of a signature that is wrong on purpose (reference payscore-api D.7)."""
 
-Answer = bytes | Refusal | ForeignAnswer
-"""The body of a 200, why there is none, or what somebody on the way says instead."""
+Answer = bytes | Refusal | ForeignAnswer | None
+"""The body of a 200, or why there is none, or what somebody on the way says instead; None: a 204."""
 
 _INSTEAD: Final[Mapping[FaultKind, Refusal | ForeignAnswer]] = {
     FaultKind.FAIL_BEFORE: SYSTEM_ERROR,
@@ -92,7 +92,7 @@ class Gateway:
             return instead
         return outcome if isinstance(outcome, Refusal) else _falsified(outcome, call, desk, fault)
 
-    def _processed(self, call: Call, desk: Desk, notes: Notes) -> Entity | Refusal:
+    def _processed(self, call: Call, desk: Desk, notes: Notes) -> Entity | Refusal | None:
         try:
             check_headers(call)
             refuse_path_parameters(call, call.query, location="query")
@@ -123,10 +123,13 @@ class Gateway:
             headers = {"Content-Type": outcome.content_type, "Date": _date(self._world.clock())}
             return outcome.status, headers, outcome.body
         refusal = outcome if isinstance(outcome, Refusal) else None
-        body = outcome if isinstance(outcome, bytes) else _error_body(outcome)
-        headers = {"Request-ID": request_id(refusal.sub_code if refusal else 0), "Content-Type": "application/json"}
+        body = _error_body(outcome) if isinstance(outcome, Refusal) else outcome or b""
+        headers = {"Request-ID": request_id(refusal.sub_code if refusal else 0)}
+        if outcome is not None:
+            headers["Content-Type"] = "application/json"
         headers |= self._date_and_signature(call, body, fault, signed=refusal is None)
-        return refusal.status if refusal else 200, headers, body
+        success = 204 if outcome is None else 200
+        return refusal.status if refusal else success, headers, body
 
     def _date_and_signature(self, call: Call, body: bytes, fault: Fault | None, *, signed: bool) -> dict[str, str]:
         """A refusal goes unsigned, as it may (reference payscore-api E.2)."""
@@ -147,12 +150,14 @@ class Gateway:
         return headers
 
 
-def _true(outcome: Entity | Refusal) -> bytes | Refusal:
-    return outcome if isinstance(outcome, Refusal) else msgspec.json.encode(outcome)
+def _true(outcome: Entity | Refusal | None) -> bytes | Refusal | None:
+    return msgspec.json.encode(outcome) if isinstance(outcome, dict) else outcome
 
 
-def _falsified(entity: Entity, call: Call, desk: Desk, fault: Fault) -> bytes:
-    """The body of a 200, as a fault would have it."""
+def _falsified(entity: Entity | None, call: Call, desk: Desk, fault: Fault) -> bytes | None:
+    """The body of a 200, as a fault would have it; of a 204 there is nothing to falsify."""
+    if entity is None:
+        return None
     match fault.fault:
         case FaultKind.UNREADABLE:
             return unreadable(entity, fault.played)

@@ -80,7 +80,13 @@ _REPEATED: Final = (
     "无法将输入源“/{location}/{name}”映射到目标字段“{words}”中，"
     "此字段并非多重字段但被输入源“/uri_template/{name}”映射过了。"
 )
-_IN_WORDS: Final = {"out_order_no": "商户服务订单号", "out_refund_no": "商户退款单号"}
+_IN_WORDS: Final = {
+    "out_order_no": "商户服务订单号",
+    "out_refund_no": "商户退款单号",
+    "authorization_code": "授权协议号",
+    "openid": "用户标识",
+}
+"""The first is WeChat Pay's; the others are the simulator's own."""
 
 
 def shaped(body: Body, shape: type[Shape]) -> Shape:

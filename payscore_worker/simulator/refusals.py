@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
+PATH_PARAMETERS: Final = {"out_order_no": "商户服务订单号", "authorization_code": "授权协议号", "openid": "用户标识"}
+"""What WeChat Pay calls them in a refusal; of the last two the names are the simulator's own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
@@ -55,6 +58,12 @@ NO_PERMISSION: Final = Refusal(status=403, code="NO_AUTH", message="商户暂无
 """Wrong mode, wrong service, passenger not authorised: WeChat Pay does not say which (reference payscore-api H-7)."""
 SERVICE_NOT_ENABLED: Final = Refusal(status=400, code="INVALID_REQUEST", message="用户未开启服务")
 """The other spelling for a passenger who is not authorised (reference payscore-api F.1)."""
+SERVICE_NOT_AUTHORISABLE: Final = Refusal(status=403, code="NO_AUTH", message="请检查服务授权状态")
+"""Of the calls about permissions: a wrong service (reference payscore-api C.2)."""
+PERMISSION_NOT_EXIST: Final = Refusal(status=404, code="ORDER_NOT_EXIST", message="请求操作的授权记录不存在")
+CODE_REENTRY_MISMATCH: Final = Refusal(status=400, code="INVALID_REQUEST", message="授权协议号重入参数校验失败")
+CODE_SIGNED: Final = Refusal(status=400, code="INVALID_REQUEST", message="授权协议号已被使用")
+"""Both texts are the simulator's own; the code is that of a number used with other parameters (reference F.1)."""
 APPID_NOT_BOUND: Final = Refusal(status=403, code="NO_AUTH", message="mch_id 和 appid 未绑定", sub_code=271302149)
 WRONG_PLATFORM_SERIAL: Final = Refusal(status=400, code="PARAM_ERROR", message="平台证书序列号Wechatpay-Serial错误")
 """The header names no key of WeChat Pay's, where something is sealed with one (reference payscore-api E.7)."""
@@ -97,6 +106,8 @@ NOT_MODIFIABLE: Final = Refusal(
     message="仅服务订单支付状态为待支付时，才可使用此能力",
     sub_code=271316657,
 )
+MODIFIED_BEFORE: Final = Refusal(status=400, code="INVALID_REQUEST", message="订单金额只能修改一次")
+"""The simulator's own text: the reference knows the rule, and not what is answered (reference payscore-api B.8)."""
 
 # The reference names the codes of refunds and few of their texts and HTTP statuses (payscore-api G.2): where it says
 # nothing, the text is the simulator's own. `re-entry` has its sub-code from ordinary payments, which share the call.

@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import hmac
+from collections.abc import Mapping
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -41,3 +43,10 @@ def verifies(key: RSAPublicKey, text: bytes, signature: str) -> bool:
 def encrypt(key: AESGCM, plaintext: bytes, *, nonce: str, associated_data: str) -> str:
     """AEAD_AES_256_GCM: base64 of ciphertext and tag."""
     return base64.b64encode(key.encrypt(nonce.encode(), plaintext, associated_data.encode())).decode()
+
+
+def jump_signature(members: Mapping[str, str], *, apiv2_key: str) -> str:
+    """`sign` of a client jump, of all members that are not empty (reference payscore-api C.3)."""
+    said = sorted((name, value) for name, value in members.items() if value and name != "sign")
+    text = "&".join(f"{name}={value}" for name, value in (*said, ("key", apiv2_key)))
+    return hmac.digest(apiv2_key.encode(), text.encode(), "sha256").hex().upper()

@@ -1,7 +1,7 @@
 """The simulator as a whole: calls come in, money and callbacks go out, tests script it and ask what happened."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
@@ -21,7 +21,9 @@ from payscore_worker.simulator.payscore.answering import PayScore
 from payscore_worker.simulator.payscore.desk import PayScoreDesk
 from payscore_worker.simulator.payscore.happenings import Happenings, UnknownOrder
 from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry, read_ledger, read_page
+from payscore_worker.simulator.payscore.pages import Pages
 from payscore_worker.simulator.payscore.state import PayScoreState
+from payscore_worker.simulator.payscore.switching import Switching
 from payscore_worker.simulator.refunds.answers import refund_entity
 from payscore_worker.simulator.refunds.book import RefundBook, RefundStatus
 from payscore_worker.simulator.refunds.desk import RefundDesk
@@ -142,10 +144,26 @@ class Simulator:
 
     def open_service(self, openid: str, *, service_id: str | None = None) -> None:
         """Announced as of that service of the merchant's; None: the first. The passenger has all of them or none."""
-        self._happenings.change_service(openid, enabled=True, service_id=service_id)
+        self._switching.open_service(openid, service_id)
 
     def close_service(self, openid: str, *, service_id: str | None = None) -> None:
-        self._happenings.change_service(openid, enabled=False, service_id=service_id)
+        self._switching.close_service(openid, service_id)
+
+    # What passengers do on the pages that a client jump opens
+
+    def enable(self, apply_permissions_token: str, openid: str) -> None:
+        self._pages.enable(apply_permissions_token, openid)
+
+    def enable_signed(self, extra_data: Mapping[str, str], openid: str) -> None:
+        """By the older jump, whose extraData the merchant has signed with its APIv2 key."""
+        self._pages.enable_signed(extra_data, openid)
+
+    def confirm(self, package: str, openid: str) -> None:
+        self._pages.confirm(package, openid)
+
+    def leave(self, package: str, openid: str) -> None:
+        """Without confirming; the order is then his, and nobody can confirm it any more."""
+        self._pages.leave(package, openid)
 
     # What happens behind the merchant's back
 
@@ -218,8 +236,10 @@ class Simulator:
         self._endings = RefundEndings(self._world, self._refunds)
         self._state = PayScoreState.begin(self._world, self._refunds)
         self._happenings = Happenings(self._state)
+        self._switching = Switching(self._state)
+        self._pages = Pages(self._state, self._switching)
         desks: list[Desk] = [
-            PayScoreDesk(self._state, PayScore(self._state, self._happenings)),
+            PayScoreDesk(self._state, PayScore(self._state, self._happenings, self._switching)),
             RefundDesk(self._world, self._refunds, self._endings),
             SecurityDesk(self._world),
         ]

@@ -78,7 +78,7 @@ def test_a_case_can_be_played_again_by_its_name() -> None:
         "sqlite payafter settle; three workers",
         "sqlite payafter settle; one worker; create #1; no such answer; once",
         "sqlite payafter settle; one worker; create #1; SIGN_ERROR; for ever",
-        "sqlite payafter settle; one worker; pay #1; SIGN_ERROR; once",
+        "sqlite payafter settle; one worker; charge #1; SIGN_ERROR; once",
         "[no such bug] sqlite payafter settle; one worker",
     ],
 )

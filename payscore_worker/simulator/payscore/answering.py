@@ -1,4 +1,4 @@
-"""What each call of a merchant does (reference payscore-api A, B, C.2)."""
+"""What each call of a merchant does (reference payscore-api A, B)."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
@@ -6,15 +6,21 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from payscore_worker.simulator.calls import Call, CallKind
+from payscore_worker.simulator.config import Service
 from payscore_worker.simulator.members import Entity, Text30, Text32, read_body, shaped
-from payscore_worker.simulator.passengers import REFUSALS, Behaviour
+from payscore_worker.simulator.passengers import Behaviour
+from payscore_worker.simulator.payscore.authorising import Authorising
+from payscore_worker.simulator.payscore.evaluating import refusal_of
 from payscore_worker.simulator.payscore.family import Family
 from payscore_worker.simulator.payscore.happenings import Happenings
 from payscore_worker.simulator.payscore.orders import COMPLETED, Closing, Opening, Order, Stage
+from payscore_worker.simulator.payscore.rules import check_mode, require_query
 from payscore_worker.simulator.payscore.state import PayScoreState
+from payscore_worker.simulator.payscore.switching import Switching
 from payscore_worker.simulator.refusals import (
     APPID_NOT_BOUND,
     COMPLETE_REENTRY_MISMATCH,
+    MODIFIED_BEFORE,
     NO_PERMISSION,
     NOT_CANCELLABLE,
     NOT_MODIFIABLE,
@@ -25,7 +31,6 @@ from payscore_worker.simulator.refusals import (
     STATE_CANCELLED,
     STATE_NOT_ALLOWED,
     STATE_STILL_CONFIRM,
-    TOO_MANY_ORDERS,
     Refusal,
     Refused,
     bad_parameter,
@@ -41,6 +46,13 @@ class Cancel(Struct, frozen=True, kw_only=True):
     appid: Text32
     service_id: Text32
     reason: Text30
+
+
+class Pay(Struct, frozen=True, kw_only=True):
+    """Reference payscore-api B.9."""
+
+    appid: Text32
+    service_id: Text32
 
 
 class SyncDetail(Struct, frozen=True, kw_only=True):
@@ -60,28 +72,33 @@ _STATE_SUB_CODES: Final = {Stage.RUNNING: STATE_STILL_CONFIRM, Stage.REVOKED: ST
 
 
 class PayScore:
-    def __init__(self, state: PayScoreState, happenings: Happenings) -> None:
+    def __init__(self, state: PayScoreState, happenings: Happenings, switching: Switching) -> None:
         self._state, self._world = state, state.world
         self._happenings = happenings
-        self._answers: Final[dict[CallKind, Callable[[Call], Entity]]] = {
+        authorising = Authorising(state, switching)
+        self._answers: Final[dict[CallKind, Callable[[Call], Entity | None]]] = {
             CallKind.USER_SERVICE_STATE: self._user_service_state,
+            CallKind.PRE_AUTHORISE: authorising.pre_authorise,
+            CallKind.QUERY_PERMISSION: authorising.query,
+            CallKind.TERMINATE_PERMISSION: authorising.terminate,
             CallKind.CREATE: self._create,
             CallKind.QUERY: self._query,
             CallKind.COMPLETE: self._complete,
             CallKind.CANCEL: self._cancel,
             CallKind.MODIFY: self._modify,
+            CallKind.PAY: self._pay,
             CallKind.SYNC: self._sync,
         }
         in_words = state.world.config.not_enabled_code == "INVALID_REQUEST"
         self._not_enabled: Final = SERVICE_NOT_ENABLED if in_words else NO_PERMISSION
 
-    def answer(self, call: Call) -> Entity:
-        """The JSON object of a 200; raises Refused."""
+    def answer(self, call: Call) -> Entity | None:
+        """The JSON object of a 200; None: a 204. Raises Refused."""
         return self._answers[call.kind](call)
 
     def _user_service_state(self, call: Call) -> Entity:
         """Reference payscore-api A.1."""
-        _require(call.query, "appid", "service_id", "openid")
+        require_query(call.query, "appid", "service_id", "openid")
         self._check_ours(call, call.query)
         enabled = self._world.passengers.has_enabled(call.query["openid"])
         return {
@@ -95,43 +112,55 @@ class PayScore:
         family = self._state.family(call.family)
         body = read_body(call)
         opening = family.read_create(body)
-        self._check_ours(call, body.members)
+        check_mode(opening, self._check_ours(call, body.members))
         order = self._state.book.order(opening.out_order_no)
         if order is None:
             order = self._accept(family, opening)
         elif order.opening.fingerprint != body.fingerprint or order.family != family.name:
             raise Refused(REENTRY_MISMATCH)
-        elif self._world.config.reentry_needs_service and self._behaviour_of(opening) is Behaviour.NOT_ENABLED:
+        elif self._world.config.reentry_needs_service and self._lacks_service(opening):
             raise Refused(self._not_enabled)
-        return family.create_response(order)
+        response = family.create_response(order)
+        if opening.needs_confirm:
+            response |= family.jump_members(self._state.packages.issue(order.out_order_no))
+        return response
 
     def _accept(self, family: Family, opening: Opening) -> Order:
         now = self._world.clock()
         family.check_create(opening, now)
-        behaviour = self._behaviour_of(opening)
-        if refusal := self._refusal_for(behaviour):
+        if refusal := self._refusal_for(opening):
             raise Refused(refusal)
-        if self._state.book.running_of(opening.openid) >= self._world.config.max_running_orders:
-            raise Refused(TOO_MANY_ORDERS)
+        waits = opening.needs_confirm or self._behaviour_of(opening) is Behaviour.MUST_CONFIRM
         order = Order(
             family=family.name,
             order_id=self._world.numbers.next_order_id(),
             opening=opening,
             start=opening.start or service_time_of(now),
-            stage=Stage.CREATED if behaviour is Behaviour.MUST_CONFIRM else Stage.RUNNING,
+            stage=Stage.CREATED if waits else Stage.RUNNING,
         )
         self._state.book.save(order)
+        if opening.needs_confirm:
+            self._happenings.await_confirmation(order)
         return order
 
     def _behaviour_of(self, opening: Opening) -> Behaviour:
         return self._world.passengers.for_order(opening.out_order_no, opening.openid).behaviour
 
-    def _refusal_for(self, behaviour: Behaviour) -> Refusal | None:
-        return self._not_enabled if behaviour is Behaviour.NOT_ENABLED else REFUSALS.get(behaviour)
+    def _lacks_service(self, opening: Opening) -> bool:
+        """An order that its passenger confirms needs no service that he enables (reference payscore-api B.0)."""
+        return not opening.needs_confirm and self._behaviour_of(opening) is Behaviour.NOT_ENABLED
+
+    def _refusal_for(self, opening: Opening) -> Refusal | None:
+        """Whoever is to confirm is not known yet."""
+        if opening.needs_confirm:
+            return None
+        if self._lacks_service(opening):
+            return self._not_enabled
+        return refusal_of(self._state, opening.out_order_no, opening.openid)
 
     def _query(self, call: Call) -> Entity:
         """By exactly one of out_order_no and query_id (reference payscore-api A.3, B.4); no query_id is ever issued."""
-        _require(call.query, "appid", "service_id")
+        require_query(call.query, "appid", "service_id")
         out_order_no = call.query.get("out_order_no")
         if bool(out_order_no) == bool(call.query.get("query_id")):
             raise bad_parameter("out_order_no", "give exactly one of out_order_no and query_id", location="query")
@@ -184,7 +213,7 @@ class PayScore:
         return self._world.config.cancel_while_owing and order.stage is Stage.OWING and not order.payments
 
     def _modify(self, call: Call) -> Entity:
-        """Strictly lower each time, and only while the money is not in (reference payscore-api B.8)."""
+        """Strictly lower, and only while the money is not in (reference payscore-api B.8)."""
         family = self._state.serviceorder
         body = read_body(call)
         modification = family.read_modify(body)
@@ -192,11 +221,26 @@ class PayScore:
         order = self._order(family, call.out_order_no, body.members)
         if order.stage is not Stage.OWING or order.closing is None:
             raise Refused(NOT_MODIFIABLE)
+        family.check_modify(order)
+        if order.was_lowered and self._world.config.modify_once:
+            raise Refused(MODIFIED_BEFORE)
         if not order.may_be_lowered_to(modification.total_fen):
             raise out_of_range("/total_amount", "must be lower than the present total, and more than what is paid")
         order = order.modified(family.modified(order.closing, modification))
         self._state.book.save(order)
         return family.modify_response(order)
+
+    def _pay(self, call: Call) -> Entity:
+        """Asks WeChat Pay to collect now; whether it succeeds shows later (reference payscore-api B.9)."""
+        family = self._state.serviceorder
+        body = read_body(call)
+        shaped(body, Pay)
+        self._check_ours(call, body.members)
+        order = self._order(family, call.out_order_no, body.members)
+        if order.stage is not Stage.OWING:
+            raise wrong_state(_STATE_SUB_CODES.get(order.stage, STATE_NOT_ALLOWED))
+        self._happenings.hasten_payment(order)
+        return family.pay_response(order)
 
     def _sync(self, call: Call) -> Entity:
         """The passenger paid by another channel (reference payscore-api A.7, B.9)."""
@@ -220,19 +264,12 @@ class PayScore:
             raise Refused(ORDER_NOT_EXIST)
         return order
 
-    def _check_ours(self, call: Call, members: Mapping[str, object]) -> None:
+    def _check_ours(self, call: Call, members: Mapping[str, object]) -> Service:
         """An app of the merchant, and a service that this app may use through this family."""
         services = [one for one in self._world.config.licensed if one.appid == members.get("appid")]
         if not services:
             raise Refused(APPID_NOT_BOUND)
-        if not any(
-            one.service_id == members.get("service_id") and (not call.family or call.family in one.families)
-            for one in services
-        ):
-            raise Refused(NO_PERMISSION)
-
-
-def _require(query: Mapping[str, str], *names: str) -> None:
-    for name in names:
-        if not query.get(name):
-            raise bad_parameter(name, "required query parameter is missing", location="query")
+        for one in services:
+            if one.service_id == members.get("service_id") and (not call.family or call.family in one.families):
+                return one
+        raise Refused(NO_PERMISSION)

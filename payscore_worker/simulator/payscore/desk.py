@@ -1,5 +1,6 @@
 """PayScore's desk: whom its calls are about, and which faults can show on them."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -15,7 +16,12 @@ from payscore_worker.simulator.payscore.orders import Order
 from payscore_worker.simulator.payscore.state import PayScoreState
 from payscore_worker.simulator.refusals import ORDER_NOT_EXIST
 
-_NUMBERS_SHOWN: Final = {CallKind.USER_SERVICE_STATE: ("appid", "service_id")}
+_NUMBERS_SHOWN: Final[Mapping[CallKind, tuple[str, ...]]] = {
+    CallKind.USER_SERVICE_STATE: ("appid", "service_id"),
+    CallKind.PRE_AUTHORISE: (),
+    CallKind.QUERY_PERMISSION: ("mchid", "appid", "service_id"),
+    CallKind.TERMINATE_PERMISSION: (),
+}
 """Of the numbers that another_order changes; every other call shows all of them."""
 _ALL_NUMBERS: Final = ("out_order_no", "mchid", "appid", "service_id")
 
@@ -35,8 +41,12 @@ class PayScoreDesk:
             CallKind.COMPLETE,
             CallKind.CANCEL,
             CallKind.MODIFY,
+            CallKind.PAY,
             CallKind.SYNC,
             CallKind.USER_SERVICE_STATE,
+            CallKind.PRE_AUTHORISE,
+            CallKind.QUERY_PERMISSION,
+            CallKind.TERMINATE_PERMISSION,
         }
     )
     unknown: Final = ORDER_NOT_EXIST
@@ -52,6 +62,10 @@ class PayScoreDesk:
                 return self._subject_of_create(call)
             case CallKind.USER_SERVICE_STATE:
                 return Subject(openid=call.query.get("openid", ""))
+            case CallKind.PRE_AUTHORISE:
+                return Subject()
+            case CallKind.QUERY_PERMISSION | CallKind.TERMINATE_PERMISSION:
+                return Subject(openid=call.path_parameters.get("openid") or self._signed_by(call))
             case _:
                 page = self._page_of(call)
                 openid = page.order.openid if page.order else ""
@@ -68,17 +82,23 @@ class PayScoreDesk:
                 return order is not None and order.total_fen is not None
             case FaultKind.DETAILS:
                 return order is not None and order.family == "serviceorder" and bool(order.payments)
+            case FaultKind.UNREADABLE:
+                return call.kind is not CallKind.TERMINATE_PERMISSION  # its answer has no body
             case FaultKind.ANOTHER_ORDER:
                 return fault.played in _NUMBERS_SHOWN.get(call.kind, _ALL_NUMBERS)
             case _:
                 return True
 
-    def answer(self, call: Call) -> Entity:
+    def answer(self, call: Call) -> Entity | None:
         return self._payscore.answer(call)
 
     def earlier(self, call: Call) -> Entity | None:
         order = self._page_of(call).earlier
         return self._state.family(order.family).query_response(order) if order else None
+
+    def _signed_by(self, call: Call) -> str:
+        permission = self._state.permissions.of_code(call.path_parameters.get("authorization_code", ""))
+        return permission.openid or "" if permission else ""
 
     def _subject_of_create(self, call: Call) -> Subject:
         named = _named_by(call.body)

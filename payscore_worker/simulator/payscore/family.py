@@ -11,6 +11,10 @@ class Family(Protocol):
     name: str
     announces_parts: bool
     """Whether it can say that a part has been collected."""
+    confirm_seconds: int
+    """How long an order waits for its passenger to confirm it."""
+    confirmed_event: str
+    """What the merchant is told when he has."""
 
     def read_create(self, body: Body) -> Opening:
         """The request, checked by every rule that needs nothing but the request."""
@@ -47,5 +51,10 @@ class Family(Protocol):
     def cancel_response(self, order: Order) -> Entity: ...
 
     def sync_response(self, order: Order) -> Entity: ...
+
+    def jump_members(self, package: str) -> Entity:
+        """What create answers besides, for the page on which the passenger confirms."""
+
+    def confirmed_notification(self, order: Order) -> Entity: ...
 
     def paid_notification(self, order: Order) -> Entity: ...

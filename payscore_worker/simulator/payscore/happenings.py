@@ -4,13 +4,15 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from payscore_worker.simulator.config import Service
 from payscore_worker.simulator.passengers import Behaviour, Passenger
 from payscore_worker.simulator.payscore.orders import Order, Payment, Stage
 from payscore_worker.simulator.payscore.state import PayScoreState
-from payscore_worker.simulator.service_time import service_time_of
 from payscore_worker.simulator.transactions import Transaction
 
+LOOK_SECONDS: Final = 3600
+"""How often the agenda looks whether an order still waits for its passenger."""
+UNMOVED: Final = frozenset({Behaviour.PAYS_LATE, Behaviour.NEVER_PAYS})
+"""Those who have no money sooner for being asked."""
 REVOCABLE: Final = frozenset({Stage.CREATED, Stage.RUNNING, Stage.OWING})
 
 
@@ -26,10 +28,6 @@ class WrongAmount(ValueError):
     """The order cannot cost that."""
 
 
-class UnknownService(LookupError):
-    """The merchant has no service of that id."""
-
-
 class Happenings:
     def __init__(self, state: PayScoreState) -> None:
         self._state, self._world = state, state.world
@@ -42,6 +40,17 @@ class Happenings:
         late = passenger.behaviour is Behaviour.PAYS_LATE
         delay_seconds = passenger.seconds if late else self._world.config.pay_after_seconds
         self._debit_after(delay_seconds, order)
+
+    def await_confirmation(self, order: Order) -> None:
+        """Puts its expiry on the agenda."""
+        due = self._world.agenda.now() + self._state.family(order.family).confirm_seconds
+        self._expire_if_created(due, order.order_id, order.out_order_no)
+
+    def hasten_payment(self, order: Order) -> None:
+        """The debit is tried now; of one who pays late or never it fails, and what is on the agenda stays there."""
+        behaviour = self._world.passengers.for_order(order.out_order_no, order.openid).behaviour
+        if behaviour not in UNMOVED:
+            self._debit_after(0, order)
 
     def pay(self, out_order_no: str) -> Order:
         """The debit succeeds now, and the merchant is told; of one who pays in two, the first debit or the second."""
@@ -125,38 +134,6 @@ class Happenings:
             self.await_payment(completed)
         return completed
 
-    def change_service(self, openid: str, *, enabled: bool, service_id: str | None = None) -> None:
-        """The passenger switches the service, and the merchant is told (reference payscore-api D.3)."""
-        passengers, service = self._world.passengers, self._service(service_id)
-        if not enabled:
-            passengers.set(openid, Passenger(Behaviour.NOT_ENABLED))
-        elif not passengers.has_enabled(openid):
-            passengers.set(openid, Passenger())
-        event = "USER_OPEN_SERVICE" if enabled else "USER_CLOSE_SERVICE"
-        resource = {
-            "appid": service.appid,
-            "mchid": self._world.config.keys.mchid,
-            "service_id": service.service_id,
-            "openid": openid,
-            "user_service_status": event,
-            "openorclose_time": service_time_of(self._world.clock()).text,
-        }
-        self._world.callbacks.announce(
-            f"PAYSCORE.{event}",
-            resource,
-            summary="签约成功" if enabled else "解约成功",
-            url=self._world.config.notify_url,
-            openid=openid,
-        )
-
-    def _service(self, service_id: str | None) -> Service:
-        """The one of that id; the first where none is named."""
-        licensed = self._world.config.licensed
-        for service in licensed:
-            if service_id in {None, service.service_id}:
-                return service
-        raise UnknownService(f"no service {service_id}; there are {', '.join(one.service_id for one in licensed)}")
-
     def _debit_after(self, delay_seconds: float, order: Order) -> None:
         self._world.agenda.schedule(delay_seconds, partial(self._debit_if_owing, order.order_id, order.out_order_no))
 
@@ -164,6 +141,18 @@ class Happenings:
         order = self._state.book.order(out_order_no)
         if order is not None and order.order_id == order_id and order.stage is Stage.OWING:
             self.pay(out_order_no)
+
+    def _expire_if_created(self, due: float, order_id: str, out_order_no: str) -> None:
+        """Comes back every hour until it is due, so that the agenda keeps none for a month that was long confirmed."""
+        order = self._state.book.order(out_order_no)
+        if order is None or order.order_id != order_id or order.stage is not Stage.CREATED:
+            return
+        now = self._world.agenda.now()
+        if now >= due:
+            self._state.book.save(order.moved(Stage.EXPIRED))
+            return
+        comes_back = partial(self._expire_if_created, due, order_id, out_order_no)
+        self._world.agenda.schedule_at(min(due, now + LOOK_SECONDS), comes_back)
 
     def _move(self, out_order_no: str, allowed: frozenset[Stage] | set[Stage], stage: Stage) -> Order:
         moved = self._order(out_order_no, allowed).moved(stage)

@@ -26,6 +26,7 @@ class LedgerEntry:
     """None, like the next five: no create was ever accepted."""
     family: str | None
     openid: str | None
+    """None also as long as nobody has opened an order that is to be confirmed."""
     state: str | None
     """As the family says it."""
     stage: Stage | None
@@ -95,7 +96,7 @@ def read_page(page: Page, state: PayScoreState) -> LedgerEntry:
         out_order_no=page.out_order_no,
         order_id=order.order_id if order else None,
         family=order.family if order else None,
-        openid=order.openid if order else None,
+        openid=order.openid or None if order else None,
         state=state.family(order.family).state(order) if order else None,
         stage=order.stage if order else None,
         total_fen=order.total_fen if order else None,

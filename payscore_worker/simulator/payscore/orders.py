@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from payscore_worker.simulator.members import Entity
-from payscore_worker.simulator.service_time import ServiceTime
+from payscore_worker.simulator.service_time import ServiceTime, service_time_of
 
 
 class Stage(StrEnum):
@@ -34,6 +34,8 @@ class Opening:
 
     out_order_no: str
     openid: str
+    """Empty where the passenger is to confirm: the order is his who opens it."""
+    needs_confirm: bool
     risk_fen: int
     start: ServiceTime | None
     """None: OnAccept."""
@@ -70,12 +72,16 @@ class Order:
     opening: Opening
     start: ServiceTime
     stage: Stage = Stage.RUNNING
+    opened_by: str = ""
+    """Who opened the page to confirm it; nobody else can any more (reference payscore-api C.3)."""
     closing: Closing | None = None
     completed_at: datetime | None = None
     completed_with: bytes | None = None
     """The fingerprint of the first complete, which binds every later one (reference payscore-api B.10)."""
     cancelled_with: bytes | None = None
     payments: tuple[Payment, ...] = ()
+    was_lowered: bool = False
+    """Since it was completed, by the merchant's call or by hand."""
 
     @property
     def out_order_no(self) -> str:
@@ -83,7 +89,7 @@ class Order:
 
     @property
     def openid(self) -> str:
-        return self.opening.openid
+        return self.opened_by or self.opening.openid
 
     @property
     def total_fen(self) -> int | None:
@@ -113,12 +119,20 @@ class Order:
         least_fen = self.paid_fen + 1 if self.payments else 0
         return least_fen <= total_fen < (self.total_fen or 0)
 
+    def opened(self, openid: str) -> Self:
+        return replace(self, opened_by=openid)
+
+    def confirmed(self, at: datetime) -> Self:
+        """OnAccept is this moment."""
+        return replace(self, stage=Stage.RUNNING, start=self.opening.start or service_time_of(at))
+
     def completed(self, closing: Closing, *, at: datetime) -> Self:
         stage = Stage.OWING if closing.total_fen else Stage.FREE
         return replace(self, stage=stage, closing=closing, completed_at=at, completed_with=closing.fingerprint)
 
     def modified(self, closing: Closing) -> Self:
-        return replace(self, stage=Stage.OWING if closing.total_fen else Stage.FREE, closing=closing)
+        stage = Stage.OWING if closing.total_fen else Stage.FREE
+        return replace(self, stage=stage, closing=closing, was_lowered=True)
 
     def cancelled(self, fingerprint: bytes) -> Self:
         return replace(self, stage=Stage.REVOKED, cancelled_with=fingerprint)

@@ -29,7 +29,7 @@ from payscore_worker.simulator.payscore.rules import (
     check_opening_times,
     check_risk,
     check_sum,
-    no_confirm_openid,
+    openid_of,
     read_start,
     read_time,
 )
@@ -42,6 +42,8 @@ MAX_DISCOUNTS: Final = 5
 UNUSED: Final = 1
 USED: Final = 2
 """finish_type: whether the passenger used the service."""
+CONFIRM_SECONDS: Final = 3600
+"""An order that is CREATED for longer expires (reference payscore-api A.4)."""
 START: Final = "/service_start_time"
 END: Final = "/service_end_time"
 REAL_START: Final = "/real_service_start_time"
@@ -104,6 +106,8 @@ class Complete(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PayAfter:
     name = "payafter"
     announces_parts = False
+    confirm_seconds = CONFIRM_SECONDS
+    confirmed_event = "PAYSCORE.USER_ACCEPTED"
 
     def __init__(self, *, mchid: str, service_cap_fen: int) -> None:
         self._mchid = mchid
@@ -119,7 +123,8 @@ class PayAfter:
             out_order_no=create.out_order_no,
             start=read_start(create.service_start_time, START),
             end=read_time(create.service_end_time, END),
-            openid=no_confirm_openid(need_user_confirm=create.need_user_confirm, openid=create.openid),
+            openid=openid_of(need_user_confirm=create.need_user_confirm, openid=create.openid),
+            needs_confirm=create.need_user_confirm,
             risk_fen=create.risk_amount,
             notify_url=None,
             members=msgspec.to_builtins(create),
@@ -191,6 +196,20 @@ class PayAfter:
         if order.stage is Stage.RUNNING:
             entity["finish_ticket"] = self._tickets.issue(order.order_id)
         return entity
+
+    def jump_members(self, package: str) -> Entity:
+        """Reference payscore-api A.2; of the mini program's the user name is not known, and is the simulator's own."""
+        return {
+            "miniprogram_businesstype": "wxpayScoreUse",
+            "miniprogram_appid": "wxd8f3793ea3b935b8",
+            "miniprogram_path": "pages/use/use",
+            "miniprogram_username": "gh_000000000000",
+            "package": package,
+        }
+
+    def confirmed_notification(self, order: Order) -> Entity:
+        """With a finish_ticket, as the query has it (reference payscore-api A.4)."""
+        return self.paid_notification(order) | {"finish_ticket": self._tickets.issue(order.order_id)}
 
     def paid_notification(self, order: Order) -> Entity:
         """Reference payscore-api D.3 and V7: as the query, without the item lists."""

@@ -1,10 +1,11 @@
 """What both families ask of an order's amounts, times and addresses."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from payscore_worker.simulator.config import Service
 from payscore_worker.simulator.payscore.orders import Closing, Opening, Order
 from payscore_worker.simulator.refusals import (
     END_BEFORE_START,
@@ -24,13 +25,27 @@ END_MARGIN: Final = timedelta(minutes=1)
 _URL_ENCODED: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*")
 
 
-def no_confirm_openid(*, need_user_confirm: bool, openid: str | None) -> str:
-    """The service is licensed for no-confirm orders, and those name their passenger (reference payscore-api B.0)."""
+def require_query(query: Mapping[str, str], *names: str) -> None:
+    for name in names:
+        if not query.get(name):
+            raise bad_parameter(name, "required query parameter is missing", location="query")
+
+
+def openid_of(*, need_user_confirm: bool, openid: str | None) -> str:
+    """An order that nobody confirms names its passenger (reference payscore-api B.0)."""
     if need_user_confirm:
-        raise Refused(NO_PERMISSION)
+        return ""
     if openid is None:
         raise bad_parameter("/openid", "required when need_user_confirm is false")
     return openid
+
+
+def check_mode(opening: Opening, service: Service) -> None:
+    """The one mode that the service is licensed for; in need-confirm nobody is named (reference payscore-api B.0)."""
+    if opening.needs_confirm is not (service.mode == "need_confirm"):
+        raise Refused(NO_PERMISSION)
+    if opening.needs_confirm and "openid" in opening.members:
+        raise bad_parameter("/openid", "must not be sent where the passenger confirms")
 
 
 def check_risk(risk_fen: int, field: str, *, service_cap_fen: int) -> None:

@@ -32,15 +32,26 @@ from payscore_worker.simulator.payscore.rules import (
     check_opening_times,
     check_risk,
     check_sum,
-    no_confirm_openid,
+    openid_of,
     read_start,
     read_time,
 )
-from payscore_worker.simulator.refusals import AMOUNT_OVER_LIMIT, NO_PERMISSION, Refused, bad_parameter, out_of_range
+from payscore_worker.simulator.refusals import (
+    AMOUNT_OVER_LIMIT,
+    NO_PERMISSION,
+    NOT_MODIFIABLE,
+    Refused,
+    bad_parameter,
+    out_of_range,
+)
 from payscore_worker.simulator.service_time import ServiceTime, service_time_of
 
 START: Final = "/time_range/start_time"
 END: Final = "/time_range/end_time"
+CONFIRM_SECONDS: Final = 30 * 86_400
+"""An order that is CREATED for longer expires (reference payscore-api B.5)."""
+EXEMPT_FIRST: Final = frozenset({"DEPOSIT", "ADVANCE", "CASH_DEPOSIT"})
+"""Names of a risk_fund that only orders with a confirmation have (reference payscore-api B.0)."""
 REPEATABLE_NAMES: Final = frozenset({"商品信息"})
 """Item names that may stand more than once in an order (reference payscore-api B.2)."""
 
@@ -149,6 +160,8 @@ class Modification:
 class ServiceOrder:
     name = "serviceorder"
     announces_parts = True
+    confirm_seconds = CONFIRM_SECONDS
+    confirmed_event = "PAYSCORE.USER_CONFIRM"
 
     def __init__(self, *, mchid: str, service_cap_fen: int) -> None:
         self._mchid = mchid
@@ -162,12 +175,13 @@ class ServiceOrder:
         check_notify_url(create.notify_url)
         start = read_start(create.time_range.start_time, START)
         end = read_time(create.time_range.end_time, END)
-        openid = no_confirm_openid(need_user_confirm=create.need_user_confirm, openid=create.openid)
-        if create.risk_fund.name != "ESTIMATE_ORDER_COST":
+        openid = openid_of(need_user_confirm=create.need_user_confirm, openid=create.openid)
+        if create.risk_fund.name in EXEMPT_FIRST and not create.need_user_confirm:
             raise Refused(NO_PERMISSION)
         return Opening(
             out_order_no=create.out_order_no,
             openid=openid,
+            needs_confirm=create.need_user_confirm,
             risk_fen=create.risk_fund.amount,
             start=start,
             end=end,
@@ -200,7 +214,7 @@ class ServiceOrder:
         return Modification(total_fen=modify.total_amount, members=msgspec.to_builtins(modify))
 
     def check_complete(self, order: Order, closing: Closing, now: datetime) -> None:
-        """A no-confirm order may end above its risk_fund, not above the service's cap (reference payscore-api B.6)."""
+        """Reference payscore-api B.6."""
         _check_real_start(order.start, closing.start, now)
         check_closing_times(order, closing, now, end_field=END)
         if closing.total_fen > self.most_fen(order):
@@ -212,8 +226,14 @@ class ServiceOrder:
         if "end_location" in location and "start_location" not in planned:
             raise bad_parameter("/location/end_location", "create gave no start_location")
 
-    def most_fen(self, order: Order) -> int:  # noqa: ARG002 - one cap for all
-        return self._service_cap_fen
+    def most_fen(self, order: Order) -> int:
+        """Above its risk_fund, if need be, up to the service's cap; but for an exempt-first order."""
+        return order.opening.risk_fen if _is_exempt_first(order) else self._service_cap_fen
+
+    def check_modify(self, order: Order) -> None:
+        """An order with a deposit is not lowered (reference payscore-api B.8)."""
+        if _is_exempt_first(order):
+            raise Refused(NOT_MODIFIABLE)
 
     def repriced(self, closing: Closing, total_fen: int) -> Closing:
         return self.modified(closing, Modification(total_fen=total_fen, members=_priced(total_fen)))
@@ -247,6 +267,14 @@ class ServiceOrder:
     def cancel_response(self, order: Order) -> Entity:
         return some_of(self._entity(order), ("appid", "mchid", "out_order_no", "service_id", "order_id"))
 
+    def jump_members(self, package: str) -> Entity:
+        return {"package": package}
+
+    def confirmed_notification(self, order: Order) -> Entity:
+        """Reference payscore-api D.3."""
+        return _without(self._entity(order), "notify_url")
+
+    pay_response = cancel_response
     modify_response = query_response
     sync_response = query_response
     paid_notification = query_response
@@ -260,9 +288,10 @@ class ServiceOrder:
             "service_id": create["service_id"],
             "out_order_no": order.out_order_no,
             "order_id": order.order_id,
-            "openid": order.openid,
             "state": self.state(order),
         }
+        if order.openid:
+            entity["openid"] = order.openid
         if description := _STATE_DESCRIPTIONS.get(order.stage):
             entity["state_description"] = description
         entity |= some_of(create, _SHOWN_OF_CREATE)
@@ -300,6 +329,10 @@ _SHOWN_OF_CREATE: Final = (
     "notify_url",
 )
 _SHOWN_OF_COMPLETE: Final = ("post_payments", "post_discounts")
+
+
+def _is_exempt_first(order: Order) -> bool:
+    return order.opening.members["risk_fund"]["name"] in EXEMPT_FIRST
 
 
 def _start(order: Order) -> ServiceTime:
