@@ -1,9 +1,9 @@
 """What must hold between us and WeChat Pay: keys, clock, a signed call, and the whole way there and back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import uuid4
 
 import httpx
@@ -13,7 +13,7 @@ from payscore_worker.bootstrap.wiring import make_topology, now
 from payscore_worker.cli.checks import Check, clock_check
 from payscore_worker.errors import MerchantRefused, Refusal, SettlementError, WechatPayError, WechatPayRejected
 from payscore_worker.messaging.link import BROKEN, connect, reason_of
-from payscore_worker.messaging.overhearing import Overheard, overhearing
+from payscore_worker.messaging.overhearing import overhearing
 from payscore_worker.messaging.topology import NOTIFICATIONS
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.wechatpay import UnusableCertificates, read_date
@@ -41,6 +41,13 @@ UNCALLED: Final = (
 )
 
 REACH: Final = "check PAYSCORE_API_BASE_URLS and the network"
+
+
+class Passing(Protocol):
+    """Events that come by."""
+
+    async def until(self, is_it: Callable[[bytes], bool]) -> None:
+        """Wait until the one comes by."""
 
 
 class Heard(httpx.AsyncBaseTransport):
@@ -180,7 +187,7 @@ async def echo_and_callback(wechatpay: WechatPay, broker: BrokerSettings) -> Asy
         yield Check(name="callback", ok=None, detail=f"cannot be heard: {reason_of(error)}", repair=repair)
 
 
-async def _callback(overheard: Overheard, message: str) -> Check:
+async def _callback(overheard: Passing, message: str) -> Check:
     name = "callback"
     try:
         async with asyncio.timeout(CALLBACK_SECONDS):

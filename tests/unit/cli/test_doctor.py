@@ -1,5 +1,7 @@
 """The doctor names what helps, and takes the time from whoever knows our signature."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -10,9 +12,10 @@ from payscore_worker.cli import doctor, wechatpay_checks
 from payscore_worker.cli.checks import Check, print_check
 from payscore_worker.cli.wechatpay_checks import Heard
 from payscore_worker.messaging.drift import Drift, Plan, Remedy
-from payscore_worker.settings import MerchantSettings
+from payscore_worker.settings import BrokerSettings, MerchantSettings
 from payscore_worker.wechatpay import Notifications, VerificationKeys
 from payscore_worker.wechatpay.payscore import MerchantPayScores
+from tests.unit.wechatpay.test_echo import echoing
 from tests.unit.wechatpay.vectors import APIV3_KEY, MERCHANT_KEY
 from tests.unit.wechatpay.wechat import Clock, Reply, Wechat, a_client, an_error, certificate_mode, public_key_mode
 
@@ -133,6 +136,81 @@ async def test_the_doctor_speaks_through_the_transport_of_the_roles() -> None:
     await wechatpay_checks.verification_keys(make_wechatpay(settings, Heard(httpx.MockTransport(wechat))))
 
     assert {request.url.path for request in wechat.requests} == {"/v3/certificates"}
+
+
+# --- The echo ---
+
+
+@pytest.mark.parametrize(
+    ("reply", "ok", "helps"),
+    [
+        (echoing(), True, ""),
+        (echoing(echo_message="another"), False, "PAYSCORE_MERCHANT_PRIVATE_KEY"),
+        (an_error(400, "PARAM_ERROR", "平台证书序列号Wechatpay-Serial错误"), False, "PAYSCORE_WECHATPAY_PUBLIC_KEY"),
+        (an_error(404, "RESOURCE_NOT_EXISTS", "接口不存在"), None, "nothing else depends on it"),
+        (httpx.Response(502), False, "PAYSCORE_API_BASE_URLS"),
+    ],
+)
+async def test_an_echo_that_does_not_come_back_is_told_with_what_helps(
+    reply: Reply,
+    ok: bool | None,  # noqa: FBT001 - three of them
+    helps: str,
+) -> None:
+    check = await wechatpay_checks.echo(wechatpay(Wechat(replies=[reply] * 3), public_key_mode(Clock())))
+
+    assert check.ok is ok
+    assert helps in check.repair
+
+
+class Silence:
+    """Nothing comes by."""
+
+    async def until(self, _is_it: Callable[[bytes], bool]) -> None:
+        await asyncio.Event().wait()
+
+
+class Voice:
+    """What comes by is said once."""
+
+    def __init__(self, event: bytes) -> None:
+        self._event = event
+
+    async def until(self, is_it: Callable[[bytes], bool]) -> None:
+        if not is_it(self._event):
+            await asyncio.Event().wait()
+
+
+async def test_a_callback_that_does_not_come_through_the_webhook_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wechatpay_checks, "CALLBACK_SECONDS", 0.01)
+
+    check = await wechatpay_checks._callback(Silence(), "doctor-1")
+
+    assert check.ok is False
+    assert "PAYSCORE_NOTIFY_URL" in check.repair
+    assert "--no-callback" in check.repair
+
+
+async def test_another_ones_callback_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wechatpay_checks, "CALLBACK_SECONDS", 0.01)
+
+    assert not (await wechatpay_checks._callback(Voice(b'{"data":{"echo_message":"doctor-2"}}'), "doctor-1")).ok
+
+
+async def test_our_callback_proves_the_way() -> None:
+    assert (await wechatpay_checks._callback(Voice(b'{"data":{"echo_message":"doctor-1"}}'), "doctor-1")).ok
+
+
+async def test_without_a_broker_the_echo_is_sent_all_the_same_and_its_callback_is_unknown() -> None:
+    broker = BrokerSettings(amqp_url="amqp://guest:guest@127.0.0.1:1/")
+    wechat = Wechat(replies=[echoing()])
+
+    checks = [
+        check async for check in wechatpay_checks.echo_and_callback(wechatpay(wechat, public_key_mode(Clock())), broker)
+    ]
+
+    assert [(check.name, check.ok) for check in checks] == [("echo", True), ("callback", None)]
+    assert "mend the broker first" in checks[-1].repair
+    assert b"notify_url" not in wechat.requests[-1].content, "nobody could hear it"
 
 
 # --- The broker ---
