@@ -57,18 +57,18 @@ async def test_an_answer_without_the_sealed_message_will_do() -> None:
     [
         ({"echo_message": "doctor-2"}, "WeChat Pay answered with another message than ours"),
         ({"echo_message": None}, "WeChat Pay answered with another message than ours"),
-        ({"echo_message": 1}, "echo_message: expected"),
+        ({"echo_message": 1}, "echo_message: expected a string, not int"),
         ({"encrypted_echo_message": "MTIzNA=="}, "what WeChat Pay sealed for us: our private key does not open it"),
-        ({"encrypted_echo_message": ["a"]}, "encrypted_echo_message: expected"),
+        ({"encrypted_echo_message": ["a"]}, "encrypted_echo_message: expected a string, not list"),
     ],
 )
 async def test_another_answer_is_a_wrong_echo(answer: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(WrongEcho, match=complaint):
+    with pytest.raises(WrongEcho, match=f"^{complaint}$"):
         await echo(echoing(**answer))
 
 
 async def test_another_message_sealed_is_a_wrong_echo() -> None:
-    with pytest.raises(WrongEcho, match="sealed another message than ours"):
+    with pytest.raises(WrongEcho, match=r"^WeChat Pay sealed another message than ours$"):
         await echo(echoing(encrypted_echo_message=seal("doctor-2", merchant_key().public_key())))
 
 

@@ -42,6 +42,11 @@ def test_what_is_not_sealed_is_not_opened(sealed: str) -> None:
         unseal(sealed, a_key("wechat"))
 
 
+def test_what_is_no_base64_is_not_opened_though_what_is_left_of_it_could_be() -> None:
+    with pytest.raises(Unsealable, match=r"^our private key does not open it$"):
+        unseal(seal("hello", a_key("wechat").public_key()) + "!", a_key("wechat"))
+
+
 def test_what_is_sealed_for_another_is_not_opened() -> None:
     with pytest.raises(Unsealable):
         unseal(seal("hello", a_key("another").public_key()), a_key("wechat"))
