@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -15,15 +14,14 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def test_a_day_of_waiting_costs_nothing() -> None:
+    """A wait in earnest would be ended by the time that a test has."""
+
     async def wait() -> None:
         began = leaping().time()
         await asyncio.sleep(86_400)
         assert leaping().time() - began >= 86_400
 
-    began = time.monotonic()
     run(wait())
-
-    assert time.monotonic() - began < 5
 
 
 def test_timers_ring_in_their_order() -> None:

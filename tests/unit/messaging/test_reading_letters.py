@@ -31,12 +31,12 @@ def test_every_text_of_a_header_is_cut_when_it_is_read(name: str) -> None:
 
 
 def test_a_long_reason_is_grouped_at_once() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     group_of("a" * 200_000)
     group_of("a-" * 100_000)
     group_of("'\"" * 100_000)
 
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 5.0, "of processor time; in the square it would be minutes"
 
 
 @pytest.mark.parametrize(
