@@ -20,6 +20,7 @@ from payscore_worker.domain.trip import (
     Rules,
     Started,
     Trip,
+    Waived,
     note_cancelled,
     note_ended,
     note_started,
@@ -33,6 +34,7 @@ PAYAFTER: Final = Rules(
     family="payafter",
     ticketed=frozenset({"payafter"}),
     capped=frozenset({"payafter"}),
+    lowering=frozenset({"serviceorder"}),
     risk_amount_fen=20_000,
     poll_delays=(timedelta(seconds=5), timedelta(seconds=30), timedelta(days=1)),
     stale_after=timedelta(days=1),
@@ -99,6 +101,10 @@ def _completing() -> Trip:
 
 def _completed() -> Trip:
     return outcomes.completed(_completing(), NOW)
+
+
+def _waived(**changes: Any) -> Trip:
+    return replace(_completed(), waived=replace(Waived(total_fen=3_200, by="wang", reason="客诉"), **changes))
 
 
 def _stopped(trip: Trip) -> Trip:
@@ -173,6 +179,11 @@ SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     "in doubt: complete refused": lambda: _refused(_completing(), "CompleteOrder"),
     "in doubt: cancel refused": lambda: _refused(note_cancelled(_open(), a_cancellation()), "CancelOrder"),
     "in doubt: question refused": lambda: outcomes.question_refused(_completed(), a_doubt(step="AskOrder"), NOW),
+    # A person has waived the fare.
+    "waived": _waived,
+    "waived, cancel refused": lambda: _refused(_waived(), "CancelOrder", Refusal.WRONG_STATE),
+    "waived, not to be cancelled": lambda: _waived(lowers=True),
+    "waived, lowered to nothing": lambda: _waived(lowers=True, lowered=True),
     # Over, and no signed word of the order stands behind it.
     "declined, order may run": _declined_unsure,
     "declined, order runs": lambda: _runs(_declined_unsure()),

@@ -9,7 +9,7 @@ from payscore_worker.settings import OrderSettings, duration, durations
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
-from payscore_worker.wechatpay.payscore import CAPPED, TICKETED, PayScores
+from payscore_worker.wechatpay.payscore import CAPPED, LOWERING, TICKETED, PayScores
 
 
 def make_settlement(
@@ -25,6 +25,7 @@ def make_settlement(
         family=payscores.current.family,
         ticketed=TICKETED,
         capped=CAPPED,
+        lowering=LOWERING,
         risk_amount_fen=orders.risk_amount_fen,
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),

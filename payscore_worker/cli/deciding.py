@@ -1,4 +1,4 @@
-"""`trip accept|write-off|rebuild|decline|cancel|clear-problem`: what a person decides, shown and asked once more."""
+"""`trip accept|waive|write-off|…|clear-problem`: what a person decides, shown and asked once more."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -27,6 +27,7 @@ from payscore_worker.storage.reports import Reports
 
 HELP: Final = {
     Verb.ACCEPT: "Take the amount that WeChat Pay shows for what was owed.",
+    Verb.WAIVE: "Have WeChat Pay collect no more: the order is cancelled, or the fare lowered to nothing.",
     Verb.WRITE_OFF: "Give up money that WeChat Pay cannot collect: the order is gone.",
     Verb.REBUILD: "Drop a request that was refused, and build a new one.",
     Verb.DECLINE: "Give PayScore up for this trip: the fare may be asked for another way.",
@@ -36,7 +37,8 @@ HELP: Final = {
 
 RECORDED: Final = "Why; it is recorded with your name"
 REASON_HELP: Final = {
-    verb: f"{RECORDED}, and the passenger sees it." if verb is Verb.CANCEL else f"{RECORDED}." for verb in Verb
+    verb: f"{RECORDED}, and the passenger sees it." if verb in (Verb.CANCEL, Verb.WAIVE) else f"{RECORDED}."
+    for verb in Verb
 }
 
 NAMED: Final = 10
@@ -180,7 +182,7 @@ def _shown(sight: Sight, prospect: Outlook) -> dict[str, Any]:
         "state": trip.state.value,
         "fare_fen": trip.ended.total_fen if trip.ended else None,
         "problem": "" if problem is None else f"{problem.code}: {problem.message}",
-        "what ends it": ", ".join(verbs_for("" if problem is None else problem.code)),
+        "what ends it": ", ".join(verbs_for("" if problem is None else problem.code, sight.trip.state)),
         "WeChat Pay now": sight.text,
         "what will happen": prospect.text,
     }

@@ -44,6 +44,7 @@ FACTS: Final = (
     "total_fen",
     "accepted_fen",
     "paid_fen",
+    "waived",
     "written_off",
     "due_at",
     "doubt",

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.screen import Screen, link
 from payscore_worker.console.watching import Watch
-from payscore_worker.domain.decisions import WITHOUT_PROBLEM, Verb, verbs_for
+from payscore_worker.domain.decisions import Verb, verbs_for
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.oversight.explain import Story, Troubled, explain
 from payscore_worker.storage.browsing import PAGE_ROWS, Browsing, Key, Wanted
@@ -147,12 +147,14 @@ class Looking:
 
 
 def _verbs(story: Story) -> Sequence[Verb]:
-    """Name what a person may decide of a trip that needs one: it has a problem, or its other half is missing."""
+    """Name what a person may decide of a trip: it has a problem, its other half is missing, or its money."""
     troubles = {one.what: one.code for one in story.happenings if isinstance(one, Troubled)}
     if "problem" in troubles:
         return verbs_for(troubles["problem"])
+    if story.state == TripState.COMPLETED and story.archive is None:
+        return verbs_for("", TripState.COMPLETED)
     is_waiting = "stale" in troubles and TripState(story.state) not in TERMINAL
-    return WITHOUT_PROBLEM if is_waiting and story.archive is None else ()
+    return verbs_for("") if is_waiting and story.archive is None else ()
 
 
 def read_problem(row: Mapping[str, Any]) -> Problem:

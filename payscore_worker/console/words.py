@@ -291,6 +291,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "unanswered": ("Asked again", "再次询问"),
     "late_look": ("Looked at once more", "补查"),
     "accepted_amount": ("Accepted", "已认可金额"),
+    "waived": ("Being waived", "正在免收"),
     "written_off": ("Written off", "已核销"),
     "kind_decided": ("a person", "人工"),
     # what a person decides
@@ -298,6 +299,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "decide": ("Decide", "作出决定"),
     "verb_accept": ("Accept what WeChat Pay shows", "认可微信支付所示金额"),
     "verb_write-off": ("Write the fare off", "核销车费"),
+    "verb_waive": ("Waive the fare", "免收车费"),
     "verb_rebuild": ("Build the request anew", "重建请求"),
     "verb_decline": ("Give PayScore up", "放弃支付分"),
     "verb_cancel": ("Charge nothing", "不收费"),
@@ -309,6 +311,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "verb_means_write-off": (
         "The money will not come: WeChat Pay has no order any more that could bring it.",
         "这笔钱收不到了：微信支付已没有可以收款的订单。",
+    ),
+    "verb_means_waive": (
+        "WeChat Pay is told to collect no more. The passenger sees the reason.",
+        "让微信支付不再收取这笔车费，乘客会看到原因。",
     ),
     "verb_means_rebuild": (
         "The request that was refused is dropped, and a new one is built and sent.",
@@ -338,6 +344,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "outlook_written_off": (
         "The trip ends CANCELLED: {fen} fen are written off.",
         "行程以 CANCELLED 结束：核销 {fen} 分。",
+    ),
+    "outlook_waived": (
+        "WeChat Pay is told to collect no more; the trip then ends CANCELLED: {fen} fen are written off.",
+        "让微信支付不再收取，行程随后以 CANCELLED 结束：核销 {fen} 分。",
     ),
     "outlook_order_first": (
         "The order is cancelled at WeChat Pay first; the trip then ends {end}.",
@@ -432,6 +442,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "action_replay": ("replay", "重放"),
     "action_drop": ("drop", "丢弃"),
     "action_trip accept": ("trip accept", "认可金额"),
+    "action_trip waive": ("trip waive", "免收"),
     "action_trip write-off": ("trip write-off", "核销"),
     "action_trip rebuild": ("trip rebuild", "重建请求"),
     "action_trip decline": ("trip decline", "放弃支付分"),

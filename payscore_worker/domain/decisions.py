@@ -14,6 +14,7 @@ from payscore_worker.domain import outcomes
 from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
+    WAIVE_REFUSED,
     Cancelled,
     CancelOrder,
     CompleteOrder,
@@ -25,6 +26,7 @@ from payscore_worker.domain.trip import (
     Payment,
     Trip,
     TripState,
+    Waived,
     WrittenOff,
     owed_fen,
 )
@@ -44,6 +46,8 @@ class Verb(StrEnum):
     """PayScore is given up; the fare may be asked for another way."""
     CANCEL = "cancel"
     """Nothing is owed."""
+    WAIVE = "waive"
+    """What WeChat Pay collects is not to be collected."""
     CLEAR = "clear-problem"
     """A person has looked: the same again. No word of WeChat Pay is needed for that."""
 
@@ -89,6 +93,7 @@ VERBS: Final[Mapping[str, tuple[Verb, ...]]] = {
     "unexpected_order": (Verb.ACCEPT, Verb.DECLINE, Verb.CANCEL),
     "completion_lost": (Verb.REBUILD, Verb.DECLINE, Verb.CANCEL),
     "revoked_after_completion": (Verb.WRITE_OFF, Verb.DECLINE),
+    WAIVE_REFUSED: (Verb.ACCEPT, Verb.CLEAR),
     "start_in_future": (Verb.DECLINE, Verb.CANCEL),
     "malformed_call": (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF),
     "no_finish_ticket": (Verb.CLEAR, Verb.DECLINE, Verb.CANCEL),
@@ -104,10 +109,15 @@ AFTER_REFUSALS: Final = (Verb.CLEAR, Verb.REBUILD, Verb.DECLINE, Verb.CANCEL, Ve
 WITHOUT_PROBLEM: Final = (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF)
 """What may be decided of a trip that only waits, for its other half say."""
 
+WHILE_COLLECTING: Final = (Verb.WAIVE,)
+"""What may be decided of a trip that waits for its money."""
 
-def verbs_for(code: str) -> tuple[Verb, ...]:
-    """Name what ends a problem; without a code, what ends a trip that waits."""
-    return VERBS.get(code, AFTER_REFUSALS) if code else WITHOUT_PROBLEM
+
+def verbs_for(code: str, state: TripState = TripState.OPEN) -> tuple[Verb, ...]:
+    """Name what ends a problem; without a code, what ends a trip that waits in this state."""
+    if code:
+        return VERBS.get(code, AFTER_REFUSALS)
+    return WHILE_COLLECTING if state is TripState.COMPLETED else WITHOUT_PROBLEM
 
 
 def mark_of(trip: Trip, known: Known) -> str:
@@ -146,6 +156,8 @@ def _decided(trip: Trip, decision: Decision, known: Known, now: datetime) -> Tri
             return _decline(trip, decision, known, now)
         case Verb.CANCEL:
             return _cancel(trip, decision, known, now)
+        case Verb.WAIVE:
+            return _waive(trip, decision, known)
         case Verb.CLEAR:
             return _clear(trip)
         case _:
@@ -167,6 +179,8 @@ def _accept(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip
         return led_on  # what it shows is what was owed: nobody has to accept it
     if order.phase in GONE:
         return _clear(trip) if trip.state in GIVEN_UP else _write_off(trip, decision, known, now)
+    if led_on.problem is None and trip.waived is not None:
+        return replace(_calm(trip), waived=None)  # it is collected after all
     if led_on.problem is None:
         raise IllegalTransition("WeChat Pay shows what is owed; there is nothing to accept: clear-problem")
     amount_fen = _amount_fen(order)
@@ -175,6 +189,7 @@ def _accept(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip
         problem_told="",
         accepted_fen=amount_fen,
         declined=None,
+        waived=None,
         order_id=trip.order_id or order.order_id,
         completed_at=trip.completed_at or now,
         look=None,
@@ -210,6 +225,25 @@ def _write_off(trip: Trip, decision: Decision, known: Known, now: datetime) -> T
         raise IllegalTransition("no fare is owed: cancel or decline ends the trip")
     written_off = WrittenOff(total_fen=owed_fen(trip), by=decision.by, reason=decision.reason)
     return replace(_over(trip, TripState.CANCELLED, known, now), written_off=written_off)
+
+
+# --- Waive ---
+
+
+def _waive(trip: Trip, decision: Decision, known: Known) -> Trip:
+    """Have WeChat Pay collect no more: it cancels the order, or where it will not, the fare is lowered to nothing."""
+    order = known.order
+    _refuse_if_over(trip)
+    if trip.state is not TripState.COMPLETED or (order is not None and order.phase in RUNNING):
+        raise IllegalTransition("the fare was not asked for yet: cancel ends the trip without a charge")
+    if order is None or order.phase in GONE:
+        raise IllegalTransition("WeChat Pay has no order any more that it could collect: write-off ends the trip")
+    if order.phase is OrderPhase.DONE:
+        raise IllegalTransition("WeChat Pay collects nothing any more: clear-problem takes its word for what it shows")
+    if order.total_fen not in (None, owed_fen(trip)):
+        raise IllegalTransition("WeChat Pay collects another amount than ours: accept it first")
+    waived = Waived(total_fen=owed_fen(trip), by=decision.by, reason=decision.reason)
+    return trip if trip.waived is not None and trip.problem is None else replace(_calm(trip), waived=waived)
 
 
 # --- Rebuild ---
@@ -323,9 +357,7 @@ def _still_over(trip: Trip, order: OrderSeen | None, now: datetime) -> Trip:
 
 # --- What they share ---
 
-_COLLECTS: Final = (
-    "WeChat Pay collects for the order, and waiving that is not built yet: cancel it in the merchant console first"
-)
+_COLLECTS: Final = "WeChat Pay collects for the order: waive has it collect no more"
 
 
 def _clear(trip: Trip) -> Trip:
@@ -354,6 +386,7 @@ def _reopened(trip: Trip) -> Trip:
         end_time=None,
         completed_at=None,
         overdue_since=None,
+        waived=None,
         accepted_fen=None if trip.cancelled is None else trip.accepted_fen,
     )
 
@@ -361,4 +394,4 @@ def _reopened(trip: Trip) -> Trip:
 def _over(trip: Trip, end: TripState, known: Known, now: datetime) -> Trip:
     """End without a charge; look once more, late, where no signed word stands behind it and a create was ever sent."""
     look = Look(at=now + LATE_LOOK) if trip.bodies and known.order is None else None
-    return replace(_calm(trip), state=end, problem_told="", look=look)
+    return replace(_calm(trip), state=end, problem_told="", look=look, waived=None)

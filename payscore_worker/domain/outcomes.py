@@ -15,6 +15,7 @@ from payscore_worker.domain.trip import (
     TERMINAL,
     AskOrder,
     AskServiceState,
+    CancelOrder,
     CompleteOrder,
     Declined,
     DeclineReason,
@@ -29,6 +30,8 @@ from payscore_worker.domain.trip import (
     Trip,
     TripState,
     Unanswered,
+    Waived,
+    WrittenOff,
     owed_fen,
 )
 from payscore_worker.errors import ConflictingFact, Refusal
@@ -109,6 +112,23 @@ def completing(trip: Trip, end_time: datetime) -> Trip:
 def cancelling(trip: Trip) -> Trip:
     """Mark that the cancel is about to be sent for the first time."""
     return replace(trip, bodies=trip.bodies + 1)
+
+
+def lowering(trip: Trip) -> Trip:
+    """Mark that the fare is about to be lowered for the first time."""
+    return replace(trip, bodies=trip.bodies + 1)
+
+
+def lowered(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
+    """WeChat accepted that the fare is nothing; that the order is over, its answer says, or it is asked for."""
+    if trip.waived is None:
+        return trip
+    return see(_lowered(trip, trip.waived), order, now)
+
+
+def _lowered(trip: Trip, waived: Waived) -> Trip:
+    calm = replace(trip, doubt=None, refusals=0, refused_as="", polls=0, asked_at=None)
+    return replace(calm, waived=replace(waived, lowered=True))
 
 
 def completed(trip: Trip, now: datetime) -> Trip:
@@ -245,8 +265,10 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
     match trip.state:
         case TripState.COMPLETED if order.phase is not OrderPhase.COLLECTING:
             return _puzzled(trip, "completion_lost", "WeChat Pay accepted the fare, and shows a running order", now)
+        case TripState.COMPLETED if _is_lowering_lost(seen, order):
+            return _puzzled(trip, "lowering_lost", "WeChat Pay accepted a lower fare, and shows the old one", now)
         case TripState.COMPLETED:
-            return replace(seen, doubt=None, polls=trip.polls + 1, asked_at=now)
+            return replace(_collecting(seen), doubt=None, polls=trip.polls + 1, asked_at=now)
         case TripState.OPEN if order.phase is OrderPhase.CREATED and not _is_given_up(seen):
             return _puzzled(trip, "unknown_state", "WeChat Pay waits for a confirmation of an order that ran", now)
         case TripState.OPEN if order.phase is OrderPhase.RUNNING:
@@ -254,6 +276,20 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
     if trip.doubt is None or order.phase not in (OrderPhase.RUNNING, OrderPhase.CREATED):
         return replace(seen, doubt=None)
     return _unmoved(seen, trip.doubt, now, certain=certain)
+
+
+def _collecting(trip: Trip) -> Trip:
+    """Take another way to waive the fare where WeChat has refused to cancel what it collects (payscore-api B.7)."""
+    cause = trip.doubt
+    if trip.waived is None or cause is None or cause.step != CancelOrder.__name__:
+        return trip
+    if cause.refusal is not Refusal.WRONG_STATE:
+        return trip
+    return replace(trip, waived=replace(trip.waived, lowers=True), refusals=0, refused_as="")
+
+
+def _is_lowering_lost(trip: Trip, order: OrderSeen) -> bool:
+    return trip.waived is not None and trip.waived.lowered and order.total_fen not in (None, 0)
 
 
 def _is_given_up(trip: Trip) -> bool:
@@ -416,10 +452,18 @@ def _completed_elsewhere(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
 
 def _see_when_completed(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     match order.phase:
+        case OrderPhase.COLLECTING if trip.waived is not None and order.total_fen == 0:
+            return trip if trip.waived.lowered else _lowered(trip, trip.waived)
         case OrderPhase.COLLECTING:
             return trip if order.total_fen in (None, owed_fen(trip)) else _amount_differs(trip, order, now)
+        case OrderPhase.DONE if _is_paid_in_full(trip, order):
+            return _paid(trip, order, now)
+        case OrderPhase.DONE if trip.waived is not None and order.total_fen == 0 and not order.paid_fen:
+            return _written_off(trip, trip.waived)
         case OrderPhase.DONE:
-            return _paid(trip, order, now) if _is_paid_in_full(trip, order) else _amount_differs(trip, order, now)
+            return _amount_differs(trip, order, now)
+        case OrderPhase.REVOKED | OrderPhase.EXPIRED if trip.waived is not None:
+            return _written_off(trip, trip.waived)
         case OrderPhase.REVOKED | OrderPhase.EXPIRED:
             return _troubled(trip, "revoked_after_completion", "the order is gone, and the money with it", now)
         case _:
@@ -465,7 +509,13 @@ def _is_paid_in_full(trip: Trip, order: OrderSeen) -> bool:
 
 def _paid(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     payment = Payment(paid_fen=order.paid_fen or 0, paid_at=order.paid_at or now, transaction_ids=order.transaction_ids)
-    return _settled_down(replace(trip, state=TripState.PAID, payment=payment))
+    return _settled_down(replace(trip, state=TripState.PAID, payment=payment, waived=None))
+
+
+def _written_off(trip: Trip, waived: Waived) -> Trip:
+    """End without a charge, as a person decided: WeChat collects nothing any more."""
+    written_off = WrittenOff(total_fen=waived.total_fen, by=waived.by, reason=waived.reason)
+    return _settled_down(replace(trip, state=TripState.CANCELLED, waived=None, written_off=written_off))
 
 
 def _amount_differs(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
@@ -488,7 +538,8 @@ def with_problem(trip: Trip, problem: Problem) -> Trip:
 def without_problem(trip: Trip) -> Trip:
     """Take the trip up again, and ask at once: a person has looked."""
     calm = replace(trip, doubt=None, refusals=0, refused_as="", rebuilds=0, unanswered=None)
-    return replace(calm, problem=None, polls=0, asked_at=None)
+    anew = None if trip.waived is None else replace(trip.waived, lowers=False, lowered=False)
+    return replace(calm, problem=None, polls=0, asked_at=None, waived=anew)
 
 
 def _gone(trip: Trip, reason: DeclineReason, message: str, *, look_at: datetime | None = None) -> Trip:

@@ -47,6 +47,10 @@ COMPLETED_ELSEWHERE: Final = "completed_elsewhere"
 """The problem of an order that was completed, and not by us."""
 
 
+WAIVE_REFUSED: Final = "waive_refused"
+"""The problem of a fare that was waived, and that WeChat goes on collecting."""
+
+
 class OrderPhase(StrEnum):
     """Where WeChat says the order stands, the same for both API families."""
 
@@ -245,6 +249,19 @@ class WrittenOff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waived:
+    """A person decided that a fare is not collected: its order is cancelled, though completed (payscore-api B.7)."""
+
+    total_fen: int
+    by: str
+    reason: str
+    lowers: bool = False
+    """WeChat cancels nothing that it collects: the fare is lowered to nothing instead."""
+    lowered: bool = False
+    """WeChat has taken that, and has not yet said that the order is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """A person must look; nothing moves until it is cleared."""
 
@@ -295,6 +312,8 @@ class Trip:
     look: Look | None = None
     accepted_fen: int | None = None
     """What WeChat charges, where a person took it for what was owed."""
+    waived: Waived | None = None
+    """Decided, and not yet done; once it is, the fare is written off."""
     written_off: WrittenOff | None = None
     polls: int = 0
     asked_at: datetime | None = None
@@ -405,6 +424,8 @@ class Rules:
     """The families that complete an order with a ticket (reference payscore-api A.4)."""
     capped: frozenset[str]
     """The families in which the total may not exceed the risk amount (reference payscore-api 0.8)."""
+    lowering: frozenset[str]
+    """The families in which a fare can be lowered once it is asked for (reference payscore-api B.8)."""
     risk_amount_fen: int
     """For a trip that names none."""
     poll_delays: tuple[timedelta, ...]
@@ -446,7 +467,12 @@ class CompleteOrder:
 
 @dataclass(frozen=True, slots=True)
 class CancelOrder:
-    """Cancel the order: the trip was cancelled, or its fare is not for PayScore."""
+    """Cancel the order: the trip was cancelled, its fare is not for PayScore, or a person has waived it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LowerOrder:
+    """Lower a fare that was waived to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,6 +489,7 @@ class Stop:
 
     code: str
     message: str
+    step: str = CompleteOrder.__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,7 +503,17 @@ class SayOverdue:
 
 
 Step = (
-    Rest | AskServiceState | OpenOrder | AskOrder | CompleteOrder | CancelOrder | Decline | Stop | SayStale | SayOverdue
+    Rest
+    | AskServiceState
+    | OpenOrder
+    | AskOrder
+    | CompleteOrder
+    | CancelOrder
+    | LowerOrder
+    | Decline
+    | Stop
+    | SayStale
+    | SayOverdue
 )
 
 
@@ -570,6 +607,8 @@ def _next_when_owed(trip: Trip, now: datetime, rules: Rules) -> Step:
 def _next_when_completed(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.completed_at is None:
         raise IllegalTransition("a COMPLETED trip without the time of its completion")
+    if trip.waived is not None and not trip.waived.lowered:
+        return _waive(trip, trip.waived, rules)
     overdue_at = trip.completed_at + rules.overdue_after
     if trip.overdue_since is None and now >= overdue_at:
         return SayOverdue()
@@ -580,6 +619,15 @@ def _next_when_completed(trip: Trip, now: datetime, rules: Rules) -> Step:
     if now >= poll_at:
         return AskOrder()
     return Rest(poll_at if trip.overdue_since is not None else min(poll_at, overdue_at))
+
+
+def _waive(trip: Trip, waived: Waived, rules: Rules) -> Step:
+    if not waived.lowers:
+        return CancelOrder()
+    if rules.family_of(trip) in rules.lowering:
+        return LowerOrder()
+    message = "WeChat Pay cancels nothing that it collects, and a fare of this family cannot be lowered"
+    return Stop(WAIVE_REFUSED, message, step=LowerOrder.__name__)
 
 
 def _wait_for_the_other_half(trip: Trip, since: datetime, now: datetime, rules: Rules) -> Step:

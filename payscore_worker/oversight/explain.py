@@ -168,6 +168,8 @@ class Story:
     """When the reconciler looks at it again."""
     accepted_fen: int | None = None
     """What WeChat Pay charges, where a person took it for what was owed."""
+    waived: str | None = None
+    """Who decided that it shall not be collected, and why, where that is not done yet."""
     written_off: str | None = None
     """Who gave the money up, and why."""
     doubt: str | None
@@ -210,7 +212,8 @@ async def explain(reports: Reports, name: str) -> Story | None:
         noted_at=row["noted_at"],
         due_at=row["due_at"],
         accepted_fen=row["accepted_fen"],
-        written_off=_written_off(row),
+        waived=_given_up(row, "waived"),
+        written_off=_given_up(row, "written_off"),
         doubt=_doubt(row),
         unanswered=_unanswered(row),
         look=_look(row),
@@ -274,7 +277,7 @@ def _moves(row: Row, events: Sequence[Row]) -> Iterator[Moved]:
     state = row["state"]
     if state in OVER:
         reason, message = row["declined_reason"] or "", row["declined_message"] or ""
-        why = _written_off(row) or ": ".join(filter(None, (reason, message)))
+        why = _given_up(row, "written_off") or ": ".join(filter(None, (reason, message)))
         at = told.get(OVER[state]) or told.get(WRITTEN_OFF) or row["updated_at"]
         yield Moved(at=at, state=state, why=why)
     elif state not in STATES:
@@ -340,9 +343,9 @@ def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _written_off(row: Row) -> str | None:
-    written_off = _read(row, "written_off", _WrittenOff)
-    return None if written_off is None else f"{written_off.total_fen} fen by {written_off.by}: {written_off.reason}"
+def _given_up(row: Row, name: str) -> str | None:
+    given_up = _read(row, name, _GivenUp)
+    return None if given_up is None else f"{given_up.total_fen} fen by {given_up.by}: {given_up.reason}"
 
 
 def _archived(row: Row) -> Story:
@@ -393,7 +396,7 @@ class _Unanswered(_Doubt):
     ask_after: datetime
 
 
-class _WrittenOff(msgspec.Struct):
+class _GivenUp(msgspec.Struct):
     total_fen: int
     by: str
     reason: str
@@ -414,5 +417,6 @@ _KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "doubt": _Doubt,
     "problem": _Problem,
     "unanswered": _Unanswered,
-    "written_off": _WrittenOff,
+    "waived": _GivenUp,
+    "written_off": _GivenUp,
 }

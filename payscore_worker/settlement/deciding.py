@@ -26,6 +26,7 @@ WORDS: Final = {
     "paid": "the trip is PAID: {fen} fen, which WeChat Pay has collected, are taken for what was owed",
     "collected": "the trip is COMPLETED with {fen} fen, which WeChat Pay collects",
     "written_off": "the trip ends CANCELLED: {fen} fen are written off",
+    "waived": "WeChat Pay is told to collect no more; the trip then ends CANCELLED: {fen} fen are written off",
     "order_first": "the order is cancelled at WeChat Pay first; the trip then ends {end}",
     "over": "the trip ends {end}",
     "rebuilt": "what was refused is dropped; a new body is built and sent",
@@ -71,6 +72,8 @@ def outlook(sight: Sight, decision: Decision, now: datetime) -> Outlook:
 def _told(after: Trip, verb: Verb) -> Outlook:
     if after.state is TripState.PAID:
         return Outlook(key="paid", fen=owed_fen(after))
+    if after.waived is not None:
+        return Outlook(key="waived", fen=after.waived.total_fen)
     if after.written_off is not None:
         return Outlook(key="written_off", fen=after.written_off.total_fen)
     if after.look is not None and after.look.alive:

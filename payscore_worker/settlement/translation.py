@@ -13,22 +13,25 @@ from payscore_worker.domain.trip import (
     Doubt,
     Ended,
     Fee,
+    LowerOrder,
     Opening,
     OpenOrder,
     OrderPhase,
     OrderSeen,
     Started,
     Trip,
+    Waived,
 )
 from payscore_worker.errors import Refusal, WechatPayRejected
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
 from payscore_worker.wechatpay import CallKind
-from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, NewOrder, Order
+from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, Modification, NewOrder, Order
 
 SENT_BY: Final[Mapping[str, CallKind]] = {
     OpenOrder.__name__: CallKind.CREATE,
     CompleteOrder.__name__: CallKind.COMPLETE,
     CancelOrder.__name__: CallKind.CANCEL,
+    LowerOrder.__name__: CallKind.MODIFY,
 }
 """The call with a body that a step sends."""
 
@@ -134,10 +137,18 @@ def completion(trip: Trip, started: Started, ended: Ended, *, end_time: datetime
     )
 
 
+def waiving(trip: Trip, waived: Waived) -> Modification:
+    """Lower a fare that was waived to nothing; the passenger sees the reason."""
+    nothing = FeeItem(name=PLAIN_FEE, amount_fen=0)
+    return Modification(out_order_no=trip.out_order_no, fees=(nothing,), total_fen=0, reason=waived.reason)
+
+
 def cancel_reason(trip: Trip) -> str:
     """Say why the order is cancelled; the passenger sees it. A reason that was refused is not said again."""
     if trip.rebuilds:
         return PLAIN_REASON
+    if trip.waived is not None:
+        return trip.waived.reason
     if trip.cancelled is not None:
         return trip.cancelled.reason
     if trip.declined is not None and trip.declined.reason is not DeclineReason.AMOUNT_OVER_LIMIT:

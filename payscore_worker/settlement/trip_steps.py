@@ -13,6 +13,7 @@ from payscore_worker.domain.trip import (
     CompleteOrder,
     Decline,
     Doubt,
+    LowerOrder,
     Opening,
     OpenOrder,
     OrderPhase,
@@ -50,6 +51,7 @@ from payscore_worker.settlement.translation import (
     plain_completion,
     plain_order,
     seen,
+    waiving,
 )
 from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
 from payscore_worker.wechatpay import Answer, Call, CallKind
@@ -125,6 +127,8 @@ class Steps:
                 await self._complete_order(run)
             case CancelOrder():
                 await self._cancel_order(run)
+            case LowerOrder():
+                await self._lower_order(run)
             case Decline() | Stop() | SayStale() | SayOverdue():
                 await self._conclude(step, run)
             case Rest():
@@ -139,7 +143,7 @@ class Steps:
             case Decline():
                 await self._move(run, lambda trip: outcomes.declined(trip, step.reason, step.message, now=now))
             case Stop():
-                await self.stop(run, step.code, step.message, step=CompleteOrder.__name__)
+                await self.stop(run, step.code, step.message, step=step.step)
             case SayStale():
                 await self._move(run, lambda trip: outcomes.stale(trip, now))
             case SayOverdue():
@@ -367,6 +371,30 @@ class Steps:
                 lambda trip: outcomes.order_cancelled(trip, now),
                 answered=journal.accepted(record, answer, now),
             )
+
+    async def _lower_order(self, run: Run) -> None:
+        trip, payscore = run.trip, self._speaking(run.trip)
+        if await self._storage.last_call(trip.trip_id, CallKind.MODIFY) is None:
+            record = await self._prepare(run, payscore.modify(waiving(trip, _of(trip.waived))), outcomes.lowering)
+        else:
+            record = await self._begin(run, CallKind.MODIFY)
+        if record is None:
+            return
+        answer = await self._send(run, record, LowerOrder)
+        if answer is None:
+            return
+        try:
+            word = seen(payscore.read_order(answer.data))
+        except MalformedMessage as error:
+            await self._answered_oddly(run, record, answer, odd_answer(LowerOrder, "malformed_answer", str(error)))
+            return
+        now = self._clock()
+        await self._hear(
+            run,
+            None,
+            lambda trip: outcomes.lowered(trip, word, now),
+            answered=journal.accepted(record, answer, now),
+        )
 
     async def _prepare(self, run: Run, call: Call, mark: Change) -> CallRecord | None:
         """Store the bytes, and with them the mark on the trip that they may be on their way (design 3.1).

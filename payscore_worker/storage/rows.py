@@ -20,6 +20,7 @@ from payscore_worker.domain.trip import (
     Trip,
     TripState,
     Unanswered,
+    Waived,
     WrittenOff,
 )
 
@@ -69,6 +70,7 @@ TRIP_COLUMNS: Final = (
     "order_alive",
     "accepted_fen",
     "transaction_ids",
+    "waived",
     "written_off",
     "polls",
     "asked_at",
@@ -120,6 +122,7 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         trip.look.alive if trip.look else None,
         trip.accepted_fen,
         _json(trip.payment.transaction_ids) if trip.payment else None,
+        _json(trip.waived),
         _json(trip.written_off),
         trip.polls,
         trip.asked_at,
@@ -160,6 +163,7 @@ def trip_from_row(row: Row) -> Trip:
         rebuilds=row["rebuilds"] or 0,
         look=_look(row),
         accepted_fen=row["accepted_fen"],
+        waived=_from_json(row["waived"], _waived),
         written_off=_from_json(row["written_off"], _written_off),
         polls=row["polls"],
         asked_at=row["asked_at"],
@@ -220,5 +224,6 @@ _doubt: Final = msgspec.json.Decoder(Doubt)
 _problem: Final = msgspec.json.Decoder(Problem)
 _terms: Final = msgspec.json.Decoder(OrderTerms)
 _unanswered: Final = msgspec.json.Decoder(Unanswered)
+_waived: Final = msgspec.json.Decoder(Waived)
 _written_off: Final = msgspec.json.Decoder(WrittenOff)
 _transaction_ids: Final = msgspec.json.Decoder(tuple[str, ...])

@@ -98,6 +98,7 @@ trip: Final = Table(
     Column("order_alive", Boolean),
     Column("accepted_fen", BigInteger),
     Column("transaction_ids", Json),
+    Column("waived", Json),
     Column("written_off", Json),
     Column("polls", Integer, nullable=False),
     Column("asked_at", Moment),

@@ -13,6 +13,7 @@ class CallKind(StrEnum):
     QUERY = "query"
     COMPLETE = "complete"
     CANCEL = "cancel"
+    MODIFY = "modify"
     CERTIFICATES = "certificates"
     SECURITY_ECHO = "security_echo"
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from payscore_worker.simulator import CallKind, Fault, FaultKind
 
 QUESTIONS: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.QUERY})
-CHANGES: Final = frozenset({CallKind.CREATE, CallKind.COMPLETE, CallKind.CANCEL})
+CHANGES: Final = frozenset({CallKind.CREATE, CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY})
 ALL_CALLS: Final = QUESTIONS | CHANGES
 OPENING: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.CREATE})
 

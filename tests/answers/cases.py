@@ -34,7 +34,7 @@ CREWS: Final = {"one worker": (1, None), "two workers": (2, None), "one of two m
 """How many there are, and who of them is answered so; None: everybody. Of two, the nearer one is answered first."""
 
 _NAME: Final = re.compile(
-    r"(?:\[(?P<bug>.+)\] )?(?P<database>\w+) (?P<family>\w+) (?P<flow>[\w ]+); (?P<crew>[\w ]+)"
+    r"(?:\[(?P<bug>.+)\] )?(?P<database>\w+) (?P<family>\w+) (?P<flow>[\w, ]+); (?P<crew>[\w ]+)"
     r"(?:; (?P<call>\w+) #(?P<number>\d+); (?P<answer>[^;]+); (?P<extent>[\w ]+))?"
 )
 
@@ -148,7 +148,7 @@ async def play(ground: Ground, case: Case) -> Result:
     crew, _ = CREWS[case.crew]
     flow = FLOWS[case.flow]
     stumbled = _stumbles()
-    async with a_city(ground, case.family, workers=crew) as city:
+    async with a_city(ground, case.family, workers=crew, **flow.config) as city:
         script = _Script(city, case)
         city.on_call = script.on_call
         await flow.play(city)

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import subscriptions
 from payscore_worker.bootstrap.settlement import make_settlement
-from payscore_worker.errors import Retryable
+from payscore_worker.domain.decisions import Decision, Verb
+from payscore_worker.errors import IllegalTransition, Retryable, SettlementError
 from payscore_worker.events import (
     DiscountItem,
     FeeItem,
@@ -59,6 +60,9 @@ SHORTEST_SECONDS: Final = 1.0
 
 LONGEST_SECONDS: Final = 600.0
 """A reconciler that was told of nothing looks this often."""
+
+WAIVE_LOOKS: Final = 600
+"""How often a person looks whether there is a fare to waive: for five hours, every half minute."""
 
 MOST_CALLS: Final = 2_000
 """An hour of probes by two workers is some hundreds of calls; what makes more than this will not come to rest."""
@@ -159,6 +163,17 @@ class City:
             with suppress(WrongStage):
                 self.simulator.complete_by_hand(TRIP_ID, FARE_FEN)
         self.wake()
+
+    async def is_waived(self) -> None:
+        """A person waives the fare, as soon as it is asked for and WeChat Pay can be asked about it."""
+        decision = Decision(verb=Verb.WAIVE, by="wang", reason="客诉")
+        settlement = self.workers[0].settlement
+        for _ in range(WAIVE_LOOKS):
+            with suppress(IllegalTransition, SettlementError):
+                sight = await settlement.look(TRIP_ID)
+                await settlement.decide(TRIP_ID, decision, mark=sight.mark)
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     # --- Time ---
 
@@ -274,8 +289,8 @@ def merchant_private_key() -> RSAPrivateKey:
 
 
 @asynccontextmanager
-async def a_city(ground: Ground, family: str, *, workers: int) -> AsyncIterator[City]:
-    """Build a city on wiped ground, and have everything go on that goes on by itself."""
+async def a_city(ground: Ground, family: str, *, workers: int, **config: Any) -> AsyncIterator[City]:
+    """Build a city on wiped ground, and have everything go on that goes on by itself; `config` is the simulator's."""
     await ground.wipe()
     keys = simulator_keys()
     clock = Clock(keys.platform.certificate.not_valid_before_utc + timedelta(days=30))
@@ -285,8 +300,8 @@ async def a_city(ground: Ground, family: str, *, workers: int) -> AsyncIterator[
         return await city.receive(request)
 
     http = httpx.AsyncClient(transport=httpx.MockTransport(receive))
-    config = SimulatorConfig(keys=keys, notify_url=NOTIFY_URL, sign_with="public_key")
-    simulator = Simulator(config, clock=clock, http=http)
+    setup = SimulatorConfig(keys=keys, notify_url=NOTIFY_URL, sign_with="public_key", **config)
+    simulator = Simulator(setup, clock=clock, http=http)
     notifications = Notifications(keys=_keys(clock), apiv3_keys=(keys.apiv3_key.encode(),), clock=clock)
     city = City(ground=ground, simulator=simulator, notifications=notifications, clock=clock)
     app = httpx.ASGITransport(create_app(simulator))

@@ -1,8 +1,8 @@
 """The flows: what befalls a trip in each, and how it may end when every answer is right."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from payscore_worker.domain.trip import TripState
 from payscore_worker.simulator import Behaviour, CallKind, Fault, FaultKind, Passenger
@@ -12,6 +12,8 @@ from tests.answers.city import City
 RIDE_SECONDS: Final = 600.0
 LATE_SECONDS: Final = 4 * 3600.0
 """How long the passenger takes to pay who pays late."""
+
+WAIVED_AFTER_SECONDS: Final = 60.0
 
 BY_HAND_SECONDS: Final = 3.0
 """Before the broker gives the trip to a worker again."""
@@ -26,8 +28,13 @@ class Flow:
 
     play: Callable[[City], Awaitable[None]]
     state: TripState = TripState.PAID
+    written_off: bool = False
+    """It ends without a charge since a person said so, and that is what is told."""
     runs: bool = True
     """WeChat Pay opens an order that runs."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """How the simulated WeChat Pay is set up for it."""
+    families: tuple[str, ...] = ("payafter", "serviceorder")
     struck: frozenset[CallKind] = ALL_CALLS
     """The calls that are answered otherwise; what the others meet is played elsewhere."""
 
@@ -107,6 +114,14 @@ async def _by_hand(city: City) -> None:
     city.completes_by_hand()
 
 
+async def _waive(city: City) -> None:
+    """The fare is asked for, never paid, and waived by a person."""
+    city.passenger(Passenger(Behaviour.NEVER_PAYS))
+    await _settle(city)
+    await city.passes(WAIVED_AFTER_SECONDS)
+    await city.is_waived()
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "settle": Flow(play=_settle),
     "in one breath": Flow(play=_in_one_breath, struck=frozenset({CallKind.CREATE, CallKind.COMPLETE})),
@@ -129,5 +144,19 @@ FLOWS: Final[Mapping[str, Flow]] = {
         struck=frozenset({CallKind.CREATE, CallKind.QUERY}),
     ),
     "over the cap": Flow(play=_over_the_cap, struck=frozenset({CallKind.CREATE})),
+    "waived, cancelled": Flow(
+        play=_waive,
+        state=TripState.CANCELLED,
+        written_off=True,
+        config={"cancel_while_owing": True},
+        struck=frozenset({CallKind.CANCEL, CallKind.QUERY}),
+    ),
+    "waived, lowered": Flow(
+        play=_waive,
+        state=TripState.CANCELLED,
+        written_off=True,
+        families=("serviceorder",),
+        struck=frozenset({CallKind.CANCEL, CallKind.MODIFY, CallKind.QUERY}),
+    ),
     "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
 }

@@ -287,7 +287,8 @@ def _truth(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
         shown = any(_shows_running(one) for one in evidence.exchanges if _before(one, heard))
         if not promise.flow.runs or not (shown or evidence.called_back):
             yield Violation(Breach.UNTRUE, "settlement.opened was announced for an order that nobody has shown to run")
-    for type_, state in (("settlement.declined", TripState.DECLINED), ("settlement.cancelled", TripState.CANCELLED)):
+    cancelled = "settlement.written_off" if promise.flow.written_off else "settlement.cancelled"
+    for type_, state in (("settlement.declined", TripState.DECLINED), (cancelled, TripState.CANCELLED)):
         if evidence.told(type_) and evidence.state != state:
             yield Violation(Breach.UNTRUE, f"{type_} was announced of a trip that is {evidence.state}")
         if evidence.state == state and not evidence.told(type_):

@@ -23,7 +23,8 @@ def clean_runs(databases: Iterable[str]) -> list[Case]:
         Case(database=database, family=family, flow=flow, crew=crew)
         for database in databases
         for family in FAMILIES
-        for flow in FLOWS
+        for flow, story in FLOWS.items()
+        if family in story.families
         for crew in CREWS
     ]
 

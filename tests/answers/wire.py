@@ -155,7 +155,7 @@ def _what(request: httpx.Request) -> tuple[CallKind, str]:
     if request.url.path.endswith("/user-service-state"):
         return CallKind.USER_SERVICE_STATE, ""
     *_, order, last = request.url.path.split("/")
-    if last in {CallKind.COMPLETE, CallKind.CANCEL}:
+    if last in {CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY}:
         return CallKind(last), order
     if request.method == "POST":
         return CallKind.CREATE, str(_members(request.content).get("out_order_no", ""))

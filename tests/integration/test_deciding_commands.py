@@ -106,6 +106,21 @@ async def test_a_decision_is_shown_asked_about_once_more_done_and_recorded(termi
     assert await terminal.actions() == [("wang", "trip accept", WHY, "done")]
 
 
+async def test_a_fare_that_is_collected_is_waived(terminal: Terminal) -> None:
+    terminal.town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await terminal.town.rides()
+
+    done = await terminal.types("waive", "t1", "--reason", WHY, "--as", "wang", answers="y\n")
+
+    assert "COLLECTING, paid 0 of 3200 fen" in done.output
+    assert (
+        "WeChat Pay is told to collect no more; the trip then ends CANCELLED: 3200 fen are written off" in done.output
+    )
+    assert await terminal.actions() == [("wang", "trip waive", WHY, "done")]
+    trip = await terminal.town.trip()
+    assert trip.state is TripState.CANCELLED or (trip.problem is not None and trip.problem.code == "waive_refused")
+
+
 async def test_who_says_no_changes_nothing(terminal: Terminal) -> None:
     await a_lowered_fare(terminal.town)
 

@@ -1,11 +1,12 @@
 """PayScore: what it can be asked, and what it tells, the same for both of its API families."""
 
-from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, TICKETED, MerchantPayScores
+from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, LOWERING, TICKETED, MerchantPayScores
 from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.payscore.port import (
     Completion,
     DiscountItem,
     FeeItem,
+    Modification,
     NewOrder,
     Order,
     PayScore,
@@ -17,6 +18,7 @@ from payscore_worker.wechatpay.payscore.port import (
 __all__ = [
     "CAPPED",
     "FAMILIES",
+    "LOWERING",
     "TICKETED",
     "Completion",
     "DiscountItem",
@@ -24,6 +26,7 @@ __all__ = [
     "GuardedPayScore",
     "GuardedPayScores",
     "MerchantPayScores",
+    "Modification",
     "NewOrder",
     "Order",
     "PayScore",

@@ -23,6 +23,9 @@ TICKETED: Final = frozenset(name for name, cls in FAMILIES.items() if cls.needs_
 CAPPED: Final = frozenset(name for name, cls in FAMILIES.items() if cls.capped_by_risk_amount)
 """The families in which a total may not exceed the risk amount (reference payscore-api 0.8)."""
 
+LOWERING: Final = frozenset(name for name, cls in FAMILIES.items() if cls.can_lower)
+"""The families in which a fare can be lowered once it is asked for (reference payscore-api B.8)."""
+
 MAX_TERMS: Final = 64
 """Sets of terms that are kept at hand; a platform has a few."""
 

@@ -14,7 +14,7 @@ from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.payscore.orders import read_order
-from payscore_worker.wechatpay.payscore.port import Completion, NewOrder, Order, ServiceChange
+from payscore_worker.wechatpay.payscore.port import Completion, Modification, NewOrder, Order, ServiceChange
 from payscore_worker.wechatpay.payscore.service import read_change, read_enabled
 from payscore_worker.wechatpay.payscore.texts import REASON_CHARS, cap
 from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
@@ -32,6 +32,8 @@ class Family(ABC):
     needs_finish_ticket: ClassVar[bool]
     capped_by_risk_amount: ClassVar[bool]
     """Whether a total may not exceed the risk amount (reference payscore-api 0.8); else only WeChat Pay knows."""
+    can_lower: ClassVar[bool]
+    """Whether a fare can be lowered once it is asked for (reference payscore-api B.8)."""
     orders_path: ClassVar[str]
 
     def __init__(self, client: WechatPayClient, merchant: Merchant | None = None) -> None:
@@ -70,6 +72,15 @@ class Family(ABC):
         _check_out_order_no(out_order_no)
         body = self._ids() | {"reason": cap(reason, REASON_CHARS) or "行程取消"}
         return Call(CallKind.CANCEL, "POST", f"{self.orders_path}/{out_order_no}/cancel", _encode(body))
+
+    def modify(self, modification: Modification) -> Call:
+        """Lower a fare that is asked for and not paid; only ever lower (reference payscore-api B.8)."""
+        if not self.can_lower:
+            raise ValueError(f"{self.family} has no call that lowers a fare")
+        _check_out_order_no(modification.out_order_no)
+        _check_sum(modification)
+        path = f"{self.orders_path}/{modification.out_order_no}/modify"
+        return Call(CallKind.MODIFY, "POST", path, _encode(self._modification(modification)))
 
     async def send(self, call: Call) -> Answer:
         return await self._client.send(call)
@@ -141,6 +152,10 @@ class Family(ABC):
     def _completion(self, completion: Completion) -> dict[str, Any]:
         """Lay out the body of complete."""
 
+    def _modification(self, modification: Modification) -> dict[str, Any]:
+        """Lay out the body of modify, in a family that has it."""
+        raise NotImplementedError(modification.out_order_no)
+
     def _ids(self) -> dict[str, Any]:
         """Every call on an order names both; without, WeChat Pay answers NO_AUTH (reference payscore-api H-1)."""
         return {"appid": self._merchant.appid, "service_id": self._merchant.service_id}
@@ -166,7 +181,7 @@ def _check_openid(openid: str) -> None:
         raise MalformedMessage("openid: 1 to 128 letters, digits, _ or - are expected")
 
 
-def _check_sum(completion: Completion) -> None:
+def _check_sum(completion: Completion | Modification) -> None:
     """Refuse a total that is not what its items add up to (reference payscore-api section 0, rule 8)."""
     fees_fen = [fee.amount_fen for fee in completion.fees]
     discounts_fen = [discount.amount_fen for discount in completion.discounts]

@@ -8,7 +8,15 @@ from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import HeldBack, MalformedMessage, Refusal, WechatPayError, WechatPayRejected
 from payscore_worker.wechatpay.breaker import Breaker
 from payscore_worker.wechatpay.calls import Answer, Call
-from payscore_worker.wechatpay.payscore.port import Completion, NewOrder, Order, PayScore, PayScores, ServiceChange
+from payscore_worker.wechatpay.payscore.port import (
+    Completion,
+    Modification,
+    NewOrder,
+    Order,
+    PayScore,
+    PayScores,
+    ServiceChange,
+)
 
 T = TypeVar("T")
 
@@ -40,6 +48,9 @@ class GuardedPayScore:
 
     def cancel(self, *, out_order_no: str, reason: str) -> Call:
         return self._payscore.cancel(out_order_no=out_order_no, reason=reason)
+
+    def modify(self, modification: Modification) -> Call:
+        return self._payscore.modify(modification)
 
     async def send(self, call: Call) -> Answer:
         return await self._guarded(lambda: self._payscore.send(call))

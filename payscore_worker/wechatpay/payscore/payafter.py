@@ -30,6 +30,7 @@ class Payafter(Family):
     family = "payafter"
     needs_finish_ticket = True
     capped_by_risk_amount = True
+    can_lower = False
     orders_path = "/v3/payscore/payafter-orders"
 
     def read_created(self, data: Mapping[str, Any]) -> Order:

@@ -55,6 +55,17 @@ class Completion:
     finish_ticket: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modification:
+    """A lower fare for an order that is completed and not paid (reference payscore-api B.8)."""
+
+    out_order_no: str
+    fees: tuple[FeeItem, ...]
+    discounts: tuple[DiscountItem, ...] = ()
+    total_fen: int
+    reason: str
+
+
 class Phase(StrEnum):
     """Where an order stands (reference payscore-api A.4, B.5)."""
 
@@ -129,6 +140,10 @@ class PayScore(Protocol):
     def complete(self, completion: Completion) -> Call: ...
 
     def cancel(self, *, out_order_no: str, reason: str) -> Call: ...
+
+    def modify(self, modification: Modification) -> Call:
+        """Lower the fare of an order that is completed and not paid; ValueError in a family that cannot."""
+        ...
 
     async def send(self, call: Call) -> Answer: ...
 

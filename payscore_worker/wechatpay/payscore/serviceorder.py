@@ -3,10 +3,11 @@
 from typing import Any, Final
 
 from payscore_worker.wechatpay.payscore.family import Family, stated
-from payscore_worker.wechatpay.payscore.port import Completion, FeeItem, NewOrder
+from payscore_worker.wechatpay.payscore.port import Completion, FeeItem, Modification, NewOrder
 from payscore_worker.wechatpay.payscore.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
+    REASON_CHARS,
     cap,
     clean,
     fit_items,
@@ -27,6 +28,7 @@ class Serviceorder(Family):
     family = "serviceorder"
     needs_finish_ticket = False
     capped_by_risk_amount = False
+    can_lower = True
     orders_path = "/v3/payscore/serviceorder"
 
     def _new_order(self, order: NewOrder) -> dict[str, Any]:
@@ -47,34 +49,45 @@ class Serviceorder(Family):
         )
 
     def _completion(self, completion: Completion) -> dict[str, Any]:
-        charged = completion.fees or (NOTHING_CHARGED,)
-        fees, discounts = fit_items(charged, completion.discounts, max_discounts=MAX_DISCOUNTS)
         return self._ids() | stated(
-            {
-                "post_payments": [
-                    stated(
-                        {
-                            "name": fee.name,
-                            "amount": fee.amount_fen,
-                            "description": fee.description,
-                            "count": fee.count if fee.count > 1 else None,
-                        }
-                    )
-                    for fee in fees
-                ],
-                "post_discounts": [
-                    {  # name and description both or neither (reference payscore-api B.2)
-                        "name": discount.name,
-                        "description": discount.description or discount.name,
-                        "amount": discount.amount_fen,
-                    }
-                    for discount in discounts
-                ],
-                "total_amount": completion.total_fen,
+            _fare(completion)
+            | {
                 "time_range": {"end_time": wall_clock(completion.end_time)},
                 "location": _real_location(completion),
             }
         )
+
+    def _modification(self, modification: Modification) -> dict[str, Any]:
+        reason = cap(modification.reason, REASON_CHARS) or "车费下调"
+        return self._ids() | stated(_fare(modification)) | {"reason": reason}
+
+
+def _fare(fare: Completion | Modification) -> dict[str, Any]:
+    """Lay out items and total, which replace what WeChat Pay was told before (reference payscore-api B.6, B.8)."""
+    charged = fare.fees or (NOTHING_CHARGED,)
+    fees, discounts = fit_items(charged, fare.discounts, max_discounts=MAX_DISCOUNTS)
+    return {
+        "post_payments": [
+            stated(
+                {
+                    "name": fee.name,
+                    "amount": fee.amount_fen,
+                    "description": fee.description,
+                    "count": fee.count if fee.count > 1 else None,
+                }
+            )
+            for fee in fees
+        ],
+        "post_discounts": [
+            {  # name and description both or neither (reference payscore-api B.2)
+                "name": discount.name,
+                "description": discount.description or discount.name,
+                "amount": discount.amount_fen,
+            }
+            for discount in discounts
+        ],
+        "total_amount": fare.total_fen,
+    }
 
 
 def _planned_location(order: NewOrder) -> dict[str, str]:

@@ -13,8 +13,8 @@ from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, 
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.payscore.orders import Stage
-from payscore_worker.storage import CallOutcome
-from tests.integration.settlement.town import Town, no_sleep, reached
+from payscore_worker.storage import CallOutcome, Storage
+from tests.integration.settlement.town import Town, a_town, no_sleep, reached
 
 WHY = "与客服核对过"
 
@@ -175,7 +175,7 @@ async def test_nothing_ends_a_trip_while_wechat_collects_for_it(town: Town, verb
     await town.rides()
     await town.announced()
 
-    with pytest.raises(IllegalTransition, match="waiving that is not built yet"):
+    with pytest.raises(IllegalTransition, match="waive has it collect no more"):
         await decides(town, verb)
 
     assert await town.state() is TripState.COMPLETED
@@ -206,6 +206,148 @@ async def test_an_end_without_a_start_is_ended_by_a_person(town: Town, verb: Ver
     assert await town.announced_types() == [told]
     await town.starts()  # its start, come after all, changes nothing
     assert (await town.state(), town.simulator.orders_created) == (state, [])
+
+
+# --- Waive ---
+
+
+async def is_collected(town: Town) -> None:
+    """Have WeChat Pay collect a fare that the passenger never pays."""
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    await town.announced()
+
+
+async def is_written_off(town: Town) -> None:
+    """See that the trip is over, that nothing is collected, and that this was said."""
+    assert (await town.state(), await code(town), town.charged_fen()) == (TripState.CANCELLED, "", 0)
+    ((type_, data),) = await town.announced()
+    assert (type_, data["total_fen"], data["by"], data["reason"]) == ("settlement.written_off", 3_200, "wang", WHY)
+
+
+async def test_a_fare_is_waived_by_cancelling_its_order_where_wechat_takes_that(storage: Storage, family: str) -> None:
+    async with a_town(storage, family, cancel_while_owing=True) as town:
+        await is_collected(town)
+
+        await decides(town, Verb.WAIVE)
+
+        await is_written_off(town)
+        assert town.order().stage is Stage.REVOKED
+        assert WHY in (await town.call("cancel")).body.decode()
+        assert town.calls_made("modify") == 0
+
+
+async def test_a_fare_is_lowered_to_nothing_where_wechat_cancels_nothing_that_it_collects(storage: Storage) -> None:
+    async with a_town(storage, "serviceorder") as town:
+        await is_collected(town)
+
+        await decides(town, Verb.WAIVE)
+
+        await is_written_off(town)
+        assert (town.order().stage, town.order().total_fen) == (Stage.FREE, 0)
+        assert (town.calls_made("cancel"), town.calls_made("modify")) == (1, 1)
+
+
+async def test_a_family_that_lowers_nothing_leaves_a_waiver_that_is_refused_to_a_person(storage: Storage) -> None:
+    async with a_town(storage, "payafter") as town:
+        await is_collected(town)
+
+        await decides(town, Verb.WAIVE)
+
+        assert (await town.state(), await code(town)) == (TripState.COMPLETED, "waive_refused")
+        assert (await decides(town, Verb.ACCEPT)).waived is None
+        town.simulator.pay("t1")
+        await town.passes(60)
+        assert await town.state() is TripState.PAID
+
+
+@pytest.mark.parametrize("fault", [FaultKind.DROP_REPLY, FaultKind.FAIL_AFTER])
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_a_waiver_whose_answer_is_lost_is_sent_again_to_the_byte(
+    storage: Storage, fault: FaultKind, *, cancels: bool
+) -> None:
+    kind = "cancel" if cancels else "modify"
+    async with a_town(storage, "serviceorder", cancel_while_owing=cancels) as town:
+        await is_collected(town)
+        town.fault(fault, kind, times=3)
+
+        await decides(town, Verb.WAIVE)
+        await town.passes(120)
+
+        await is_written_off(town)
+        assert len(town.order().bodies[kind]) == 1  # type: ignore[index]  # a StrEnum
+
+
+async def test_a_debit_in_flight_is_waited_for_before_a_fare_is_waived(storage: Storage, family: str) -> None:
+    async with a_town(storage, family, cancel_while_owing=True) as town:
+        await is_collected(town)
+        town.refuse("cancel", "INVALID_REQUEST", "单据正在扣款中，请稍后再试", sub_code=271316754)
+
+        await decides(town, Verb.WAIVE)
+        assert await town.state() is TripState.COMPLETED
+        await town.passes(120)
+        assert town.calls_made("cancel") == 1
+        await town.passes(120)
+
+        await is_written_off(town)
+
+
+async def test_a_fare_that_is_paid_before_it_is_waived_is_paid(storage: Storage, family: str) -> None:
+    async with a_town(storage, family, cancel_while_owing=True) as town:
+        await is_collected(town)
+        town.refuse("cancel", "INVALID_REQUEST", "单据正在扣款中，请稍后再试", sub_code=271316754)
+        await decides(town, Verb.WAIVE)
+
+        town.simulator.pay("t1")
+        await town.passes(240)
+
+        trip = await town.trip()
+        assert (trip.state, trip.waived, trip.written_off) == (TripState.PAID, None, None)
+        assert await town.announced_types() == ["settlement.paid"]
+
+
+async def test_two_workers_that_waive_one_fare_waive_it_once(town: Town) -> None:
+    await is_collected(town)
+    town.fault(FaultKind.UNAVAILABLE, "cancel", times=None)
+    await decides(town, Verb.WAIVE)
+    town.simulator.clear_faults()
+    another = town.another_settlement()
+
+    await asyncio.gather(town.settlement.advance("t1"), another.advance("t1"), return_exceptions=True)
+    await town.passes(120)
+
+    assert len(town.order().bodies["cancel"]) == 1  # type: ignore[index]  # a StrEnum
+    assert len(town.order().bodies.get("modify", [])) <= 1  # type: ignore[call-overload]  # a StrEnum
+
+
+@pytest.mark.parametrize(
+    ("when", "why"),
+    [
+        ("running", "the fare was not asked for yet: cancel ends the trip"),
+        ("paid", "the money is in"),
+        ("gone", "write-off ends the trip"),
+        ("lowered", "accept it first"),
+        ("waived", "that is what the trip does already"),
+    ],
+)
+async def test_only_what_is_collected_is_waived(town: Town, when: str, why: str) -> None:
+    if when == "running":
+        await town.starts()
+    elif when == "paid":
+        await town.rides()
+        await town.passes(60)
+    else:
+        await is_collected(town)
+    if when == "gone":
+        town.simulator.revoke("t1")
+    if when == "lowered":
+        town.simulator.lower("t1", 3_000)
+    if when == "waived":
+        town.fault(FaultKind.UNAVAILABLE, "cancel", times=None)
+        await decides(town, Verb.WAIVE)
+
+    with pytest.raises(IllegalTransition, match=why):
+        await decides(town, Verb.WAIVE)
 
 
 # --- Decline and cancel ---
@@ -404,7 +546,7 @@ async def test_what_is_seen_is_the_trip_the_order_and_which_sends_are_certain(to
     assert sight.known is not None
     assert sight.known.order is not None
     assert sight.known.order.phase is OrderPhase.RUNNING
-    assert sight.known.certain == {"CompleteOrder", "CancelOrder"}, "never sent; the create was accepted"
+    assert sight.known.certain == {"CompleteOrder", "CancelOrder", "LowerOrder"}, "never sent; the create was accepted"
     assert (sight.text, sight.mark) == ("RUNNING", "OPEN//RUNNING")
 
 
@@ -413,7 +555,9 @@ async def test_of_a_create_that_was_refused_every_send_is_certain(town: Town) ->
 
     sight = await town.settlement.look("t1")
 
-    assert sight.known == Known(order=None, certain=frozenset({"OpenOrder", "CompleteOrder", "CancelOrder"}))
+    assert sight.known == Known(
+        order=None, certain=frozenset({"OpenOrder", "CompleteOrder", "CancelOrder", "LowerOrder"})
+    )
     assert (sight.text, sight.mark) == ("no such order", "NOTED/PARAM_ERROR/no such order")
 
 

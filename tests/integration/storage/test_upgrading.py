@@ -270,9 +270,9 @@ async def test_this_release_runs_on_the_schema_of_the_next(database_url: str) ->
 
 
 async def test_a_schema_that_allows_newer_code_alone_is_refused_with_the_release_to_start(database_url: str) -> None:
-    await become_next(database_url, runs_from="0006")
+    await become_next(database_url, runs_from="9998")
 
-    with pytest.raises(SchemaOutdated, match=r"wants code of revision 0006 or later.*start release 9\.9\.9"):
+    with pytest.raises(SchemaOutdated, match=r"wants code of revision 9998 or later.*start release 9\.9\.9"):
         async with database(Environment({"PAYSCORE_DATABASE_URL": database_url})):
             pass
 
@@ -310,7 +310,7 @@ async def test_migrate_of_an_older_release_changes_nothing_and_says_so_in_a_line
     settings = {"PAYSCORE_DATABASE_URL": database_url}
     await become_next(database_url)
     fine = await payscore_worker("migrate", directory=tmp_path, settings=settings)
-    await change(database_url, "UPDATE schema_range SET runs_from = '0006'")
+    await change(database_url, "UPDATE schema_range SET runs_from = '9998'")
     with pytest.raises(SchemaOutdated, match="start release"):
         await migrate(database_url)
 
@@ -346,6 +346,6 @@ async def test_a_migration_that_broke_off_before_it_was_remembered_is_remembered
 def test_schemas_are_compared_as_their_revisions_say() -> None:
     assert Schema(revision=None).is_behind
     assert Schema(revision="0004").is_behind
-    assert Schema(revision="0006").is_ahead
+    assert Schema(revision="9999").is_ahead
     see_that_it_fits(Schema(revision=SCHEMA_REVISION))
-    see_that_it_fits(Schema(revision="0006", runs_from="0005"))
+    see_that_it_fits(Schema(revision="9999", runs_from=SCHEMA_REVISION))

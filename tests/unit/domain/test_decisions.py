@@ -25,6 +25,7 @@ from payscore_worker.domain.trip import (
     Problem,
     Trip,
     TripState,
+    Waived,
     WrittenOff,
     next_step,
     note_ended,
@@ -35,7 +36,7 @@ from tests.builders import HOUR, NOW, PAYAFTER, SITUATIONS, a_trip, an_end, an_o
 LATER: Final = NOW + HOUR
 """The moment of a decision where what was before it was at NOW."""
 
-ALL_CERTAIN: Final = frozenset({"OpenOrder", "CompleteOrder", "CancelOrder"})
+ALL_CERTAIN: Final = frozenset({"OpenOrder", "CompleteOrder", "CancelOrder", "LowerOrder"})
 
 WORDS: Final = {
     "no such order": None,
@@ -178,6 +179,7 @@ TYPICAL: Final = {
     "unexpected_order": ("started", "running"),
     "completion_lost": ("completed", "running"),
     "revoked_after_completion": ("completed", "revoked"),
+    "waive_refused": ("waived, not to be cancelled", "collecting"),
     "start_in_future": ("open, ended", "running"),
     "malformed_call": ("open, ended", "running"),
     "no_finish_ticket": ("open, ended", "running"),
@@ -216,11 +218,13 @@ def test_a_trip_that_only_waits_may_be_given_up_and_nothing_else() -> None:
     assert verbs_for("") == (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF)
 
 
+def test_a_trip_whose_money_is_out_may_be_waived() -> None:
+    assert verbs_for("", TripState.COMPLETED) == (Verb.WAIVE,)
+
+
 # --- What is refused, and what to do instead ---
 
-COLLECTS: Final = (
-    "WeChat Pay collects for the order, and waiving that is not built yet: cancel it in the merchant console first"
-)
+COLLECTS: Final = "WeChat Pay collects for the order: waive has it collect no more"
 
 REFUSED: Final[dict[str, tuple[str, ...]]] = {
     "the money is in; there is nothing to decide. A refund gives money back": (
@@ -236,10 +240,13 @@ REFUSED: Final[dict[str, tuple[str, ...]]] = {
         "completed, stuck; rebuild; unknown",
         "completed, stuck; decline; unknown",
         "completed, stuck; cancel; unknown",
+        "completed; waive; unknown",
     ),
     "that is what the trip does already: advance takes it on": (
         "declining; decline; running",
         "declined, order runs; cancel; running",
+        "waived; waive; collecting",
+        "waived, lowered to nothing; waive; collecting",
     ),
     "the trip has no problem": (
         "completed; clear-problem; running",
@@ -283,6 +290,25 @@ REFUSED: Final[dict[str, tuple[str, ...]]] = {
         "open, stuck; write-off; revoked",
         "nothing noted; write-off; no such order",
     ),
+    # Waive
+    "the fare was not asked for yet: cancel ends the trip without a charge": (
+        "started; waive; no such order",
+        "open; waive; running",
+        "open, ended; waive; collecting",
+        "completing; waive; running",
+        "completed, stuck; waive; running",
+        "completed; waive; created",
+    ),
+    "WeChat Pay has no order any more that it could collect: write-off ends the trip": (
+        "completed, stuck; waive; revoked",
+        "completed; waive; expired",
+        "completed; waive; no such order",
+    ),
+    "WeChat Pay collects nothing any more: clear-problem takes its word for what it shows": (
+        "completed; waive; done",
+        "completed, stuck; waive; done, nothing paid",
+    ),
+    "WeChat Pay collects another amount than ours: accept it first": ("completed; waive; collecting less",),
     # Rebuild
     "the trip has no problem; its bytes stay binding": ("completing; rebuild; running", "creating; rebuild; running"),
     "the order does not stand where a body could be sent: COLLECTING, paid 0 of 3200 fen": (
@@ -325,6 +351,7 @@ REFUSED: Final[dict[str, tuple[str, ...]]] = {
         "declined; write-off; no such order",
         "declined; cancel; no such order",
         "declined; cancel; done",
+        "declined; waive; collecting",
     ),
     "the trip is CANCELLED; there is nothing to decide": ("cancelled; cancel; revoked", "cancelled; decline; running"),
     "the trip is DECLINED: accept, or cancel once nothing is charged any more": ("declined, stuck; decline; revoked",),
@@ -405,7 +432,8 @@ LATE: Final = Look(at=LATER + LATE_LOOK)
 RESTED: Final = {"problem": None, "refusals": 0, "refused_as": "", "rebuilds": 0, "polls": 0, "asked_at": None}
 """The tries so far, which are forgotten: whatever was decided, the trip has all of them before it again."""
 
-WAIVED: Final = WrittenOff(total_fen=3_200, by="wang", reason="why")
+WRITTEN_OFF: Final = WrittenOff(total_fen=3_200, by="wang", reason="why")
+WAIVED: Final = Waived(total_fen=3_200, by="wang", reason="why")
 GIVEN_UP: Final = Declined(reason=DeclineReason.REVOKED, message="why")
 CALLED_OFF: Final = Cancelled(cancelled_at=LATER, reason="why")
 LIMIT: Final = Declined(reason=DeclineReason.AMOUNT_OVER_LIMIT, message="总金额超过")
@@ -449,18 +477,49 @@ RECORDED: Final[dict[str, dict[str, Any]]] = {
         "look": None,
         "problem_told": "",
     },
-    "completed, stuck; accept; revoked": {"state": TripState.CANCELLED, "written_off": WAIVED, "problem_told": ""},
+    "completed, stuck; accept; revoked": {"state": TripState.CANCELLED, "written_off": WRITTEN_OFF, "problem_told": ""},
     "cancelled, stuck; accept; revoked": {},
     # Write off
-    "completed, stuck; write-off; expired": {"state": TripState.CANCELLED, "written_off": WAIVED, "problem_told": ""},
+    "completed, stuck; write-off; expired": {
+        "state": TripState.CANCELLED,
+        "written_off": WRITTEN_OFF,
+        "problem_told": "",
+    },
     "completed, stuck; write-off; no such order": {
         "state": TripState.CANCELLED,
-        "written_off": WAIVED,
+        "written_off": WRITTEN_OFF,
         "problem_told": "",
         "look": LATE,
     },
-    "completed; write-off; done, nothing paid": {"state": TripState.CANCELLED, "written_off": WAIVED},
-    "ended, not started; write-off; no such order": {"state": TripState.CANCELLED, "written_off": WAIVED},
+    "completed; write-off; done, nothing paid": {"state": TripState.CANCELLED, "written_off": WRITTEN_OFF},
+    "ended, not started; write-off; no such order": {"state": TripState.CANCELLED, "written_off": WRITTEN_OFF},
+    # Waive
+    "completed; waive; collecting": {"waived": WAIVED},
+    "completed, stuck; waive; collecting, nobody says what": {"waived": WAIVED},
+    "waived, not to be cancelled, stuck; waive; collecting": {"waived": WAIVED},
+    "waived, stuck; accept; collecting": {"waived": None},
+    "waived, lowered to nothing, stuck; accept; collecting less": {
+        "accepted_fen": 3_000,
+        "waived": None,
+        "problem_told": "",
+    },
+    "waived, stuck; write-off; no such order": {
+        "state": TripState.CANCELLED,
+        "waived": None,
+        "written_off": WRITTEN_OFF,
+        "problem_told": "",
+        "look": LATE,
+    },
+    "waived, stuck; decline; running": {
+        "state": TripState.OPEN,
+        "declined": GIVEN_UP,
+        "end_time": None,
+        "completed_at": None,
+        "waived": None,
+    },
+    "waived, lowered to nothing, stuck; clear-problem; unknown": {
+        "waived": Waived(total_fen=3_200, by="wang", reason="客诉")
+    },
     # Rebuild
     "creating, stuck; rebuild; no such order": {"opening": None},
     "completing, stuck; rebuild; running": {"end_time": None},

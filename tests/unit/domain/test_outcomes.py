@@ -18,9 +18,11 @@ from payscore_worker.domain.trip import (
     DeclineReason,
     Doubt,
     Look,
+    LowerOrder,
     Opening,
     OpenOrder,
     OrderPhase,
+    OrderSeen,
     Payment,
     Problem,
     Rest,
@@ -28,6 +30,7 @@ from payscore_worker.domain.trip import (
     Trip,
     TripState,
     Unanswered,
+    WrittenOff,
     next_step,
     note_cancelled,
     note_ended,
@@ -1335,3 +1338,154 @@ def test_after_hours_of_other_refusals_only_one_that_would_end_the_trip_is_follo
 
     assert (once.problem is None) is has_its_chance
     assert again.problem is not None
+
+
+# --- Waived ---
+
+WAIVED = SITUATIONS["waived"]()
+NOTHING = an_order(OrderPhase.DONE, total_fen=0, paid_fen=None, transaction_ids=())
+GIVEN_UP = WrittenOff(total_fen=3_200, by="wang", reason="客诉")
+
+
+def refused_waiver(refusal: Refusal, trip: Trip = WAIVED, step: str = "CancelOrder") -> Trip:
+    """Have the cancel refused, and WeChat Pay go on collecting."""
+    doubtful = outcomes.refused(trip, a_doubt(refusal, step=step), NOW)
+    return outcomes.asked(doubtful, an_order(OrderPhase.COLLECTING), NOW, certain=True)
+
+
+def test_a_waived_fare_is_cancelled_first() -> None:
+    assert next_step(WAIVED, NOW, SERVICEORDER) == next_step(WAIVED, NOW, PAYAFTER) == CancelOrder()
+
+
+def test_a_waived_fare_whose_order_was_cancelled_is_written_off() -> None:
+    over = outcomes.order_cancelled(replace(WAIVED, refusals=1, problem_told="x"), NOW)
+
+    assert over == replace(WAIVED, state=TripState.CANCELLED, waived=None, written_off=GIVEN_UP)
+
+
+def test_only_an_order_that_cannot_be_cancelled_in_its_state_is_lowered() -> None:
+    """Reference payscore-api B.7: 271316592 in USER_PAYING."""
+    for refusal in Refusal:
+        if refusal is not Refusal.ORDER_NOT_FOUND:
+            step = next_step(refused_waiver(refusal), NOW + HOUR, SERVICEORDER)
+            assert step == (LowerOrder() if refusal is Refusal.WRONG_STATE else CancelOrder()), refusal
+
+
+def test_another_way_is_taken_with_all_its_tries_before_it() -> None:
+    trip = refused_waiver(Refusal.WRONG_STATE, replace(WAIVED, refusals=3))
+
+    assert trip.waived == replace(WAIVED.waived, lowers=True)  # type: ignore[type-var]
+    assert (trip.doubt, trip.refusals, trip.refused_as, trip.polls) == (None, 0, "", 1)
+
+
+def test_a_family_that_lowers_nothing_leaves_the_fare_to_a_person() -> None:
+    step = next_step(refused_waiver(Refusal.WRONG_STATE), NOW, PAYAFTER)
+
+    assert isinstance(step, Stop)
+    assert (step.code, step.step) == ("waive_refused", "LowerOrder")
+
+
+def test_a_lowering_that_is_refused_is_tried_again_and_nothing_else() -> None:
+    lowering = SITUATIONS["waived, not to be cancelled"]()
+    trip = refused_waiver(Refusal.WRONG_STATE, lowering, "LowerOrder")
+
+    assert next_step(trip, NOW + HOUR, SERVICEORDER) == LowerOrder()
+    assert trip.refusals == 1, "after hours a person is called"
+
+
+def test_a_debit_in_flight_is_waited_for_before_the_cancel_is_sent_again() -> None:
+    doubtful = outcomes.refused(WAIVED, a_doubt(Refusal.DEBIT_IN_FLIGHT, step="CancelOrder"), NOW)
+
+    assert next_step(doubtful, NOW, PAYAFTER) == Rest(NOW + timedelta(minutes=3))
+
+
+def test_a_lowering_that_is_about_to_be_sent_is_one_more_body() -> None:
+    assert outcomes.lowering(WAIVED) == replace(WAIVED, bodies=WAIVED.bodies + 1)
+
+
+@pytest.mark.parametrize("word", [an_order(OrderPhase.COLLECTING, total_fen=0), an_order(OrderPhase.COLLECTING)])
+def test_an_accepted_lowering_waits_for_the_end_and_asks_from_the_start_of_the_schedule(word: OrderSeen) -> None:
+    """A replica may show the old fare a while: what was accepted is not sent again."""
+    before = replace(
+        SITUATIONS["waived, not to be cancelled"](), refusals=1, refused_as="unclear", polls=3, asked_at=NOW
+    )
+
+    trip = outcomes.lowered(before, word, NOW)
+
+    assert trip == replace(SITUATIONS["waived, lowered to nothing"](), polls=0, asked_at=None)
+    assert next_step(trip, NOW + HOUR, SERVICEORDER) == AskOrder()
+
+
+def test_an_accepted_lowering_whose_answer_says_that_it_is_over_ends_the_trip() -> None:
+    trip = outcomes.lowered(SITUATIONS["waived, not to be cancelled"](), NOTHING, NOW)
+
+    assert (trip.state, trip.waived, trip.written_off) == (TripState.CANCELLED, None, GIVEN_UP)
+
+
+def test_a_lowering_of_a_trip_that_is_no_longer_waived_changes_nothing() -> None:
+    paid = SITUATIONS["paid"]()
+
+    assert outcomes.lowered(paid, NOTHING, NOW) is paid
+
+
+@pytest.mark.parametrize("total_fen", [0, None])
+def test_a_fare_of_nothing_is_asked_about_until_its_order_is_over(total_fen: int | None) -> None:
+    trip = outcomes.asked(
+        SITUATIONS["waived, lowered to nothing"](), an_order(OrderPhase.COLLECTING, total_fen=total_fen), NOW
+    )
+
+    assert (trip.state, trip.unanswered, trip.polls, trip.asked_at) == (TripState.COMPLETED, None, 1, NOW)
+
+
+def test_a_lowering_that_does_not_show_is_asked_about_for_hours_and_then_told() -> None:
+    trip, now = SITUATIONS["waived, lowered to nothing"](), NOW
+    for _ in range(len(QUESTION_PAUSES)):
+        trip = outcomes.asked(trip, an_order(OrderPhase.COLLECTING), now)
+        assert trip.problem is None
+        assert trip.unanswered is not None
+        now = trip.unanswered.ask_after
+
+    trip = outcomes.asked(trip, an_order(OrderPhase.COLLECTING), now)
+
+    assert trip.problem is not None
+    assert trip.problem.code == "lowering_lost"
+
+
+def test_a_fare_that_somebody_lowered_to_nothing_is_waived_and_waited_for() -> None:
+    shown = outcomes.see(WAIVED, an_order(OrderPhase.COLLECTING, total_fen=0), NOW)
+
+    assert shown.waived == replace(WAIVED.waived, lowered=True)  # type: ignore[type-var]
+    assert outcomes.see(shown, an_order(OrderPhase.COLLECTING, total_fen=0), NOW) is shown
+
+
+def test_a_fare_of_nothing_that_nobody_waived_is_for_a_person() -> None:
+    shown = outcomes.see(SITUATIONS["completed"](), an_order(OrderPhase.COLLECTING, total_fen=0), NOW)
+
+    assert shown.problem is not None
+    assert shown.problem.code == "amount_differs"
+
+
+@pytest.mark.parametrize(("total_fen", "paid_fen"), [(None, None), (3_200, 0), (0, 1)])
+def test_a_waived_fare_of_which_something_may_have_been_paid_is_for_a_person(
+    total_fen: int | None, paid_fen: int | None
+) -> None:
+    shown = outcomes.see(WAIVED, an_order(OrderPhase.DONE, total_fen=total_fen, paid_fen=paid_fen), NOW)
+
+    assert shown.problem is not None
+    assert shown.problem.code == "amount_differs"
+
+
+def test_a_debit_that_was_faster_than_the_waiver_is_a_payment() -> None:
+    paid = outcomes.see(WAIVED, an_order(OrderPhase.DONE), NOW)
+
+    assert (paid.state, paid.waived, paid.written_off) == (TripState.PAID, None, None)
+
+
+def test_a_person_who_has_looked_has_it_tried_from_the_beginning() -> None:
+    stopped = outcomes.with_problem(
+        SITUATIONS["waived, lowered to nothing"](),
+        Problem(code="lowering_lost", message="", request_id="", step="AskOrder", since=NOW),
+    )
+
+    assert outcomes.without_problem(stopped).waived == WAIVED.waived
+    assert outcomes.without_problem(SITUATIONS["with a problem"]()).waived is None

@@ -189,6 +189,8 @@ ASKING: Final = (
     "in doubt: complete refused",
     "in doubt: cancel refused",
     "in doubt: question refused",
+    "waived, cancel refused",
+    "waived, lowered to nothing",
     "declined, order may run",
     "declined, order runs, cancel refused",
     "cancelled, order may run",
@@ -426,6 +428,9 @@ OUTCOMES: Final = tuple(heading for heading in TABLES if heading != "Facts")
 SIGNED_ENDS: Final = frozenset({"REVOKED", "EXPIRED", "revoked", "expired", "cancel accepted", "not enabled"})
 """The columns in which WeChat Pay has signed that no order runs, or that none can be opened."""
 
+WAIVED_ENDS: Final = frozenset({"REVOKED", "EXPIRED", "DONE, nothing to pay"})
+"""The columns in which WeChat Pay has signed that it collects no more of a fare that was waived."""
+
 TWICE: Final = frozenset(
     {
         "no order, again",
@@ -460,6 +465,10 @@ OWED: Final = frozenset(
         "completed",
         "in doubt: complete refused",
         "in doubt: question refused",
+        "waived",
+        "waived, cancel refused",
+        "waived, not to be cancelled",
+        "waived, lowered to nothing",
         "with a problem, creating and ended",
         "with a problem, ended and completing",
         "with a problem",
@@ -546,8 +555,22 @@ HEARD_BEFORE: Final = frozenset({"in doubt: create refused, absent once", "in do
 def test_a_trip_ends_without_a_charge_only_on_signed_word_or_on_two_answers_that_there_is_no_order() -> None:
     """F.5 a, c; design 3.3."""
     assert not broken(
-        cells(*OUTCOMES), lambda cell: not ends_without_charge(cell) or cell.column in SIGNED_ENDS | TWICE
+        cells(*OUTCOMES),
+        lambda cell: not ends_without_charge(cell) or cell.column in SIGNED_ENDS | TWICE or is_waived_end(cell),
     )
+
+
+def is_waived_end(cell: Cell) -> bool:
+    return cell.row.startswith("waived") and cell.column in WAIVED_ENDS
+
+
+def test_a_fare_that_was_waived_is_given_up_once_wechat_collects_no_more_and_not_before() -> None:
+    """B.7; 0.4: a debit that was faster is money that came in."""
+    told = [cell for cell in cells("What WeChat Pay shows", "Asked") if cell.row.startswith("waived")]
+
+    assert not broken(told, lambda cell: ends_without_charge(cell) is (cell.column in WAIVED_ENDS))
+    assert not broken([cell for cell in told if cell.column == "DONE"], lambda cell: cell.state == "PAID")
+    assert not broken([cell for cell in told if cell.column == "DONE, less paid"], lambda cell: bool(cell.problem))
 
 
 def test_a_service_that_is_off_ends_no_trip_whose_create_was_sent() -> None:
@@ -568,6 +591,7 @@ def test_an_end_that_no_signed_word_of_the_order_stands_behind_is_looked_at_once
         and cell.column not in signed
         and cell.row not in ASKED_FOR_NOTHING
         and not cell.column.startswith("service state")  # asked before anything was sent
+        and not is_waived_end(cell)
     ]
 
     assert not broken(unsigned, lambda cell: cell.says("look"))
@@ -677,7 +701,9 @@ def test_another_amount_than_ours_never_settles_a_trip() -> None:
     assert not broken(other, lambda cell: cell.state not in ("PAID", "COMPLETED"))
     assert not broken(
         [cell for cell in other if not cell.row.startswith(("with a problem", "paid"))],
-        lambda cell: bool(cell.problem) or (is_over(cell.row) and cell.column == "DONE, nothing to pay"),
+        lambda cell: (
+            bool(cell.problem) or is_waived_end(cell) or (is_over(cell.row) and cell.column == "DONE, nothing to pay")
+        ),
     )
 
 

@@ -28,7 +28,7 @@ from payscore_worker.events import DiscountItem as TripDiscount
 from payscore_worker.events import FeeItem as TripFee
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
 from payscore_worker.settlement import translation
-from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, NewOrder, Order, Phase
+from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, Modification, NewOrder, Order, Phase
 from tests.builders import HOUR, NOW, SITUATIONS, a_trip
 
 STARTED = Started(
@@ -218,15 +218,25 @@ def test_a_trip_without_a_ticket_completes_without_one() -> None:
             "本次行程请用其他方式支付",
         ),
         (SITUATIONS["declined, order runs"](), "本次行程请用其他方式支付"),
+        (SITUATIONS["waived"](), "客诉"),
     ],
 )
 def test_the_passenger_is_told_why_the_order_is_cancelled(trip: Trip, reason: str) -> None:
     assert translation.cancel_reason(trip) == reason
 
 
-@pytest.mark.parametrize("situation", ["cancelling", "declining"])
+@pytest.mark.parametrize("situation", ["cancelling", "declining", "waived"])
 def test_a_reason_that_was_refused_is_not_said_again(situation: str) -> None:
     assert translation.cancel_reason(replace(SITUATIONS[situation](), rebuilds=1)) == "行程取消"
+
+
+def test_a_fare_that_was_waived_is_lowered_to_one_item_of_nothing() -> None:
+    trip = replace(SITUATIONS["waived, not to be cancelled"](), out_order_no="n1")
+    assert trip.waived is not None
+
+    assert translation.waiving(trip, trip.waived) == Modification(
+        out_order_no="n1", fees=(FeeItem(name="行程费用", amount_fen=0),), total_fen=0, reason="客诉"
+    )
 
 
 # --- What WeChat Pay shows, and refuses ---

@@ -21,8 +21,23 @@ from payscore_worker.errors import (
     WechatPayRejected,
 )
 from payscore_worker.wechatpay import Answer, Call, CallKind
-from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, NewOrder, PayScore, Phase
-from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, MAX_TERMS, TICKETED, MerchantPayScores
+from payscore_worker.wechatpay.payscore import (
+    Completion,
+    DiscountItem,
+    FeeItem,
+    Modification,
+    NewOrder,
+    PayScore,
+    Phase,
+)
+from payscore_worker.wechatpay.payscore.families import (
+    CAPPED,
+    FAMILIES,
+    LOWERING,
+    MAX_TERMS,
+    TICKETED,
+    MerchantPayScores,
+)
 from payscore_worker.wechatpay.signatures import jump_sign
 from tests.unit.wechatpay.wechat import Clock, Wechat, a_client, a_merchant, a_success, an_error
 
@@ -339,6 +354,52 @@ def test_the_same_facts_make_the_same_bytes(speak: Speaker, family: str) -> None
     assert b": " not in payscore.create(an_order()).body
 
 
+# --- modify ---
+
+
+def a_modification(**changes: Any) -> Modification:
+    fees = (FeeItem(name="里程费", amount_fen=4_200, description="21 公里", count=2),)
+    discounts = (DiscountItem(name="新客立减", amount_fen=1_000),)
+    lowered = Modification(
+        out_order_no="trip-1", fees=fees, discounts=discounts, total_fen=3_200, reason="司机绕路" * 10
+    )
+    return replace(lowered, **changes)
+
+
+def test_serviceorder_lowers_a_fare_by_items_that_replace_the_former_ones(speak: Speaker) -> None:
+    call = speak("serviceorder").modify(a_modification())
+
+    assert (call.kind, call.method) == (CallKind.MODIFY, "POST")
+    assert call.path == "/v3/payscore/serviceorder/trip-1/modify"
+    assert body_of(call) == IDS | {
+        "post_payments": [{"name": "里程费", "amount": 4200, "description": "21 公里", "count": 2}],
+        "post_discounts": [{"name": "新客立减", "description": "新客立减", "amount": 1000}],
+        "total_amount": 3200,
+        "reason": ("司机绕路" * 10)[:30],
+    }
+
+
+def test_a_fare_is_lowered_to_nothing_by_an_item_of_nothing(speak: Speaker) -> None:
+    body = body_of(speak("serviceorder").modify(a_modification(fees=(), discounts=(), total_fen=0, reason="😡")))
+
+    assert body == IDS | {
+        "post_payments": [{"name": "行程费用", "amount": 0}],
+        "total_amount": 0,
+        "reason": "车费下调",
+    }
+
+
+@pytest.mark.parametrize(("member", "value"), [("total_fen", 3_201), ("out_order_no", "../x")])
+def test_a_modification_that_cannot_be_sent_is_named(speak: Speaker, member: str, value: object) -> None:
+    with pytest.raises(MalformedMessage, match=member):
+        speak("serviceorder").modify(a_modification(**{member: value}))
+
+
+def test_payafter_lowers_no_fare(speak: Speaker) -> None:
+    with pytest.raises(ValueError, match=r"^payafter has no call that lowers a fare$"):
+        speak("payafter").modify(a_modification())
+
+
 # --- cancel ---
 
 
@@ -471,6 +532,7 @@ def test_a_service_change_of_ours_is_read_and_any_other_refused(speak: Speaker, 
 def test_only_the_legacy_family_needs_a_ticket_and_caps_the_total(speak: Speaker) -> None:
     assert [speak(family).needs_finish_ticket for family in ("payafter", "serviceorder")] == [True, False]
     assert TICKETED == CAPPED == {"payafter"}
+    assert {"serviceorder"} == LOWERING
     assert [speak(family).family for family in ("payafter", "serviceorder")] == ["payafter", "serviceorder"]
 
 
