@@ -94,6 +94,7 @@ VERBS: Final[Mapping[str, tuple[Verb, ...]]] = {
     "completion_lost": (Verb.REBUILD, Verb.DECLINE, Verb.CANCEL),
     "revoked_after_completion": (Verb.WRITE_OFF, Verb.DECLINE),
     WAIVE_REFUSED: (Verb.ACCEPT, Verb.CLEAR),
+    "lowering_lost": (Verb.CLEAR, Verb.ACCEPT),
     "start_in_future": (Verb.DECLINE, Verb.CANCEL),
     "malformed_call": (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF),
     "no_finish_ticket": (Verb.CLEAR, Verb.DECLINE, Verb.CANCEL),

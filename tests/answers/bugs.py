@@ -45,6 +45,16 @@ def _ends_without_asking(patch: Patch) -> None:
     patch.setattr(outcomes, "refused", at_once)
 
 
+def _writes_off_what_is_collected(patch: Patch) -> None:
+    """Take a waiver for done once it is asked for, whatever WeChat Pay answers."""
+    refused = outcomes.refused
+
+    def done(trip: Trip, doubt: Doubt, now: datetime, **more: Any) -> Trip:
+        return refused(trip, doubt, now, **more) if trip.waived is None else outcomes._written_off(trip, trip.waived)
+
+    patch.setattr(outcomes, "refused", done)
+
+
 def _ends_over_one_absence(patch: Patch) -> None:
     """Take the first "no such order" for WeChat Pay's word."""
     patch.setattr(outcomes, "_takes_two", lambda _trip, _cause: False)
@@ -310,5 +320,12 @@ BUGS: Final[Mapping[str, Bug]] = {
     "equal amounts are not adopted": Bug(
         install=_adopts_nothing,
         cases=("sqlite payafter by hand; one worker", "postgresql serviceorder by hand; two workers"),
+    ),
+    "writes off what is collected": Bug(
+        install=_writes_off_what_is_collected,
+        cases=(
+            "sqlite serviceorder waived, lowered; one worker",
+            "postgresql payafter waived, cancelled; one worker; cancel #1; PARAM_ERROR; once",
+        ),
     ),
 }

@@ -15,6 +15,7 @@ COMPLETED: Final = "settlement.completed"
 PAID: Final = "settlement.paid"
 DECLINED: Final = "settlement.declined"
 CANCELLED: Final = "settlement.cancelled"
+WRITTEN_OFF: Final = "settlement.written_off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Flow:
     owed_fen: int = FARE_FEN
     has_order: bool = True
     announced: frozenset[str] = frozenset({OPENED, COMPLETED, PAID})
+    families: tuple[str, ...] = ("payafter", "serviceorder")
 
 
 async def _happy(scene: Scene) -> None:
@@ -123,6 +125,14 @@ async def _unheard(scene: Scene) -> None:
     await scene.ends()
 
 
+async def _waived(scene: Scene) -> None:
+    """A person waives the fare, and dies in the moment in which that is written: the rest is the workers'."""
+    await scene.passenger("never_pays")
+    await _happy(scene)
+    await scene.until_announced(COMPLETED)
+    await scene.is_waived()
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "happy": Flow(play=_happy),
     "ended first": Flow(play=_ended_first),
@@ -152,4 +162,11 @@ FLOWS: Final[Mapping[str, Flow]] = {
     "duplicates": Flow(play=_duplicates),
     "lies": Flow(play=_lies),
     "unheard": Flow(play=_unheard),
+    "waived": Flow(
+        play=_waived,
+        state=TripState.CANCELLED,
+        owed_fen=0,
+        announced=frozenset({OPENED, COMPLETED, WRITTEN_OFF}),
+        families=("serviceorder",),
+    ),
 }

@@ -284,6 +284,11 @@ class Lane:
     # --- Database ---
 
     @property
+    def database_url(self) -> str:
+        """Where the roles keep their trips."""
+        return self._databases[self._set.database][0]
+
+    @property
     def engine(self) -> AsyncEngine:
         """The database of the setting."""
         return self._databases[self._set.database][1]

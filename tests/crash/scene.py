@@ -11,8 +11,10 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from payscore_worker.domain.trip import SHORTEST_SERVICE
+from payscore_worker.domain.decisions import Decision, Known, Verb, decide
+from payscore_worker.domain.trip import SHORTEST_SERVICE, OrderPhase, OrderSeen
 from payscore_worker.simulator.platform import Platform, SigningKey, signature_headers
+from payscore_worker.storage.database import open_storage
 from tests.crash.lane import LONG_QUIET_SECONDS, POLL_SECONDS, QUIET_SECONDS, Lane
 
 FARE_FEN: Final = 3_200
@@ -86,6 +88,24 @@ class Scene:
     async def is_cancelled(self) -> str:
         """Say that the trip will not be charged."""
         return await self._says("trip.cancelled", {"cancelled_at": _now(), "reason": "乘客取消"}, None)
+
+    async def is_waived(self) -> None:
+        """Have a person decide that the fare is not collected, and do no more about it."""
+        await self.until(self._has_waived, "for the waiver to be written")
+
+    async def _has_waived(self) -> bool:
+        storage = await open_storage(self.lane.database_url)
+        try:
+            trip = await storage.load(self.trip_id)
+            if trip is None or trip.ended is None:
+                return False
+            collecting = OrderSeen(phase=OrderPhase.COLLECTING, total_fen=trip.ended.total_fen)
+            decision = Decision(verb=Verb.WAIVE, by="wang", reason="客诉")
+            now = datetime.now(UTC)
+            waived = decide(trip, decision, Known(order=collecting), now)
+            return await storage.save(waived, due_at=now, now=now)
+        finally:
+            await storage.aclose()
 
     async def _says(self, type_: str, data: dict[str, Any], again: str | None) -> str:
         message_id = again or uuid4().hex

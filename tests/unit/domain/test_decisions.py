@@ -179,6 +179,7 @@ TYPICAL: Final = {
     "unexpected_order": ("started", "running"),
     "completion_lost": ("completed", "running"),
     "revoked_after_completion": ("completed", "revoked"),
+    "lowering_lost": ("waived, lowered to nothing", "collecting"),
     "waive_refused": ("waived, not to be cancelled", "collecting"),
     "start_in_future": ("open, ended", "running"),
     "malformed_call": ("open, ended", "running"),
