@@ -182,6 +182,13 @@ SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     # A person has waived the fare.
     "waived": _waived,
     "waived, cancel refused": lambda: _refused(_waived(), "CancelOrder", Refusal.WRONG_STATE),
+    "waived, cancel refused again": lambda: _refused(
+        outcomes.asked(
+            _refused(_waived(), "CancelOrder", Refusal.WRONG_STATE), an_order(OrderPhase.COLLECTING), NOW, certain=True
+        ),
+        "CancelOrder",
+        Refusal.WRONG_STATE,
+    ),
     "waived, not to be cancelled": lambda: _waived(lowers=True),
     "waived, lowered to nothing": lambda: _waived(lowers=True, lowered=True),
     # Over, and no signed word of the order stands behind it.

@@ -47,7 +47,7 @@ PAUSES: Final = (timedelta(0), MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 2 * HOUR)
 than these, after three hours, is for a person."""
 
 LONGEST_UNPERMITTED: Final = 15 * MINUTE
-"""A permission that WeChat's operations have mended is noticed within this time."""
+"""A permission to open orders that WeChat's operations have mended is noticed within this time."""
 
 QUESTION_PAUSES: Final = (
     timedelta(seconds=5),
@@ -199,7 +199,7 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
     pause = PAUSES[min(trip.refusals, len(PAUSES) - 1)]
     if doubt.refusal is Refusal.DEBIT_IN_FLIGHT:
         pause = max(pause, DEBIT_PAUSE)
-    if doubt.refusal is Refusal.NOT_PERMITTED:
+    if doubt.refusal is Refusal.NOT_PERMITTED and doubt.step == OpenOrder.__name__:
         pause = min(pause, LONGEST_UNPERMITTED)
     if doubt.refusal is Refusal.AMOUNT_OVER_LIMIT:
         pause = min(pause, APART)
@@ -279,11 +279,14 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
 
 
 def _collecting(trip: Trip) -> Trip:
-    """Take another way to waive the fare where WeChat has refused to cancel what it collects (payscore-api B.7)."""
+    """Take another way to waive the fare where WeChat has refused twice to cancel what it collects (payscore-api B.7).
+
+    One refusal is unsigned, and may be anybody's.
+    """
     cause = trip.doubt
     if trip.waived is None or cause is None or cause.step != CancelOrder.__name__:
         return trip
-    if cause.refusal is not Refusal.WRONG_STATE:
+    if cause.refusal is not Refusal.WRONG_STATE or not cause.again:
         return trip
     return replace(trip, waived=replace(trip.waived, lowers=True), refusals=0, refused_as="")
 

@@ -61,8 +61,9 @@ SHORTEST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 600.0
 """A reconciler that was told of nothing looks this often."""
 
-WAIVE_LOOKS: Final = 600
-"""How often a person looks whether there is a fare to waive: for five hours, every half minute."""
+WAIVE_LOOKS: Final = 30
+WAIVE_LOOK_SECONDS: Final = 600.0
+"""How often a person looks whether there is a fare to waive: for five hours, every ten minutes."""
 
 MOST_CALLS: Final = 2_000
 """An hour of probes by two workers is some hundreds of calls; what makes more than this will not come to rest."""
@@ -173,7 +174,7 @@ class City:
                 sight = await settlement.look(TRIP_ID)
                 await settlement.decide(TRIP_ID, decision, mark=sight.mark)
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(WAIVE_LOOK_SECONDS)
 
     # --- Time ---
 

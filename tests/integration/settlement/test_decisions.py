@@ -242,10 +242,11 @@ async def test_a_fare_is_lowered_to_nothing_where_wechat_cancels_nothing_that_it
         await is_collected(town)
 
         await decides(town, Verb.WAIVE)
+        await town.passes(120)
 
         await is_written_off(town)
         assert (town.order().stage, town.order().total_fen) == (Stage.FREE, 0)
-        assert (town.calls_made("cancel"), town.calls_made("modify")) == (1, 1)
+        assert (town.calls_made("cancel"), town.calls_made("modify")) == (2, 1)
 
 
 async def test_a_family_that_lowers_nothing_leaves_a_waiver_that_is_refused_to_a_person(storage: Storage) -> None:
@@ -253,6 +254,7 @@ async def test_a_family_that_lowers_nothing_leaves_a_waiver_that_is_refused_to_a
         await is_collected(town)
 
         await decides(town, Verb.WAIVE)
+        await town.passes(120)
 
         assert (await town.state(), await code(town)) == (TripState.COMPLETED, "waive_refused")
         assert (await decides(town, Verb.ACCEPT)).waived is None
@@ -272,6 +274,7 @@ async def test_a_waiver_whose_answer_is_lost_is_sent_again_to_the_byte(
         town.fault(fault, kind, times=3)
 
         await decides(town, Verb.WAIVE)
+        await town.passes(120)
         await town.passes(120)
 
         await is_written_off(town)

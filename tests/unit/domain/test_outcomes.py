@@ -692,20 +692,21 @@ def test_a_first_refusal_is_asked_about_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "refusals", "pause"),
+    ("refusal", "step", "refusals", "pause"),
     [
-        (Refusal.DEBIT_IN_FLIGHT, 1, timedelta(minutes=3)),  # never sooner than WeChat Pay asks for
-        (Refusal.DEBIT_IN_FLIGHT, 2, timedelta(minutes=5)),
-        (Refusal.NOT_PERMITTED, 2, timedelta(minutes=5)),
-        (Refusal.NOT_PERMITTED, 5, timedelta(minutes=15)),  # never later than operations may have mended it
-        (Refusal.AMOUNT_OVER_LIMIT, 5, timedelta(seconds=10)),
-        (Refusal.UNCLEAR, 5, timedelta(hours=2)),
+        (Refusal.DEBIT_IN_FLIGHT, "CompleteOrder", 1, timedelta(minutes=3)),  # never sooner than WeChat Pay asks for
+        (Refusal.DEBIT_IN_FLIGHT, "CompleteOrder", 2, timedelta(minutes=5)),
+        (Refusal.NOT_PERMITTED, "OpenOrder", 2, timedelta(minutes=5)),
+        (Refusal.NOT_PERMITTED, "OpenOrder", 5, timedelta(minutes=15)),  # never later than it may have been mended
+        (Refusal.NOT_PERMITTED, "CompleteOrder", 5, timedelta(hours=2)),  # nobody is called within the hour
+        (Refusal.AMOUNT_OVER_LIMIT, "CompleteOrder", 5, timedelta(seconds=10)),
+        (Refusal.UNCLEAR, "CompleteOrder", 5, timedelta(hours=2)),
     ],
 )
 def test_the_pause_before_the_question_is_that_of_the_refusal(
-    refusal: Refusal, refusals: int, pause: timedelta
+    refusal: Refusal, step: str, refusals: int, pause: timedelta
 ) -> None:
-    trip = outcomes.refused(replace(SITUATIONS["creating"](), refusals=refusals), a_doubt(refusal), NOW)
+    trip = outcomes.refused(replace(SITUATIONS["creating"](), refusals=refusals), a_doubt(refusal, step=step), NOW)
 
     assert trip.doubt is not None
     assert trip.doubt.ask_after == NOW + pause
@@ -1347,10 +1348,12 @@ NOTHING = an_order(OrderPhase.DONE, total_fen=0, paid_fen=None, transaction_ids=
 GIVEN_UP = WrittenOff(total_fen=3_200, by="wang", reason="客诉")
 
 
-def refused_waiver(refusal: Refusal, trip: Trip = WAIVED, step: str = "CancelOrder") -> Trip:
-    """Have the cancel refused, and WeChat Pay go on collecting."""
-    doubtful = outcomes.refused(trip, a_doubt(refusal, step=step), NOW)
-    return outcomes.asked(doubtful, an_order(OrderPhase.COLLECTING), NOW, certain=True)
+def refused_waiver(refusal: Refusal, trip: Trip = WAIVED, step: str = "CancelOrder", *, times: int = 2) -> Trip:
+    """Have the cancel refused, twice, and WeChat Pay go on collecting."""
+    for _ in range(times):
+        doubtful = outcomes.refused(trip, a_doubt(refusal, step=step), NOW)
+        trip = outcomes.asked(doubtful, an_order(OrderPhase.COLLECTING), NOW, certain=True)
+    return trip
 
 
 def test_a_waived_fare_is_cancelled_first() -> None:
@@ -1371,11 +1374,24 @@ def test_only_an_order_that_cannot_be_cancelled_in_its_state_is_lowered() -> Non
             assert step == (LowerOrder() if refusal is Refusal.WRONG_STATE else CancelOrder()), refusal
 
 
+def test_one_refusal_to_cancel_is_anybodys_and_the_same_is_sent_again() -> None:
+    once = refused_waiver(Refusal.WRONG_STATE, times=1)
+
+    assert once.waived == WAIVED.waived
+    assert next_step(once, NOW, SERVICEORDER) == next_step(once, NOW, PAYAFTER) == CancelOrder()
+
+
+def test_two_refusals_for_different_reasons_are_one_of_each() -> None:
+    trip = refused_waiver(Refusal.WRONG_STATE, refused_waiver(Refusal.UNCLEAR, times=1), times=1)
+
+    assert next_step(trip, NOW, SERVICEORDER) == CancelOrder()
+
+
 def test_another_way_is_taken_with_all_its_tries_before_it() -> None:
     trip = refused_waiver(Refusal.WRONG_STATE, replace(WAIVED, refusals=3))
 
     assert trip.waived == replace(WAIVED.waived, lowers=True)  # type: ignore[type-var]
-    assert (trip.doubt, trip.refusals, trip.refused_as, trip.polls) == (None, 0, "", 1)
+    assert (trip.doubt, trip.refusals, trip.refused_as, trip.polls) == (None, 0, "", 2)
 
 
 def test_a_family_that_lowers_nothing_leaves_the_fare_to_a_person() -> None:
@@ -1390,7 +1406,7 @@ def test_a_lowering_that_is_refused_is_tried_again_and_nothing_else() -> None:
     trip = refused_waiver(Refusal.WRONG_STATE, lowering, "LowerOrder")
 
     assert next_step(trip, NOW + HOUR, SERVICEORDER) == LowerOrder()
-    assert trip.refusals == 1, "after hours a person is called"
+    assert trip.refusals == 2, "after hours a person is called"
 
 
 def test_a_debit_in_flight_is_waited_for_before_the_cancel_is_sent_again() -> None:

@@ -190,6 +190,7 @@ ASKING: Final = (
     "in doubt: cancel refused",
     "in doubt: question refused",
     "waived, cancel refused",
+    "waived, cancel refused again",
     "waived, lowered to nothing",
     "declined, order may run",
     "declined, order runs, cancel refused",
@@ -467,6 +468,7 @@ OWED: Final = frozenset(
         "in doubt: question refused",
         "waived",
         "waived, cancel refused",
+        "waived, cancel refused again",
         "waived, not to be cancelled",
         "waived, lowered to nothing",
         "with a problem, creating and ended",
@@ -571,6 +573,14 @@ def test_a_fare_that_was_waived_is_given_up_once_wechat_collects_no_more_and_not
     assert not broken(told, lambda cell: ends_without_charge(cell) is (cell.column in WAIVED_ENDS))
     assert not broken([cell for cell in told if cell.column == "DONE"], lambda cell: cell.state == "PAID")
     assert not broken([cell for cell in told if cell.column == "DONE, less paid"], lambda cell: bool(cell.problem))
+
+
+def test_one_refusal_to_cancel_what_is_collected_changes_nothing() -> None:
+    """F.5 a: it is unsigned; the same again, and only twice refused another way is taken."""
+    asked = {(cell.row, cell.column): cell.step for cell in cells("Asked")}
+
+    assert asked["waived, cancel refused", "COLLECTING"] == "CancelOrder"
+    assert asked["waived, cancel refused again", "COLLECTING"] == "Stop"  # payafter has no other way
 
 
 def test_a_service_that_is_off_ends_no_trip_whose_create_was_sent() -> None:
@@ -804,9 +814,11 @@ def test_a_body_is_dropped_only_where_every_send_was_refused_and_the_order_is_se
 
 
 def test_no_completed_order_is_cancelled_by_itself() -> None:
-    """0.11; B.7."""
-    assert not broken(cells(), lambda cell: not (cell.state == "COMPLETED" and cell.step == "CancelOrder"))
-    collecting = [cell for cell in cells(*OUTCOMES) if cell.column.upper().startswith(("COLLECTING", "DONE"))]
+    """0.11; B.7: only a person does that."""
+    unwaived = [cell for cell in cells() if not cell.row.startswith("waived")]
+    assert not broken(unwaived, lambda cell: not (cell.state == "COMPLETED" and cell.step == "CancelOrder"))
+    outcome_cells = [cell for cell in cells(*OUTCOMES) if not cell.row.startswith("waived")]
+    collecting = [cell for cell in outcome_cells if cell.column.upper().startswith(("COLLECTING", "DONE"))]
 
     assert not broken(collecting, lambda cell: cell.step != "CancelOrder")
 
