@@ -193,7 +193,8 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
         doubt = replace(doubt, refusal=Refusal.NOT_PERMITTED)
     doubt = replace(doubt, again=trip.refused_as == doubt.refusal)
     about_us = doubt.step == OpenOrder.__name__ and doubt.refusal is Refusal.NOT_PERMITTED and not others_pass
-    has_its_chance = not doubt.again and (doubt.refusal in PARAMETERS or _declines(doubt))  # whatever was said before
+    leads_on = not doubt.again and (doubt.refusal in PARAMETERS or _declines(doubt))
+    has_its_chance = leads_on or _leads_to_lowering(trip, doubt)  # whatever was said before
     if trip.refusals >= len(PAUSES) and not about_us and not has_its_chance:
         return _troubled_by(trip, doubt, now)
     pause = PAUSES[min(trip.refusals, len(PAUSES) - 1)]
@@ -283,12 +284,15 @@ def _collecting(trip: Trip) -> Trip:
 
     One refusal is unsigned, and may be anybody's.
     """
-    cause = trip.doubt
-    if trip.waived is None or cause is None or cause.step != CancelOrder.__name__:
-        return trip
-    if cause.refusal is not Refusal.WRONG_STATE or not cause.again:
+    if trip.waived is None or trip.doubt is None or not trip.doubt.again or not _leads_to_lowering(trip, trip.doubt):
         return trip
     return replace(trip, waived=replace(trip.waived, lowers=True), refusals=0, refused_as="")
+
+
+def _leads_to_lowering(trip: Trip, doubt: Doubt) -> bool:
+    """Tell whether a refusal says that WeChat cancels nothing that it collects."""
+    cancels = trip.waived is not None and doubt.step == CancelOrder.__name__
+    return cancels and doubt.refusal is Refusal.WRONG_STATE
 
 
 def _is_lowering_lost(trip: Trip, order: OrderSeen) -> bool:

@@ -1387,6 +1387,16 @@ def test_two_refusals_for_different_reasons_are_one_of_each() -> None:
     assert next_step(trip, NOW, SERVICEORDER) == CancelOrder()
 
 
+def test_a_refusal_to_cancel_what_is_collected_is_heard_whatever_was_refused_before() -> None:
+    """A debit in flight, for an hour, uses up what other refusals have before a person is called."""
+    trip = replace(WAIVED, refusals=len(PAUSES), refused_as="debit_in_flight")
+
+    assert next_step(refused_waiver(Refusal.WRONG_STATE, trip), NOW, SERVICEORDER) == LowerOrder()
+    assert outcomes.refused(trip, a_doubt(Refusal.UNCLEAR, step="CancelOrder"), NOW).problem is not None
+    cancelling = replace(SITUATIONS["cancelling"](), refusals=len(PAUSES))
+    assert outcomes.refused(cancelling, a_doubt(step="CancelOrder"), NOW).problem is not None
+
+
 def test_another_way_is_taken_with_all_its_tries_before_it() -> None:
     trip = refused_waiver(Refusal.WRONG_STATE, replace(WAIVED, refusals=3))
 
