@@ -75,8 +75,6 @@ class Family(ABC):
 
     def modify(self, modification: Modification) -> Call:
         """Lower a fare that is asked for and not paid; only ever lower (reference payscore-api B.8)."""
-        if not self.can_lower:
-            raise ValueError(f"{self.family} has no call that lowers a fare")
         _check_out_order_no(modification.out_order_no)
         _check_sum(modification)
         path = f"{self.orders_path}/{modification.out_order_no}/modify"
@@ -152,9 +150,9 @@ class Family(ABC):
     def _completion(self, completion: Completion) -> dict[str, Any]:
         """Lay out the body of complete."""
 
+    @abstractmethod
     def _modification(self, modification: Modification) -> dict[str, Any]:
-        """Lay out the body of modify, in a family that has it."""
-        raise NotImplementedError(modification.out_order_no)
+        """Lay out the body of modify; ValueError in a family that has none."""
 
     def _ids(self) -> dict[str, Any]:
         """Every call on an order names both; without, WeChat Pay answers NO_AUTH (reference payscore-api H-1)."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from payscore_worker.wechatpay.payscore.family import Family, stated
 from payscore_worker.wechatpay.payscore.orders import read_order
-from payscore_worker.wechatpay.payscore.port import Completion, NewOrder, Order, Phase
+from payscore_worker.wechatpay.payscore.port import Completion, Modification, NewOrder, Order, Phase
 from payscore_worker.wechatpay.payscore.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
@@ -87,6 +87,9 @@ class Payafter(Family):
                 "finish_ticket": completion.finish_ticket,
             }
         )
+
+    def _modification(self, modification: Modification) -> dict[str, Any]:
+        raise ValueError(f"order {modification.out_order_no}: this family has no call that lowers a fare")
 
 
 def _real_end_location(completion: Completion) -> str:

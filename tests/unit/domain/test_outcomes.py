@@ -1407,8 +1407,8 @@ def test_another_way_is_taken_with_all_its_tries_before_it() -> None:
 def test_a_family_that_lowers_nothing_leaves_the_fare_to_a_person() -> None:
     step = next_step(refused_waiver(Refusal.WRONG_STATE), NOW, PAYAFTER)
 
-    assert isinstance(step, Stop)
-    assert (step.code, step.step) == ("waive_refused", "LowerOrder")
+    message = "WeChat Pay cancels nothing that it collects, and a fare of this family cannot be lowered"
+    assert step == Stop("waive_refused", message, step="LowerOrder")
 
 
 def test_a_lowering_that_is_refused_is_tried_again_and_nothing_else() -> None:
@@ -1433,7 +1433,12 @@ def test_a_lowering_that_is_about_to_be_sent_is_one_more_body() -> None:
 def test_an_accepted_lowering_waits_for_the_end_and_asks_from_the_start_of_the_schedule(word: OrderSeen) -> None:
     """A replica may show the old fare a while: what was accepted is not sent again."""
     before = replace(
-        SITUATIONS["waived, not to be cancelled"](), refusals=1, refused_as="unclear", polls=3, asked_at=NOW
+        SITUATIONS["waived, not to be cancelled"](),
+        doubt=a_doubt(step="LowerOrder"),
+        refusals=1,
+        refused_as="unclear",
+        polls=3,
+        asked_at=NOW,
     )
 
     trip = outcomes.lowered(before, word, NOW)
@@ -1446,6 +1451,14 @@ def test_an_accepted_lowering_whose_answer_says_that_it_is_over_ends_the_trip() 
     trip = outcomes.lowered(SITUATIONS["waived, not to be cancelled"](), NOTHING, NOW)
 
     assert (trip.state, trip.waived, trip.written_off) == (TripState.CANCELLED, None, GIVEN_UP)
+
+
+def test_an_accepted_lowering_whose_answer_says_that_it_was_paid_before_is_a_payment() -> None:
+    paid = an_order(OrderPhase.DONE, paid_at=None)
+
+    trip = outcomes.lowered(SITUATIONS["waived, not to be cancelled"](), paid, NOW + HOUR)
+
+    assert trip.payment == Payment(paid_fen=3_200, paid_at=NOW + HOUR, transaction_ids=("4200001",))
 
 
 def test_a_lowering_of_a_trip_that_is_no_longer_waived_changes_nothing() -> None:
@@ -1475,6 +1488,7 @@ def test_a_lowering_that_does_not_show_is_asked_about_for_hours_and_then_told() 
 
     assert trip.problem is not None
     assert trip.problem.code == "lowering_lost"
+    assert trip.problem.message == "WeChat Pay accepted a lower fare, and shows the old one"
 
 
 def test_a_fare_that_somebody_lowered_to_nothing_is_waived_and_waited_for() -> None:

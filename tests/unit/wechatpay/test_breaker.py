@@ -445,6 +445,7 @@ class Listening:
         ("create", ("order",), {}),
         ("complete", ("completion",), {}),
         ("cancel", (), {"out_order_no": "t1", "reason": "乘客取消"}),
+        ("modify", ("modification",), {}),
         ("send", ("call",), {}),
         ("query", ("t1",), {}),
         ("service_enabled", ("oPassenger",), {}),

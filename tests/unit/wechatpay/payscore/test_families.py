@@ -396,7 +396,7 @@ def test_a_modification_that_cannot_be_sent_is_named(speak: Speaker, member: str
 
 
 def test_payafter_lowers_no_fare(speak: Speaker) -> None:
-    with pytest.raises(ValueError, match=r"^payafter has no call that lowers a fare$"):
+    with pytest.raises(ValueError, match=r"^order trip-1: this family has no call that lowers a fare$"):
         speak("payafter").modify(a_modification())
 
 
