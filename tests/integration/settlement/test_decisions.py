@@ -1,6 +1,7 @@
 """A person decides what no rule may: with WeChat Pay's word before their eyes, never moving money twice."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -14,6 +15,7 @@ from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.payscore.orders import Stage
 from payscore_worker.storage import CallOutcome, Storage
+from payscore_worker.wechatpay import Answer, Call
 from tests.integration.settlement.town import Town, a_town, no_sleep, reached
 
 WHY = "与客服核对过"
@@ -279,6 +281,79 @@ async def test_a_waiver_whose_answer_is_lost_is_sent_again_to_the_byte(
 
         await is_written_off(town)
         assert len(town.order().bodies[kind]) == 1  # type: ignore[index]  # a StrEnum
+
+
+async def test_a_lowered_fare_that_wechat_did_not_hear_of_is_sent_again_to_the_byte(storage: Storage) -> None:
+    async with a_town(storage, "serviceorder") as town:
+        await is_collected(town)
+        town.fault(FaultKind.UNAVAILABLE, "modify", times=None)
+        await decides(town, Verb.WAIVE)
+        await town.passes(120)
+        unheard = await town.call("modify")
+        town.simulator.clear_faults()
+        await town.passes(120)
+
+        await is_written_off(town)
+        heard = await town.call("modify")
+        assert (unheard.outcome, heard.outcome) == (CallOutcome.UNKNOWN, CallOutcome.ACCEPTED)
+        assert (heard.generation, heard.body, heard.begun) == (unheard.generation, unheard.body, unheard.begun + 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "code_", "message"),
+    [
+        ({"total_amount": []}, "malformed_answer", "total_amount: expected an amount in whole fen, not list"),
+        ({"out_order_no": "another"}, "not_ours", "WeChat Pay answered with another out_order_no than ours"),
+    ],
+    ids=["unreadable", "another order's"],
+)
+async def test_a_lowered_fare_whose_answer_cannot_be_is_noted_with_what_is_wrong_and_asked_about(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], code_: str, message: str
+) -> None:
+    async with a_town(storage, "serviceorder") as town:
+        await is_collected(town)
+        town.listening = False
+        monkeypatch.setattr(town.payscore, "send", saying(town, said))
+        await decides(town, Verb.WAIVE)
+        await town.passes(120)
+        doubt = (await town.trip()).doubt
+        assert doubt is not None
+        assert (doubt.step, doubt.code, doubt.message) == ("LowerOrder", code_, message)
+        assert (await town.call("modify")).outcome is CallOutcome.UNKNOWN
+        town.simulator.clear_faults()
+        await town.passes(120)
+
+        await is_written_off(town)
+
+
+async def test_a_lowered_fare_that_wechat_answers_with_a_third_amount_is_left_to_a_person(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_town(storage, "serviceorder") as town:
+        await is_collected(town)
+        town.listening = False
+        monkeypatch.setattr(town.payscore, "send", saying(town, {"total_amount": 1_000}))
+
+        await decides(town, Verb.WAIVE)
+        await town.passes(120)
+
+        problem = (await town.trip()).problem
+        assert problem is not None
+        assert (problem.code, problem.since) == ("amount_differs", town.now)
+
+
+def saying(town: Town, said: dict[str, Any]) -> Callable[[Call], Awaitable[Answer]]:
+    """Have WeChat Pay take a lowered fare, answer something else, and no more questions."""
+    send = town.payscore.send
+
+    async def sending(call: Call) -> Answer:
+        answer = await send(call)
+        if call.kind != "modify":
+            return answer
+        town.fault(FaultKind.UNAVAILABLE, "query", times=None)
+        return replace(answer, data=answer.data | said)
+
+    return sending
 
 
 async def test_a_debit_in_flight_is_waited_for_before_a_fare_is_waived(storage: Storage, family: str) -> None:
