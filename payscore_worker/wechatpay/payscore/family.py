@@ -16,8 +16,9 @@ from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.payscore.orders import read_order
 from payscore_worker.wechatpay.payscore.port import Completion, Modification, NewOrder, Order, ServiceChange
 from payscore_worker.wechatpay.payscore.service import read_change, read_enabled
-from payscore_worker.wechatpay.payscore.texts import REASON_CHARS, cap
+from payscore_worker.wechatpay.payscore.texts import REASON_CHARS
 from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
+from payscore_worker.wechatpay.texts import cap
 
 _OUT_ORDER_NO: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
 """WeChat Pay takes `|` and `*` too, but would have them escaped in the signed path (reference payscore-api E.1)."""

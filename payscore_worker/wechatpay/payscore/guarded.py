@@ -1,13 +1,14 @@
 """PayScore behind a circuit breaker: the same port, and calls are held back while WeChat Pay is out."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 from uuid import uuid4
 
 from payscore_worker.domain.trip import OrderTerms
-from payscore_worker.errors import HeldBack, MalformedMessage, Refusal, WechatPayError, WechatPayRejected
+from payscore_worker.errors import MalformedMessage, Refusal, WechatPayError, WechatPayRejected
 from payscore_worker.wechatpay.breaker import Breaker
 from payscore_worker.wechatpay.calls import Answer, Call
+from payscore_worker.wechatpay.guarding import guarded
 from payscore_worker.wechatpay.payscore.port import (
     Completion,
     Modification,
@@ -17,8 +18,6 @@ from payscore_worker.wechatpay.payscore.port import (
     PayScores,
     ServiceChange,
 )
-
-T = TypeVar("T")
 
 
 class GuardedPayScore:
@@ -53,13 +52,13 @@ class GuardedPayScore:
         return self._payscore.modify(modification)
 
     async def send(self, call: Call) -> Answer:
-        return await self._guarded(lambda: self._payscore.send(call))
+        return await guarded(self._breaker, lambda: self._payscore.send(call))
 
     async def query(self, out_order_no: str) -> tuple[Order, Answer]:
-        return await self._guarded(lambda: self._payscore.query(out_order_no))
+        return await guarded(self._breaker, lambda: self._payscore.query(out_order_no))
 
     async def service_enabled(self, openid: str) -> tuple[bool, Answer]:
-        return await self._guarded(lambda: self._payscore.service_enabled(openid))
+        return await guarded(self._breaker, lambda: self._payscore.service_enabled(openid))
 
     def read_order(self, data: Mapping[str, Any]) -> Order:
         return self._payscore.read_order(data)
@@ -78,24 +77,6 @@ class GuardedPayScore:
 
     def enable_jump(self, out_request_no: str) -> dict[str, str]:
         return self._payscore.enable_jump(out_request_no)
-
-    async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T:
-        self._breaker.admit()
-        try:
-            answer = await call()
-        except WechatPayRejected:
-            self._breaker.succeeded()
-            raise
-        except HeldBack:  # tells nothing of WeChat Pay
-            raise
-        except MalformedMessage:  # signed, so WeChat Pay is there
-            self._breaker.succeeded()
-            raise
-        except WechatPayError as error:
-            self._breaker.failed(error)
-            raise
-        self._breaker.succeeded()
-        return answer
 
 
 class GuardedPayScores:

@@ -10,11 +10,11 @@ from payscore_worker.wechatpay.payscore.port import Completion, Modification, Ne
 from payscore_worker.wechatpay.payscore.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
-    cap,
     fit_items,
     url_encoded,
 )
 from payscore_worker.wechatpay.reading import text
+from payscore_worker.wechatpay.texts import cap
 from payscore_worker.wechatpay.times import wall_clock
 
 ATTACH_CHARS: Final = 200

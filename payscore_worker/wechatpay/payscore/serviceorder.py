@@ -8,11 +8,10 @@ from payscore_worker.wechatpay.payscore.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
     REASON_CHARS,
-    cap,
-    clean,
     fit_items,
     url_encoded,
 )
+from payscore_worker.wechatpay.texts import cap, clean
 from payscore_worker.wechatpay.times import wall_clock
 
 ATTACH_CHARS: Final = 256

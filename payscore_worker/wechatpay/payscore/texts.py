@@ -1,15 +1,15 @@
-"""What WeChat Pay takes as text: short, in its alphabet, every name once, and no more items than it lists.
+"""What PayScore takes as text: short, every name once, and no more items than it lists.
 
 Limits are those of reference payscore-api, section 0 rule 10; where two pages differ, the smaller one.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 from urllib.parse import quote
 
 from payscore_worker.wechatpay.payscore.port import DiscountItem, FeeItem
+from payscore_worker.wechatpay.texts import cap, clean
 
 NAME_CHARS: Final = 20
 INTRODUCTION_CHARS: Final = 20
@@ -23,28 +23,7 @@ OTHER_FEES: Final = FeeItem(name="其他费用", amount_fen=0)
 OTHER_DISCOUNTS: Final = DiscountItem(name="其他优惠", amount_fen=0)
 """What stands for the items that do not fit in the list."""
 
-_BREAKS: Final = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
-_UNSENDABLE: Final = re.compile(
-    "["
-    r"\x00-\x1f\x7f-\x9f"  # control characters
-    r"\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # invisible ones: joiners, direction marks
-    r"\ufe00-\ufe0f"  # variation selectors, left over from an emoji
-    r"\ud800-\udfff\ufffe\uffff"  # half characters and none
-    r"\U00010000-\U0010ffff"  # four bytes in UTF-8: refused (reference payscore-api E.1)
-    "]+"
-)
-
 Item = TypeVar("Item", FeeItem, DiscountItem)
-
-
-def clean(text: str) -> str:
-    """Take out what WeChat Pay refuses or nobody can see."""
-    return _UNSENDABLE.sub("", _BREAKS.sub(" ", text)).strip()
-
-
-def cap(text: str, chars: int) -> str:
-    """Shorten a cleaned text to `chars` characters; one Chinese character counts as one."""
-    return clean(text)[:chars].rstrip()
 
 
 def url_encoded(text: str, chars: int) -> str:

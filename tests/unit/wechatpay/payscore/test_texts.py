@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payscore_worker.wechatpay.payscore import DiscountItem, FeeItem
-from payscore_worker.wechatpay.payscore.texts import cap, clean, fit_items, url_encoded
+from payscore_worker.wechatpay.payscore.texts import fit_items, url_encoded
+from payscore_worker.wechatpay.texts import clean
 
 texts = st.text(st.characters(exclude_categories=[]), max_size=80)  # surrogates and controls included
 amounts = st.integers(min_value=0, max_value=10**9)
@@ -18,41 +19,6 @@ discounts = st.lists(st.builds(DiscountItem, name=texts, amount_fen=amounts, des
 
 def total(items: Sequence[FeeItem] | Sequence[DiscountItem]) -> int:
     return sum(item.amount_fen for item in items)
-
-
-@given(text=texts)
-def test_clean_text_can_be_sent(text: str) -> None:
-    cleaned = clean(text)
-
-    cleaned.encode()  # no half characters
-    assert all(" " <= character <= "\uffff" for character in cleaned)
-
-
-@given(text=texts, chars=st.integers(1, 50))
-def test_a_capped_text_is_never_longer_and_is_stable(text: str, chars: int) -> None:
-    capped = cap(text, chars)
-
-    assert len(capped) <= chars
-    assert cap(capped, chars) == capped
-
-
-@pytest.mark.parametrize(
-    ("given_text", "sent"),
-    [
-        ("浦东机场T2 🛫出发", "浦东机场T2 出发"),
-        ("👨‍👩‍👧 家庭车", "家庭车"),
-        ("❤\ufe0f 车", "❤ 车"),
-        ("两\r\n行", "两 行"),
-        ("a\x00b\x7fc\x9fd", "abcd"),
-        ("\u202eevil\u200b", "evil"),
-    ],
-)
-def test_emoji_controls_and_invisible_characters_are_taken_out(given_text: str, sent: str) -> None:
-    assert clean(given_text) == sent
-
-
-def test_characters_count_and_not_bytes() -> None:
-    assert cap("汉" * 30, 20) == "汉" * 20
 
 
 @given(text=texts, chars=st.integers(0, 300))
@@ -118,10 +84,6 @@ def test_surplus_fees_are_one_item_under_a_name_of_their_own() -> None:
 
     assert len(fees) == 100
     assert fees[-1] == FeeItem(name="其他费用", amount_fen=2)
-
-
-def test_a_text_that_is_cut_ends_in_no_blank() -> None:
-    assert cap("浦东 机场", 3) == "浦东"
 
 
 def test_what_has_a_meaning_in_an_address_is_escaped() -> None:
