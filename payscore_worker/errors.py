@@ -28,7 +28,7 @@ from typing import Final
 
 
 class Refusal(StrEnum):
-    """Why WeChat Pay refused, by what follows from it (reference payscore-api F.1, F.2)."""
+    """Why WeChat Pay refused, by what follows from it (reference payscore-api F.1, F.2, G.2)."""
 
     RISK_REFUSED = "risk_refused"
     ARREARS = "arrears"
@@ -51,6 +51,12 @@ class Refusal(StrEnum):
     INVALID_PARAMETER = "invalid_parameter"
     MISCONFIGURED = "misconfigured"
     """Opened under settings that have changed since. What WeChat Pay refuses so is a MerchantRefused."""
+    RESOURCE_NOT_FOUND = "resource_not_found"
+    """No such refund, or no such transaction: also for a while after it was paid. Ask, or send the same again later."""
+    NOT_ENOUGH = "not_enough"
+    """The merchant's balance is too low for the refund. The same again once it is topped up."""
+    ACCOUNT_ABNORMAL = "account_abnormal"
+    """The passenger's account is closed: nothing can be sent there, now or later. A person pays in another way."""
     UNCLEAR = "unclear"
     """A code that no table knows. Ask first; park if it is still unclear."""
 

@@ -1,4 +1,4 @@
-"""What an answer that is not a success means: the tables of reference payscore-api F.1 and F.2, as code.
+"""What an answer that is not a success means: the tables of reference payscore-api F.1, F.2 and G.2, as code.
 
 The HTTP class decides first, then the sub-code, then a code that has one meaning, then the text, then a code that has
 many. An unknown code is UNCLEAR: ask first, and park what stays unclear for hours. An answer without a code says
@@ -57,6 +57,9 @@ BY_CODE: Final[Mapping[str, Verdict]] = {
     "APPID_MCHID_NOT_MATCH": MerchantRefused,
     "NO_AUTH": Refusal.NOT_PERMITTED,
     "ORDER_NOT_EXIST": Refusal.ORDER_NOT_FOUND,
+    "RESOURCE_NOT_EXISTS": Refusal.RESOURCE_NOT_FOUND,
+    "NOT_ENOUGH": Refusal.NOT_ENOUGH,
+    "USER_ACCOUNT_ABNORMAL": Refusal.ACCOUNT_ABNORMAL,
     "FREQUENCY_LIMITED": WechatPayUnavailable,
     "RATELIMIT_EXCEEDED": WechatPayUnavailable,
     "RATELIMIT_EXCEED": WechatPayUnavailable,
@@ -68,6 +71,8 @@ BY_CODE: Final[Mapping[str, Verdict]] = {
 BY_CODE_AND_TEXT: Final[tuple[tuple[str, str, Verdict], ...]] = (
     ("NO_AUTH", "请检查服务授权状态", MerchantRefused),  # wrong service id, or no such permission (C.2)
     ("NO_AUTH", "行业类型", MerchantRefused),  # the service is for another industry (F.1)
+    ("NOT_ENOUGH", "平台证书已过期", MerchantRefused),  # of the list of certificates, and not of a balance (E.5)
+    ("RESOURCE_NOT_EXISTS", "证书", Refusal.UNCLEAR),  # of the list of certificates, and not of a refund (E.5)
     ("ORDER_NOT_EXIST", "授权记录不存在", Refusal.NOT_ENABLED),  # never authorised: a normal answer (C.2)
 )
 """A code, and a part of its text, without spaces."""

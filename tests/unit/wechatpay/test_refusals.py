@@ -1,4 +1,4 @@
-"""The tables of reference payscore-api F.1 and F.2, row by row."""
+"""The tables of reference payscore-api F.1, F.2 and G.2, row by row."""
 
 import pytest
 from hypothesis import given
@@ -61,6 +61,18 @@ def verdict(status: int = 400, code: str = "", message: str = "", request_id: st
         (404, "ORDER_NOT_ EXIST", "", Refusal.ORDER_NOT_FOUND),
         (404, "order_not_exist", "", Refusal.ORDER_NOT_FOUND),
         (404, "ORDER_NOT_EXIST", "请求操作的授权记录不存在", Refusal.NOT_ENABLED),
+        (404, "RESOURCE_NOT_EXISTS", "订单不存在", Refusal.RESOURCE_NOT_FOUND),
+        (404, "RESOURCE_NOT_EXISTS", "退款单据不存在，请稍后重试", Refusal.RESOURCE_NOT_FOUND),
+        (404, "RESOURCE_NOT_EXISTS", "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥", Refusal.UNCLEAR),
+        (404, "RESOURCE_NOT_EXISTS", "证书不存在", Refusal.UNCLEAR),
+        (400, "resource_not_ exists", "", Refusal.RESOURCE_NOT_FOUND),
+        (403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起", Refusal.NOT_ENOUGH),
+        (403, "NOTENOUGH", "", Refusal.NOT_ENOUGH),
+        (403, "USER_ACCOUNT_ABNORMAL", "用户账户异常或已注销", Refusal.ACCOUNT_ABNORMAL),
+        (400, "USERACCOUNTABNORMAL", "", Refusal.ACCOUNT_ABNORMAL),
+        (400, "INVALID_REQUEST", "退款金额大于可退金额", Refusal.UNCLEAR),
+        (429, "FREQUENCY_LIMITED", "频率限制，1个月之前的订单请降低申请频率再重试", WechatPayUnavailable),
+        (500, "NOT_ENOUGH", "", OutcomeUnknown),
         (404, "", "", OutcomeUnknown),
         (400, "", "综合评估未通过", OutcomeUnknown),
         (403, "", "无权限", OutcomeUnknown),
@@ -153,7 +165,7 @@ def test_what_wechat_itself_may_have_said_is_not_foreign(status: int, code: str)
     assert not is_foreign(status=status, code=code)
 
 
-@pytest.mark.parametrize("code", ["NO_AUTH", "ORDER_NOT_EXIST", "SIGN_ERROR", "PARAM_ERROR"])
+@pytest.mark.parametrize("code", ["NO_AUTH", "ORDER_NOT_EXIST", "SIGN_ERROR", "PARAM_ERROR", "NOT_ENOUGH"])
 def test_metrics_name_a_code_as_the_tables_spell_it(code: str) -> None:
     assert code_label(code.lower().replace("_", " ")) == code
 
