@@ -14,6 +14,8 @@ class CallKind(StrEnum):
     COMPLETE = "complete"
     CANCEL = "cancel"
     MODIFY = "modify"
+    REFUND = "refund"
+    REFUND_QUERY = "refund_query"
     CERTIFICATES = "certificates"
     SECURITY_ECHO = "security_echo"
 
