@@ -4,9 +4,27 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumers import order_paid, service_changed, trip_cancelled, trip_ended, trip_started
-from payscore_worker.events import EventIn, OrderPaid, ServiceChanged, TripCancelled, TripEnded, TripStarted
+from consumers import (
+    order_paid,
+    refund_changed,
+    refund_requested,
+    service_changed,
+    trip_cancelled,
+    trip_ended,
+    trip_started,
+)
+from payscore_worker.events import (
+    EventIn,
+    OrderPaid,
+    RefundChanged,
+    RefundRequested,
+    ServiceChanged,
+    TripCancelled,
+    TripEnded,
+    TripStarted,
+)
 from payscore_worker.messaging.handling import Handle, Subscription
+from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trips import Settlement
 
 
@@ -16,8 +34,10 @@ class Consumer:
 
     queue: str
     events: dict[str, type[EventIn]]
-    handle: Callable[[Any, Settlement], Awaitable[None]]
+    handle: Callable[[Any, Any], Awaitable[None]]
+    """Of the event, and the desk."""
     calls_wechatpay: bool = True
+    desk: type[Settlement] | type[Refunds] = Settlement
 
 
 CONSUMERS: Final = (
@@ -36,24 +56,39 @@ CONSUMERS: Final = (
         service_changed.handle,
         calls_wechatpay=False,
     ),
+    Consumer(
+        "payscore.refund-requested",
+        {"refund.requested": RefundRequested},
+        refund_requested.handle,
+        calls_wechatpay=False,  # what cannot be refunded is told at once, also while WeChat Pay is out
+        desk=Refunds,
+    ),
+    Consumer(
+        "payscore.refund-changed",
+        dict.fromkeys(("refund.success", "refund.abnormal", "refund.closed"), RefundChanged),
+        refund_changed.handle,
+        calls_wechatpay=False,
+        desk=Refunds,
+    ),
 )
 
 
-def subscriptions(settlement: Settlement) -> list[Subscription]:
-    """Bind every handler to the settlement it works with."""
+def subscriptions(settlement: Settlement, refunds: Refunds) -> list[Subscription]:
+    """Bind every handler to the desk it works with."""
+    desks: dict[type, Settlement | Refunds] = {Settlement: settlement, Refunds: refunds}
     return [
         Subscription(
             queue=one.queue,
             events=one.events,
-            handle=_bind(one, settlement),
+            handle=_bind(one, desks[one.desk]),
             calls_wechatpay=one.calls_wechatpay,
         )
         for one in CONSUMERS
     ]
 
 
-def _bind(consumer: Consumer, settlement: Settlement) -> Handle:
+def _bind(consumer: Consumer, desk: Settlement | Refunds) -> Handle:
     async def handle(event: EventIn) -> None:
-        await consumer.handle(event, settlement)
+        await consumer.handle(event, desk)
 
     return handle

@@ -32,9 +32,7 @@ END_OF_TIME: Final = datetime(2100, 1, 1, tzinfo=UTC)
 """A ride of another century is a slip of the pen, and near the ends of the calendar no time can be reckoned with."""
 
 # In Python `$` also matches before a line feed at the end. The look-ahead forbids it, and is harmless in JSON Schema.
-TripId = Annotated[
-    str, Meta(min_length=1, max_length=64, pattern=r"^[\x20-\x7e]+$(?!\n)", description="printable ASCII")
-]
+Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\x20-\x7e]+$(?!\n)", description="printable ASCII")]
 Fen = Annotated[int, Meta(ge=0, le=MAX_FEN, description="money in whole fen")]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, from 2000 to 2099")]
 Storable = Annotated[
@@ -68,7 +66,7 @@ class EventIn(Struct, frozen=True, kw_only=True):
 class TripStarted(EventIn, frozen=True, kw_only=True):
     """A ride began."""
 
-    trip_id: TripId
+    trip_id: Id
     openid: Openid
     started_at: Moment
     start_location: Text = ""
@@ -99,7 +97,7 @@ class DiscountItem(Struct, frozen=True, kw_only=True):
 class TripEnded(EventIn, frozen=True, kw_only=True):
     """A ride ended, and this is its fare."""
 
-    trip_id: TripId
+    trip_id: Id
     ended_at: Moment
     end_location: Text = ""
     fees: Annotated[tuple[FeeItem, ...], Meta(min_length=1, max_length=100)]
@@ -120,9 +118,18 @@ class TripEnded(EventIn, frozen=True, kw_only=True):
 class TripCancelled(EventIn, frozen=True, kw_only=True):
     """A ride will not be charged."""
 
-    trip_id: TripId
+    trip_id: Id
     cancelled_at: Moment
     reason: Text
+
+
+class RefundRequested(EventIn, frozen=True, kw_only=True):
+    """Money of a paid trip is to go back; `refund_id` makes the request one, however often it is said."""
+
+    trip_id: Id
+    refund_id: Id
+    amount_fen: Annotated[int, Meta(ge=1, le=MAX_FEN, description="money in whole fen")]
+    reason: Annotated[Text, Meta(min_length=1)]
 
 
 # --- In: what WeChat Pay says, verified and decrypted by the webhook ----------------------------------------------
@@ -145,6 +152,10 @@ class OrderPaid(Notification, frozen=True, kw_only=True):
 
 class ServiceChanged(Notification, frozen=True, kw_only=True):
     """A passenger opened or closed the PayScore service."""
+
+
+class RefundChanged(Notification, frozen=True, kw_only=True):
+    """WeChat Pay tells how a refund ended, or that it cannot be delivered."""
 
 
 class CloudEvent(Struct, frozen=True, kw_only=True):
@@ -352,6 +363,34 @@ class SettlementOverdue(Announcement, frozen=True, kw_only=True):
     age_seconds: int
 
 
+class SettlementRefunded(Announcement, frozen=True, kw_only=True):
+    """Money went back to the passenger; `refunded_fen` is the sum of the trip so far."""
+
+    TYPE: ClassVar[str] = "settlement.refunded"
+
+    refund_id: str
+    out_refund_no: str
+    amount_fen: int
+    refunded_fen: int
+    refunded_at: datetime
+
+
+class SettlementRefundProblem(Announcement, frozen=True, kw_only=True):
+    """A refund did not come off, or not yet.
+
+    `refund_closed`: nothing went back, and a new attempt takes a new `refund_id`. With any other code a person must
+    look, and the refund goes on then.
+    """
+
+    TYPE: ClassVar[str] = "settlement.refund_problem"
+
+    refund_id: str
+    out_refund_no: str
+    amount_fen: int
+    code: str
+    message: str
+
+
 ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
     SettlementOpened,
     SettlementDeclined,
@@ -362,6 +401,8 @@ ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
     SettlementProblem,
     SettlementStale,
     SettlementOverdue,
+    SettlementRefunded,
+    SettlementRefundProblem,
 )
 
 

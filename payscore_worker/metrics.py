@@ -147,10 +147,18 @@ NOT_OURS = _counter(
     "type",
 )
 PROBLEMS = _counter("payscore_trips_stopped_total", "Trips that stopped for a person to look, by code.", "code")
+REFUNDS_REACHED = _counter("payscore_refunds_reached_total", "Refunds that came to this state.", "state")
+REFUNDED_FEN = _counter("payscore_refunded_fen_total", "Money that WeChat Pay says it has sent back, in fen.")
+REFUND_PROBLEMS = _counter(
+    "payscore_refunds_stopped_total", "Refunds that stopped for a person to look, by code.", "code"
+)
 TAKEN_UP = _counter(
     "payscore_trips_taken_up_total",
     "Due trips that the reconciler took up: done, waits (something is out of reach), stuck (refused), error (a bug).",
     "outcome",
+)
+REFUNDS_TAKEN_UP = _counter(
+    "payscore_refunds_taken_up_total", "Due refunds that the reconciler took up, by the same outcomes.", "outcome"
 )
 UNREADABLE = _counter(
     "payscore_rows_unreadable_total",
@@ -258,6 +266,7 @@ MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, LINKS, S
 QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (
     *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),
+    *(REFUNDS_REACHED, REFUNDED_FEN, REFUND_PROBLEMS, REFUNDS_TAKEN_UP),
     *(UNREADABLE, ANNOUNCEMENTS, PUBLISHED, UNROUTED),
 )
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from payscore_worker.domain import outcomes
 from payscore_worker.domain.trip import (
     Cancelled,
+    Debit,
     DeclineReason,
     Discount,
     Doubt,
@@ -67,8 +68,13 @@ def an_order(phase: OrderPhase = OrderPhase.RUNNING, **changes: Any) -> OrderSee
     if phase in (OrderPhase.COLLECTING, OrderPhase.DONE):
         order = replace(order, total_fen=3_200)
     if phase is OrderPhase.DONE:
-        order = replace(order, paid_fen=3_200, paid_at=NOW, transaction_ids=("4200001",))
+        order = replace(order, paid_fen=3_200, paid_at=NOW, debits=debits("4200001"))
     return replace(order, **changes)
+
+
+def debits(*transaction_ids: str) -> tuple[Debit, ...]:
+    """Debits of which WeChat did not say how much they collected."""
+    return tuple(Debit(transaction_id=id) for id in transaction_ids)
 
 
 def a_doubt(refusal: Refusal = Refusal.WRONG_STATE, **changes: Any) -> Doubt:

@@ -6,10 +6,12 @@ from datetime import datetime
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.domain.trip import Rules
 from payscore_worker.settings import OrderSettings, duration, durations
+from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.wechatpay.payscore import CAPPED, LOWERING, TICKETED, PayScores
+from payscore_worker.wechatpay.transactions import Refunds as WechatPayRefunds
 
 
 def make_settlement(
@@ -21,7 +23,41 @@ def make_settlement(
     clock: Callable[[], datetime] = now,
 ) -> Settlement:
     """Make the settlement under the terms of the settings."""
-    rules = Rules(
+    terms = Terms(
+        introduction=orders.service_introduction,
+        start_at_event=orders.start_time == "event",
+        service_state_ttl=duration(orders.service_state_ttl),
+        out_order_no_prefix=orders.out_order_no_prefix,
+    )
+    rules = make_rules(payscores, orders)
+    return Settlement(
+        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=clock, on_announced=on_announced
+    )
+
+
+def make_refunds(
+    *,
+    storage: Storage,
+    payscores: PayScores,
+    refunds: WechatPayRefunds,
+    orders: OrderSettings,
+    on_announced: Callable[[], None] = lambda: None,
+    clock: Callable[[], datetime] = now,
+) -> Refunds:
+    """Make the refunds of what is settled so."""
+    return Refunds(
+        storage=storage,
+        refunds=refunds,
+        rules=make_rules(payscores, orders),
+        prefix=orders.out_order_no_prefix,
+        clock=clock,
+        on_announced=on_announced,
+    )
+
+
+def make_rules(payscores: PayScores, orders: OrderSettings) -> Rules:
+    """Say what families and settings decide for every trip."""
+    return Rules(
         family=payscores.current.family,
         ticketed=TICKETED,
         capped=CAPPED,
@@ -30,13 +66,4 @@ def make_settlement(
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),
         overdue_after=duration(orders.overdue_after),
-    )
-    terms = Terms(
-        introduction=orders.service_introduction,
-        start_at_event=orders.start_time == "event",
-        service_state_ttl=duration(orders.service_state_ttl),
-        out_order_no_prefix=orders.out_order_no_prefix,
-    )
-    return Settlement(
-        storage=storage, payscores=payscores, rules=rules, terms=terms, clock=clock, on_announced=on_announced
     )

@@ -22,6 +22,7 @@ from payscore_worker.wechatpay import (
     make_transport,
 )
 from payscore_worker.wechatpay.payscore import MerchantPayScores
+from payscore_worker.wechatpay.transactions import MerchantRefunds
 
 MAX_CONNECTIONS: Final = 200
 """Enough for every message in hand of the busiest queues."""
@@ -41,6 +42,7 @@ class WechatPay:
     client: WechatPayClient
     keys: VerificationKeys
     payscores: MerchantPayScores
+    refunds: MerchantRefunds
     notifications: Notifications
 
     async def warm_up(self) -> None:
@@ -89,7 +91,8 @@ def make_wechatpay(settings: MerchantSettings, transport: httpx.AsyncBaseTranspo
     except ValueError as error:
         raise SettingsError(f"the settings of WeChat Pay do not fit together: {error}") from error
     notifications = Notifications(keys=keys, apiv3_keys=apiv3_keys, clock=now)
-    return WechatPay(client, keys, MerchantPayScores(settings.api_family, client), notifications)
+    payscores = MerchantPayScores(settings.api_family, client)
+    return WechatPay(client, keys, payscores, MerchantRefunds(client), notifications)
 
 
 def make_wechatpay_transport() -> httpx.AsyncBaseTransport:

@@ -12,7 +12,7 @@ from consumers import subscriptions
 from payscore_worker import metrics, tracing
 from payscore_worker.bootstrap import parts
 from payscore_worker.bootstrap.database import CLOSE_SECONDS, close, database, database_url
-from payscore_worker.bootstrap.settlement import make_settlement
+from payscore_worker.bootstrap.settlement import make_refunds, make_settlement
 from payscore_worker.bootstrap.wechatpay import WechatPay, make_wechatpay
 from payscore_worker.bootstrap.wiring import make_topology, now, stop_on_signals
 from payscore_worker.console.depths import DepthRing
@@ -26,11 +26,13 @@ from payscore_worker.ops.health import Check, health_routes
 from payscore_worker.ops.watching import watch
 from payscore_worker.serving import STOP_SECONDS, make_server
 from payscore_worker.settings import BrokerSettings, Environment, MerchantSettings, OpsSettings, OrderSettings
-from payscore_worker.settlement.reconciler import Reconciler
+from payscore_worker.settlement.reconciler import Desk, Reconciler
 from payscore_worker.storage import Storage
+from payscore_worker.storage.cases import C
 from payscore_worker.storage.clock import DatabaseClock
 from payscore_worker.wechatpay import Breaker
 from payscore_worker.wechatpay.payscore import GuardedPayScores
+from payscore_worker.wechatpay.transactions import GuardedRefunds
 
 DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
@@ -116,18 +118,26 @@ class Worker:
         self.settlement = make_settlement(
             storage=storage, payscores=self.payscores, orders=orders, on_announced=self.relay.wake
         )
-        self.reconciler = Reconciler(
-            storage=storage, settlement=self.settlement, clock=self.clock, is_out=lambda: self.breaker.is_open
+        self.refunds = make_refunds(
+            storage=storage,
+            payscores=self.payscores,
+            refunds=GuardedRefunds(wechatpay.refunds, self.breaker),
+            orders=orders,
+            on_announced=self.relay.wake,
         )
+        self.reconcilers = (self._reconciler(self.settlement), self._reconciler(self.refunds))
         self.consumers = Consumers(
             url=broker.amqp_url,
             name="payscore-worker consume",
             topology=self.topology,
-            subscriptions=subscriptions(self.settlement),
+            subscriptions=subscriptions(self.settlement, self.refunds),
             publisher=self.publisher,
             prefetch=broker.prefetch,
             breaker=self.breaker,
         )
+
+    def _reconciler(self, desk: Desk[C]) -> Reconciler[C]:
+        return Reconciler(storage=self.storage, desk=desk, clock=self.clock, is_out=lambda: self.breaker.is_open)
 
     def checks(self) -> Mapping[str, Check]:
         """Make the checks of readiness."""
@@ -152,7 +162,7 @@ class Worker:
         """Begin to settle."""
         self._publishing = parts.start(group, self.publisher.run())
         self._relaying = parts.start(group, self.relay.run())
-        self._reconciling = parts.start(group, self.reconciler.run())
+        self._reconciling = [parts.start(group, reconciler.run()) for reconciler in self.reconcilers]
         self._consuming = parts.start(group, self.consumers.run())
         watched = (
             self.storage.until_lost(),
@@ -164,22 +174,23 @@ class Worker:
 
     async def drain(self) -> None:
         """Finish what is in hand, and take nothing more."""
-        self.reconciler.stop()
+        for reconciler in self.reconcilers:
+            reconciler.stop()
         await asyncio.gather(
             self.consumers.stop(grace_seconds=DRAIN_SECONDS),
-            asyncio.wait([self._reconciling], timeout=DRAIN_SECONDS),
+            asyncio.wait(self._reconciling, timeout=DRAIN_SECONDS),
         )
 
     async def flush(self) -> None:
         """Publish what the last messages announced; nothing is decided any more."""
-        for part in (self._reconciling, *self._watching):
+        for part in (*self._reconciling, *self._watching):
             part.cancel()
         await flush(self.relay, self._relaying)
 
     @property
     def running(self) -> list[asyncio.Task[None]]:
         """The parts, to be ended."""
-        return [self._reconciling, *self._watching, self._relaying, self._publishing, self._consuming]
+        return [*self._reconciling, *self._watching, self._relaying, self._publishing, self._consuming]
 
 
 async def flush(relay: Relay, relaying: asyncio.Task[None]) -> None:

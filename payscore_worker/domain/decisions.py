@@ -198,7 +198,7 @@ def _accept(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip
     if order.phase is OrderPhase.COLLECTING:
         return replace(charged, state=TripState.COMPLETED)
     paid_at = order.paid_at or now
-    payment = Payment(paid_fen=amount_fen, paid_at=paid_at, transaction_ids=order.transaction_ids)
+    payment = Payment(paid_fen=amount_fen, paid_at=paid_at, debits=order.debits)
     return replace(charged, state=TripState.PAID, payment=payment)
 
 

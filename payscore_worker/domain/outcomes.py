@@ -17,6 +17,7 @@ from payscore_worker.domain.trip import (
     AskServiceState,
     CancelOrder,
     CompleteOrder,
+    Debit,
     Declined,
     DeclineReason,
     Doubt,
@@ -482,13 +483,22 @@ def _see_when_paid(trip: Trip, order: OrderSeen) -> Trip:
     payment = trip.payment
     if order.phase is not OrderPhase.DONE or payment is None:
         return trip  # word from before the payment, come late
-    known, told = frozenset(payment.transaction_ids), frozenset(order.transaction_ids)
+    known, told = frozenset(payment.transaction_ids), frozenset(debit.transaction_id for debit in order.debits)
     if order.paid_fen not in (None, payment.paid_fen) or (known and told and known.isdisjoint(told)):
         raise ConflictingFact("WeChat Pay shows another payment than the one noted")
-    if told <= known:
-        return trip
-    more = tuple(one for one in order.transaction_ids if one not in known)
-    return replace(trip, payment=replace(payment, transaction_ids=payment.transaction_ids + more))
+    debits = _learned(payment.debits, order.debits)
+    return trip if debits == payment.debits else replace(trip, payment=replace(payment, debits=debits))
+
+
+def _learned(known: tuple[Debit, ...], told: tuple[Debit, ...]) -> tuple[Debit, ...]:
+    """Add the debits, and their amounts, that were not told before; what is noted of them stays."""
+    amounts = {debit.transaction_id: debit.amount_fen for debit in told}
+    old = tuple(
+        debit if debit.amount_fen is not None else replace(debit, amount_fen=amounts.get(debit.transaction_id))
+        for debit in known
+    )
+    ids = {debit.transaction_id for debit in known}
+    return old + tuple(debit for debit in told if debit.transaction_id not in ids)
 
 
 def _see_when_given_up(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
@@ -515,7 +525,7 @@ def _is_paid_in_full(trip: Trip, order: OrderSeen) -> bool:
 
 
 def _paid(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
-    payment = Payment(paid_fen=order.paid_fen or 0, paid_at=order.paid_at or now, transaction_ids=order.transaction_ids)
+    payment = Payment(paid_fen=order.paid_fen or 0, paid_at=order.paid_at or now, debits=order.debits)
     return _settled_down(replace(trip, state=TripState.PAID, payment=payment, waived=None))
 
 

@@ -135,6 +135,22 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Debit:
+    """One collection of the fare, and what of it goes back (reference payscore-api G.1)."""
+
+    transaction_id: str
+    amount_fen: int | None = None
+    """None: WeChat did not say."""
+    refunds: int = 0
+    """How many refunds of it were asked for; whether WeChat counts those that failed, it does not say."""
+    reserved_fen: int = 0
+    """Of refunds that are under way."""
+    refunded_fen: int = 0
+    next_refund_at: datetime | None = None
+    """From when on WeChat takes another refund of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderSeen:
     """The order as WeChat's signed word shows it."""
 
@@ -143,8 +159,8 @@ class OrderSeen:
     total_fen: int | None = None
     paid_fen: int | None = None
     paid_at: datetime | None = None
-    transaction_ids: tuple[str, ...] = ()
-    """One for each debit, in no order that means anything (reference payscore-api F.5 i)."""
+    debits: tuple[Debit, ...] = ()
+    """Those that became a transaction, in no order that means anything (reference payscore-api F.5 i)."""
     started_at: datetime | None = None
     finish_ticket: str = field(default="", repr=False)
 
@@ -182,13 +198,28 @@ class Payment:
 
     paid_fen: int
     paid_at: datetime
-    transaction_ids: tuple[str, ...] = ()
-    """One for each debit; none where nothing was collected, or not through WeChat Pay."""
+    debits: tuple[Debit, ...] = ()
+    """None where nothing was collected, or not through WeChat Pay."""
+
+    @property
+    def transaction_ids(self) -> tuple[str, ...]:
+        """One for each debit."""
+        return tuple(debit.transaction_id for debit in self.debits)
 
     @property
     def transaction_id(self) -> str:
         """The debit to name where one is named; empty without any."""
-        return self.transaction_ids[-1] if self.transaction_ids else ""
+        return self.debits[-1].transaction_id if self.debits else ""
+
+    @property
+    def reserved_fen(self) -> int:
+        """What refunds that are under way will send back."""
+        return sum(debit.reserved_fen for debit in self.debits)
+
+    @property
+    def refunded_fen(self) -> int:
+        """What went back."""
+        return sum(debit.refunded_fen for debit in self.debits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

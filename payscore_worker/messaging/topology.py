@@ -52,8 +52,10 @@ QUEUES: Final[Mapping[str, Binding]] = {
     "payscore.trip-started": Binding(RIDE_EVENTS, ("trip.started",)),
     "payscore.trip-ended": Binding(RIDE_EVENTS, ("trip.ended",)),
     "payscore.trip-cancelled": Binding(RIDE_EVENTS, ("trip.cancelled",)),
+    "payscore.refund-requested": Binding(RIDE_EVENTS, ("refund.requested",)),
     "payscore.order-paid": Binding(NOTIFICATIONS, ("payscore.user_paid",)),
     "payscore.service-changed": Binding(NOTIFICATIONS, ("payscore.user_open_service", "payscore.user_close_service")),
+    "payscore.refund-changed": Binding(NOTIFICATIONS, ("refund.success", "refund.abnormal", "refund.closed")),
 }
 
 

@@ -1,8 +1,9 @@
-"""What the world is told of a change: read from the trip before and after it."""
+"""What the world is told of a change: read from the case before and after it."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from payscore_worker.domain.refund import CLOSED, Pair, Refund, RefundState
 from payscore_worker.domain.trip import DeclineReason, Trip, TripState, owed_fen
 from payscore_worker.events import (
     Announcement,
@@ -13,6 +14,8 @@ from payscore_worker.events import (
     SettlementOverdue,
     SettlementPaid,
     SettlementProblem,
+    SettlementRefunded,
+    SettlementRefundProblem,
     SettlementStale,
     SettlementWrittenOff,
 )
@@ -104,6 +107,41 @@ def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
         )
     elif trip.state is TripState.CANCELLED and trip.cancelled is not None:
         yield SettlementCancelled(trip_id=trip_id, out_order_no=out_order_no, state=state, reason=trip.cancelled.reason)
+
+
+def refund_announcements(before: Pair, after: Pair) -> Iterator[Announcement]:
+    """Tell how a refund has ended, or that a person must look at it."""
+    (_, was), (trip, refund) = before, after
+    payment = trip.payment
+    if refund.state is RefundState.REFUNDED is not was.state and refund.refunded_at is not None:
+        yield SettlementRefunded(
+            trip_id=trip.trip_id,
+            out_order_no=trip.out_order_no,
+            state=trip.state.value,
+            refund_id=refund.refund_id,
+            out_refund_no=refund.out_refund_no,
+            amount_fen=refund.amount_fen,
+            refunded_fen=0 if payment is None else payment.refunded_fen,
+            refunded_at=refund.refunded_at,
+        )
+    for code, message in _refund_troubles(was, refund):
+        yield SettlementRefundProblem(
+            trip_id=trip.trip_id,
+            out_order_no=trip.out_order_no,
+            state=trip.state.value,
+            refund_id=refund.refund_id,
+            out_refund_no=refund.out_refund_no,
+            amount_fen=refund.amount_fen,
+            code=code,
+            message=message,
+        )
+
+
+def _refund_troubles(was: Refund, refund: Refund) -> Iterator[tuple[str, str]]:
+    if refund.state is RefundState.FAILED is not was.state:
+        yield CLOSED, "WeChat Pay has closed the refund, and nothing went back"
+    if refund.problem is not None and was.problem_told != refund.problem_told:
+        yield refund.problem.code, refund.problem.message
 
 
 def _total_fen(trip: Trip) -> int:

@@ -1,49 +1,55 @@
-"""Writes what became of a trip, and what is announced of it, together or not at all."""
+"""Writes what became of a case, and what is announced of it, together or not at all."""
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
 from payscore_worker import tracing
-from payscore_worker.domain.trip import Rules, Trip, due_at
+from payscore_worker.domain import refund as refunds
+from payscore_worker.domain import trip as trips
+from payscore_worker.domain.refund import Pair
+from payscore_worker.domain.trip import Rules, Trip
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.events import Announcement, write_cloud_event
 from payscore_worker.settlement import tally
-from payscore_worker.settlement.announcements import EnableJump, announcements
-from payscore_worker.storage import CallRecord, Direction, EventRecord, Storage
+from payscore_worker.settlement.announcements import EnableJump, announcements, refund_announcements
+from payscore_worker.storage import CallRecord, Direction, Entry, EventRecord, Storage
 
 MAX_CONFLICTS: Final = 8
 """Writers that may overtake us on one trip in a row; facts are few, so more is a bug."""
 
 SOURCE: Final = "payscore-worker"
 
+S = TypeVar("S")
+"""What is written together: a trip, or a trip and a refund of it."""
+
 Change = Callable[[Trip], Trip]
+PairChange = Callable[[Pair], Pair]
 
 
-class Books:
-    """The one way in which a trip's row is changed."""
+class Books(ABC, Generic[S]):
+    """The one way in which a kind of case is changed."""
 
     def __init__(
-        self,
-        *,
-        storage: Storage,
-        rules: Rules,
-        clock: Callable[[], datetime],
-        enable_jump: EnableJump,
-        on_announced: Callable[[], None],
+        self, *, storage: Storage, rules: Rules, clock: Callable[[], datetime], on_announced: Callable[[], None]
     ) -> None:
         self._storage = storage
         self._rules = rules
         self._clock = clock
-        self._enable_jump = enable_jump
         self._on_announced = on_announced
 
     async def change(
-        self, trip: Trip, change: Change, *, calls: Sequence[CallRecord] = (), events: Sequence[EventRecord] = ()
-    ) -> Trip:
-        """Change a trip on its newest row; the change is asked again when another writer was faster.
+        self,
+        before: S,
+        change: Callable[[S], S],
+        *,
+        calls: Sequence[CallRecord] = (),
+        events: Sequence[EventRecord] = (),
+    ) -> S:
+        """Change a case on its newest row; the change is asked again when another writer was faster.
 
         Raises:
             TripBusy: others were faster, again and again.
@@ -51,37 +57,66 @@ class Books:
 
         """
         for _ in range(MAX_CONFLICTS):
-            changed = change(trip)
-            if changed is trip and not calls:
-                return trip
-            if await self.write(trip, changed, calls=calls, events=events if changed is not trip else ()):
-                return replace(changed, version=changed.version + 1)
-            trip = await self.reload(trip)
-        raise TripBusy(f"trip {trip.trip_id} was moved by others {MAX_CONFLICTS} times in a row")
+            after = change(before)
+            moved = not self._is_same(before, after)
+            if not moved and not calls:
+                return before
+            written = await self.write(before, after, calls=calls, events=events if moved else ())
+            if written is not None:
+                return written
+            before = await self.reload(before)
+        raise TripBusy(f"trip {self._trip(before).trip_id} was moved by others {MAX_CONFLICTS} times in a row")
 
     async def write(
-        self, before: Trip, after: Trip, *, calls: Sequence[CallRecord], events: Sequence[EventRecord] = ()
-    ) -> bool:
-        """Write a trip over the row it was made from; tells whether that still stood."""
+        self, before: S, after: S, *, calls: Sequence[CallRecord], events: Sequence[EventRecord] = ()
+    ) -> S | None:
+        """Write a case over the row it was made from; returns it as it stands now, or None if that had moved."""
         now = self._clock()
-        said = announcements(before, after, self._enable_jump)
-        told = [self._announcement(what, now, version=after.version + 1) for what in said]
-        written = await self._storage.save(
-            after, due_at=due_at(after, now, self._rules), now=now, calls=calls, events=[*events, *told]
-        )
-        if written:
-            tally.count(before, after, [*events, *told])
-        if written and told:
+        said = list(self._said(before, after))
+        told = [self._announcement(what, now, version=self._trip(after).version + 1) for what in said]
+        entries = self._entries(before, after, now, is_told=bool(told))
+        if not await self._save(entries, now, calls, [*events, *told]):
+            return None
+        self._count(before, after, [*events, *told])
+        if told:
             self._on_announced()
-        return written
+        return self._as_written(after, entries)
 
-    async def reload(self, trip: Trip) -> Trip:
+    async def _save(
+        self, entries: Sequence[Entry], now: datetime, calls: Sequence[CallRecord], events: Sequence[EventRecord]
+    ) -> bool:
+        if len(entries) > 1:
+            return await self._storage.save_together(entries, now=now, calls=calls, events=events)
+        (entry,) = entries
+        return await self._storage.save(entry.case, due_at=entry.due_at, now=now, calls=calls, events=events)
+
+    @abstractmethod
+    async def reload(self, before: S) -> S:
         """Load the newest row, and keep what only the one in hand knows."""
-        newest = await self._storage.load(trip.trip_id)
-        if newest is None:
-            raise TripArchived(f"trip {trip.trip_id!r} is no longer there")
-        ticket = newest.finish_ticket or trip.finish_ticket
-        return replace(newest, service_enabled=trip.service_enabled, finish_ticket=ticket)
+
+    @abstractmethod
+    def _trip(self, case: S) -> Trip:
+        """Name the trip that it is about."""
+
+    @abstractmethod
+    def _is_same(self, before: S, after: S) -> bool:
+        """Tell whether nothing has changed."""
+
+    @abstractmethod
+    def _entries(self, before: S, after: S, now: datetime, *, is_told: bool) -> list[Entry]:
+        """List the rows to be written, the trip's first."""
+
+    @abstractmethod
+    def _as_written(self, after: S, entries: Sequence[Entry]) -> S:
+        """Say how a case stands once these rows were written."""
+
+    @abstractmethod
+    def _said(self, before: S, after: S) -> Iterator[Announcement]:
+        """Tell the world what has changed."""
+
+    @abstractmethod
+    def _count(self, before: S, after: S, events: Sequence[EventRecord]) -> None:
+        """Count for the operators what has changed."""
 
     def _announcement(self, what: Announcement, now: datetime, *, version: int) -> EventRecord:
         event_id = uuid4().hex
@@ -96,3 +131,82 @@ class Books:
             trace=tracing.carried(),
         )
         return EventRecord(event_id=event_id, direction=Direction.OUT, type=what.TYPE, at=now, body=body)
+
+
+class TripBooks(Books[Trip]):
+    """The books of trips."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        rules: Rules,
+        clock: Callable[[], datetime],
+        on_announced: Callable[[], None],
+        enable_jump: EnableJump,
+    ) -> None:
+        super().__init__(storage=storage, rules=rules, clock=clock, on_announced=on_announced)
+        self._enable_jump = enable_jump
+
+    async def reload(self, before: Trip) -> Trip:
+        newest = await self._storage.load(before.trip_id)
+        if newest is None:
+            raise TripArchived(f"trip {before.trip_id!r} is no longer there")
+        ticket = newest.finish_ticket or before.finish_ticket
+        return replace(newest, service_enabled=before.service_enabled, finish_ticket=ticket)
+
+    def _trip(self, case: Trip) -> Trip:
+        return case
+
+    def _is_same(self, before: Trip, after: Trip) -> bool:
+        return after is before
+
+    def _entries(self, before: Trip, after: Trip, now: datetime, *, is_told: bool) -> list[Entry]:
+        del before, is_told
+        return [Entry(case=after, due_at=trips.due_at(after, now, self._rules))]
+
+    def _as_written(self, after: Trip, entries: Sequence[Entry]) -> Trip:
+        del entries
+        return replace(after, version=after.version + 1)
+
+    def _said(self, before: Trip, after: Trip) -> Iterator[Announcement]:
+        return announcements(before, after, self._enable_jump)
+
+    def _count(self, before: Trip, after: Trip, events: Sequence[EventRecord]) -> None:
+        tally.count(before, after, events)
+
+
+class RefundBooks(Books[Pair]):
+    """The books of refunds: what one reserves, or sends back, stands on its trip as well (design rule 10)."""
+
+    async def reload(self, before: Pair) -> Pair:
+        trip, refund = before
+        newest = await self._storage.load(trip.trip_id)
+        if newest is None:
+            raise TripArchived(f"trip {trip.trip_id!r} is no longer there")
+        return newest, await self._storage.load_refund(refund.refund_id) or refund
+
+    def _trip(self, case: Pair) -> Trip:
+        return case[0]
+
+    def _is_same(self, before: Pair, after: Pair) -> bool:
+        return all(one is other for one, other in zip(before, after, strict=True))
+
+    def _entries(self, before: Pair, after: Pair, now: datetime, *, is_told: bool) -> list[Entry]:
+        """Write the trip where it has changed, and where something is told: its version is the sequence of that."""
+        trip, refund = after
+        entries = [Entry(case=refund, due_at=refunds.due_at(refund, now))]
+        if is_told or trip is not before[0]:
+            entries.insert(0, Entry(case=trip, due_at=trips.due_at(trip, now, self._rules)))
+        return entries
+
+    def _as_written(self, after: Pair, entries: Sequence[Entry]) -> Pair:
+        trip, refund = after
+        bumped = replace(trip, version=trip.version + 1) if len(entries) > 1 else trip
+        return bumped, replace(refund, version=refund.version + 1)
+
+    def _said(self, before: Pair, after: Pair) -> Iterator[Announcement]:
+        return refund_announcements(before, after)
+
+    def _count(self, before: Pair, after: Pair, events: Sequence[EventRecord]) -> None:
+        tally.count_refund(before[1], after[1], events)

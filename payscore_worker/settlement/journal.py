@@ -8,10 +8,10 @@ from payscore_worker.storage import CallOutcome, CallRecord
 from payscore_worker.wechatpay import Answer, Call, CallKind
 
 
-def asking(kind: CallKind, at: datetime) -> CallRecord:
+def asking(kind: CallKind, at: datetime, *, generation: int = 0) -> CallRecord:
     """Write down a question; it changes nothing, so its sends need not be counted before they are made."""
     return CallRecord(
-        kind=kind.value, generation=0, method="GET", path="", body=b"", outcome=CallOutcome.PREPARED, at=at
+        kind=kind.value, generation=generation, method="GET", path="", body=b"", outcome=CallOutcome.PREPARED, at=at
     )
 
 

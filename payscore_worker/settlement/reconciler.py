@@ -1,25 +1,25 @@
-"""Takes up the trips that are due: short rides that had to wait, lost callbacks, whatever a crash left behind."""
+"""Takes up the cases that are due: short rides that had to wait, lost callbacks, whatever a crash left behind."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Generic, Protocol
 
 import structlog
+from prometheus_client import Counter
 
 from payscore_worker import metrics, tracing
-from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import Rejected, Retryable
 from payscore_worker.messaging.link import end_if_told
-from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
+from payscore_worker.storage.cases import C
 
 AT_ONCE: Final = 64
-"""Trips taken up at the same time; each makes one WeChat call after the other."""
+"""Cases of a kind taken up at the same time; each makes one WeChat call after the other."""
 
 LEASE: Final = timedelta(minutes=1)
-"""Longer than a trip takes with every time-out; a trip whose claimant died comes back after it."""
+"""Longer than a case takes with every time-out; one whose claimant died comes back after it."""
 
 EVERY_SECONDS: Final = 1.0
 """How exactly a due time is met."""
@@ -33,49 +33,66 @@ PAUSE_SECONDS: Final = 5.0
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Reconciler:
-    """Claims due trips and advances them; several may run side by side."""
+class Desk(Protocol[C]):
+    """Whoever advances a kind of case."""
+
+    @property
+    def kind(self) -> type[C]:
+        """The kind of case."""
+        ...
+
+    @property
+    def taken_up(self) -> Counter:
+        """What counts the cases that were taken up."""
+        ...
+
+    async def take_up(self, case: C) -> None:
+        """Advance a case that was claimed and loaded."""
+
+
+class Reconciler(Generic[C]):
+    """Claims the due cases of a desk and has them advanced; several may run side by side."""
 
     def __init__(
         self,
         *,
         storage: Storage,
-        settlement: Settlement,
+        desk: Desk[C],
         clock: Callable[[], datetime],
         is_out: Callable[[], bool] = lambda: False,
     ) -> None:
         self._storage = storage
-        self._settlement = settlement
+        self._desk: Final = desk
         self._clock = clock
         self._is_out = is_out
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Reconcile until stop(); a slow trip holds up no other."""
+        """Reconcile until stop(); a slow case holds up no other."""
         in_hand: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             while not self._stopping.is_set():
-                for trip in await self._claim(AT_ONCE - len(in_hand)):
-                    task = group.create_task(self._take_up(trip))
+                for case in await self._claim(AT_ONCE - len(in_hand)):
+                    task = group.create_task(self._take_up(case))
                     in_hand.add(task)
                     task.add_done_callback(in_hand.discard)
                 await self._pause(BUSY_SECONDS if len(in_hand) == AT_ONCE else EVERY_SECONDS)
 
     def stop(self) -> None:
-        """Take up no more trips; run() returns when those in hand are done."""
+        """Take up no more cases; run() returns when those in hand are done."""
         self._stopping.set()
 
     async def run_once(self) -> int:
-        """Take up what is due now, to the end; returns how many trips."""
-        trips = await self._claim(AT_ONCE)
-        await asyncio.gather(*(self._take_up(trip) for trip in trips))
-        return len(trips)
+        """Take up what is due now, to the end; returns how many cases."""
+        cases = await self._claim(AT_ONCE)
+        await asyncio.gather(*(self._take_up(case) for case in cases))
+        return len(cases)
 
-    async def _claim(self, free: int) -> list[Trip]:
-        if not free or self._is_out():  # trips that are due stay so, for whoever can call WeChat Pay
+    async def _claim(self, free: int) -> list[C]:
+        if not free or self._is_out():  # cases that are due stay so, for whoever can call WeChat Pay
             return []
         try:
-            return await self._storage.claim_due(now=self._clock(), lease=LEASE, limit=free)
+            return await self._storage.claim_due(self._desk.kind, now=self._clock(), lease=LEASE, limit=free)
         except Retryable as trouble:
             end_if_told()
             log.warning("reconciler_paused", reason=str(trouble))
@@ -87,20 +104,21 @@ class Reconciler:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _take_up(self, trip: Trip) -> None:
+    async def _take_up(self, case: C) -> None:
+        name, taken_up = self._desk.kind.__name__.lower(), self._desk.taken_up
         with (
-            structlog.contextvars.bound_contextvars(trip_id=trip.trip_id),
-            tracing.span("take up trip", tracing.Kind.INTERNAL, {"payscore.trip_id": trip.trip_id}),
+            structlog.contextvars.bound_contextvars(trip_id=case.trip_id),
+            tracing.span(f"take up {name}", tracing.Kind.INTERNAL, {"payscore.trip_id": case.trip_id}),
         ):
             try:
-                await self._settlement.take_up(trip)
-                metrics.of(metrics.TAKEN_UP, "done").inc()
+                await self._desk.take_up(case)
+                metrics.of(taken_up, "done").inc()
             except Retryable as trouble:
-                metrics.of(metrics.TAKEN_UP, "waits").inc()
-                log.info("trip_waits", reason=str(trouble), error=type(trouble).__name__)
+                metrics.of(taken_up, "waits").inc()
+                log.info("case_waits", case=name, reason=str(trouble), error=type(trouble).__name__)
             except Rejected as trouble:
-                metrics.of(metrics.TAKEN_UP, "stuck").inc()
-                log.warning("trip_stuck", reason=str(trouble), error=type(trouble).__name__)
+                metrics.of(taken_up, "stuck").inc()
+                log.warning("case_stuck", case=name, reason=str(trouble), error=type(trouble).__name__)
             except Exception:
-                metrics.of(metrics.TAKEN_UP, "error").inc()
-                log.exception("trip_surprised_us")
+                metrics.of(taken_up, "error").inc()
+                log.exception("case_surprised_us", case=name)

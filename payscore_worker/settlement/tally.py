@@ -1,23 +1,25 @@
-"""What operators count of a trip that was written: its state, its money, what was noted and what is announced."""
+"""What operators count of a case that was written: its state, its money, what was noted and what is announced."""
 
 from collections.abc import Iterable
 from typing import Final
 
 from payscore_worker import metrics
+from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.decisions import VERBS
+from payscore_worker.domain.refund import Refund, RefundState
 from payscore_worker.domain.trip import Trip, owed_fen
 from payscore_worker.storage import Direction, EventRecord
 from payscore_worker.wechatpay.refusals import code_label
 
 CALLBACK: Final = "payscore.user_paid"
 
+REFUND_CODES: Final = frozenset({refunds.ABNORMAL, refunds.SLOW, refunds.AMOUNT_DIFFERS})
+"""Problems of refunds that are ours to name."""
+
 
 def count(before: Trip, after: Trip, events: Iterable[EventRecord]) -> None:
     """Count what a write has changed."""
-    noted = [event.type for event in events if event.direction is Direction.IN]
-    for event in events:
-        told = metrics.EVENTS_NOTED if event.direction is Direction.IN else metrics.ANNOUNCEMENTS
-        metrics.of(told, event.type).inc()
+    noted = _count_events(events)
     if after.state is not before.state or not before.version:
         metrics.of(metrics.STATES_REACHED, after.state.value).inc()
     if after.completed_at is not None and before.completed_at is None:
@@ -28,3 +30,26 @@ def count(before: Trip, after: Trip, events: Iterable[EventRecord]) -> None:
     if after.problem is not None and after.problem_told != before.problem_told:
         code = after.problem.code
         metrics.of(metrics.PROBLEMS, code if code in VERBS else code_label(code)).inc()
+
+
+def count_refund(before: Refund, after: Refund, events: Iterable[EventRecord]) -> None:
+    """Count what a write has changed of a refund."""
+    _count_events(events)
+    if after.state is not before.state or not before.version:
+        metrics.of(metrics.REFUNDS_REACHED, after.state.value).inc()
+    if after.state is RefundState.REFUNDED is not before.state:
+        metrics.REFUNDED_FEN.inc(after.amount_fen)
+    if after.problem is not None and after.problem_told != before.problem_told:
+        code = after.problem.code
+        metrics.of(metrics.REFUND_PROBLEMS, code if code in REFUND_CODES else code_label(code)).inc()
+
+
+def _count_events(events: Iterable[EventRecord]) -> list[str]:
+    """Count what was noted and what is announced; returns the types of what was noted."""
+    noted = []
+    for event in events:
+        is_noted = event.direction is Direction.IN
+        metrics.of(metrics.EVENTS_NOTED if is_noted else metrics.ANNOUNCEMENTS, event.type).inc()
+        if is_noted:
+            noted.append(event.type)
+    return noted

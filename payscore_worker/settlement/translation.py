@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from payscore_worker.domain.refund import Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
     Cancelled,
     CancelOrder,
     CompleteOrder,
+    Debit,
     DeclineReason,
     Discount,
     Doubt,
@@ -23,9 +25,11 @@ from payscore_worker.domain.trip import (
     Waived,
 )
 from payscore_worker.errors import Refusal, WechatPayRejected
+from payscore_worker.events import RefundRequested as RefundRequestedEvent
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
 from payscore_worker.wechatpay import CallKind
 from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, Modification, NewOrder, Order
+from payscore_worker.wechatpay.transactions import NewRefund, RefundTold
 
 SENT_BY: Final[Mapping[str, CallKind]] = {
     OpenOrder.__name__: CallKind.CREATE,
@@ -164,7 +168,7 @@ def seen(order: Order) -> OrderSeen:
         total_fen=order.total_fen,
         paid_fen=order.paid_fen,
         paid_at=order.paid_at,
-        transaction_ids=order.transaction_ids,
+        debits=tuple(Debit(transaction_id=one.transaction_id, amount_fen=one.amount_fen) for one in order.debits),
         started_at=order.started_at,
         finish_ticket=order.finish_ticket or "",
     )
@@ -192,3 +196,50 @@ def odd_answer(step: type, code: str, message: str, *, request_id: str = "") -> 
         request_id=request_id,
         uncertain=True,
     )
+
+
+def refund_requested(event: RefundRequestedEvent) -> RefundRequested:
+    """Take the fact from the event."""
+    return RefundRequested(
+        trip_id=event.trip_id, refund_id=event.refund_id, amount_fen=event.amount_fen, reason=event.reason
+    )
+
+
+def new_refund(refund: Refund) -> NewRefund:
+    """Ask for the refund; the passenger sees the reason."""
+    return NewRefund(
+        out_refund_no=refund.out_refund_no,
+        transaction_id=refund.transaction_id,
+        amount_fen=refund.amount_fen,
+        total_fen=refund.total_fen,
+        reason=refund.reason,
+    )
+
+
+def refund_seen(told: RefundTold) -> RefundSeen:
+    """Take what WeChat Pay shows of a refund."""
+    return RefundSeen(
+        phase=RefundPhase(told.status.value),
+        wechatpay_refund_id=told.refund_id,
+        transaction_id=told.transaction_id,
+        amount_fen=told.amount_fen,
+        total_fen=told.total_fen,
+        payer_refund_fen=told.payer_refund_fen,
+        refunded_at=told.succeeded_at,
+    )
+
+
+def refund_refused(step: type, error: WechatPayRejected) -> Refused:
+    """Take the refusal of a refund, or of a question about it."""
+    return Refused(
+        step=step.__name__,
+        refusal=error.refusal,
+        code=error.code,
+        message=error.message,
+        request_id=error.request_id,
+    )
+
+
+def odd_refund(step: type, code: str, message: str) -> Refused:
+    """Have no word where a signed answer cannot be what it should be."""
+    return Refused(step=step.__name__, refusal=Refusal.UNCLEAR, code=code, message=message, request_id="")

@@ -40,7 +40,7 @@ from payscore_worker.errors import (
     WechatPayUnavailable,
 )
 from payscore_worker.settlement import journal
-from payscore_worker.settlement.books import Books, Change
+from payscore_worker.settlement.books import Change, TripBooks
 from payscore_worker.settlement.translation import (
     SENT_BY,
     cancel_reason,
@@ -94,7 +94,7 @@ class Steps:
         self,
         *,
         storage: Storage,
-        books: Books,
+        books: TripBooks,
         payscores: PayScores,
         rules: Rules,
         terms: Terms,
@@ -402,11 +402,11 @@ class Steps:
         None: another worker moved the trip; look at it again.
         """
         record = journal.prepared(call, generation=run.trip.bodies + 1, at=self._clock())
-        prepared = mark(run.trip)
-        if not await self._books.write(run.trip, prepared, calls=[record, *run.asked.values()]):
+        prepared = await self._books.write(run.trip, mark(run.trip), calls=[record, *run.asked.values()])
+        if prepared is None:
             run.trip = await self._books.reload(run.trip)
             return None
-        run.trip = replace(prepared, version=prepared.version + 1)
+        run.trip = prepared
         run.asked.clear()
         return record
 

@@ -1,11 +1,10 @@
 """Note a fact; advance a trip, step by step, until it rests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
-from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -43,10 +42,11 @@ from payscore_worker.events import (
     TripStarted,
     message_in_hand,
 )
-from payscore_worker.settlement.books import Books, Change
+from payscore_worker.settlement.books import Change, TripBooks
 from payscore_worker.settlement.sight import Onlooker, Pause, Sight
 from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of
 from payscore_worker.settlement.trip_steps import Run, Steps, Terms
+from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.wechatpay.payscore import Order, PayScores
 
@@ -61,6 +61,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 class Settlement:
     """Notes facts and advances trips; safe to be called for one trip many times over, here and elsewhere."""
+
+    kind: Final = Trip
+    taken_up: Final = metrics.TAKEN_UP
 
     def __init__(
         self,
@@ -77,8 +80,8 @@ class Settlement:
         self._rules = rules
         self._terms = terms
         self._clock = clock
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._books = Books(
+        self._turns = Turns()
+        self._books = TripBooks(
             storage=storage, rules=rules, clock=clock, enable_jump=self._enable_jump, on_announced=on_announced
         )
         self._steps = Steps(
@@ -225,7 +228,7 @@ class Settlement:
             IllegalTransition: says why not, and what to do instead; or what was seen is no longer so.
 
         """
-        async with self._turn(trip_id):
+        async with self._turns.of(trip_id):
             sight = await self.look(trip_id, pause=pause)
             known, now = sight.known, self._clock()
             if known is None:
@@ -287,18 +290,18 @@ class Settlement:
             Retryable: something is out of reach; the trip is where it was, and the same call heals it.
 
         """
-        async with self._turn(trip_id):
+        async with self._turns.of(trip_id):
             trip = await self._storage.load(trip_id)
             if trip is not None:
                 await self._advance(Run(trip))
 
-    async def take_up(self, trip: Trip) -> None:
+    async def take_up(self, case: Trip) -> None:
         """Advance a trip that the reconciler has claimed and loaded."""
-        async with self._turn(trip.trip_id):
-            run = Run(trip)
+        async with self._turns.of(case.trip_id):
+            run = Run(case)
             await self._advance(run)
-            if run.trip.version == trip.version:
-                await self._storage.reschedule(trip, due_at=due_at(run.trip, self._clock(), self._rules))
+            if run.trip.version == case.version:
+                await self._storage.reschedule(case, due_at=due_at(run.trip, self._clock(), self._rules))
 
     async def _advance(self, run: Run) -> None:
         await self._steps.recall(run)
@@ -311,13 +314,6 @@ class Settlement:
             except MalformedMessage as error:
                 await self._steps.stop(run, "malformed_call", str(error), step=type(step).__name__)
         raise RuntimeError(f"trip {run.trip.trip_id} took more than {MAX_STEPS} steps")
-
-    @asynccontextmanager
-    async def _turn(self, trip_id: str) -> AsyncIterator[None]:
-        """Let one task of this process at a trip: two would be right, and make their WeChat calls twice."""
-        lock = self._turns.setdefault(trip_id, asyncio.Lock())
-        async with lock:
-            yield
 
     def _enable_jump(self, trip: Trip) -> dict[str, str]:
         return self._payscores.current.enable_jump(out_request_no=trip.out_order_no)

@@ -1,6 +1,7 @@
 """Trips, their calls and events, kept in PostgreSQL or SQLite."""
 
 from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.cases import Case, Entry
 from payscore_worker.storage.port import (
     CallOutcome,
     CallRecord,
@@ -17,7 +18,9 @@ __all__ = [
     "ArchivedTrip",
     "CallOutcome",
     "CallRecord",
+    "Case",
     "Direction",
+    "Entry",
     "EventRecord",
     "OutboxRow",
     "Schema",

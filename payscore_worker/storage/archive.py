@@ -30,8 +30,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from payscore_worker.domain.trip import TERMINAL
 from payscore_worker.errors import SchemaOutdated, SettlementError, StorageUnavailable, UnreadableRow
 from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.cases import TRIPS
 from payscore_worker.storage.engine import BROKEN, cause_of, engine_for, lock_from_the_start, schema_of
-from payscore_worker.storage.reading import note_unreadable, read_trip
+from payscore_worker.storage.reading import note_unreadable
 from payscore_worker.storage.schema import SCHEMA_REVISION
 from payscore_worker.storage.tables import Json, archived_trip, passenger, trip, trip_event, wechatpay_call
 
@@ -226,7 +227,7 @@ class Archive:
     def _memory(self, row: Row, archive: str, now: datetime) -> ArchivedTrip | None:
         """Make what is remembered of a trip; None, and the trip stays, where this release cannot read it."""
         try:
-            return ArchivedTrip.of(read_trip(row), archive=archive, archived_at=now)
+            return ArchivedTrip.of(TRIPS.read(row), archive=archive, archived_at=now)
         except UnreadableRow as error:
             if len(self._passed_over) == MAX_PASSED_OVER:
                 raise

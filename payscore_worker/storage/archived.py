@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, Protocol, Self
 
-from payscore_worker.domain.trip import Cancelled, Discount, Ended, Fee, Payment, Started, Trip, TripState
+from payscore_worker.domain.trip import Cancelled, Debit, Discount, Ended, Fee, Payment, Started, Trip, TripState
 
 DIGEST_BYTES: Final = 16
 """Enough that no two facts of one trip are taken for each other by chance."""
@@ -71,7 +71,7 @@ class ArchivedTrip:
             payment=Payment(
                 paid_fen=row["paid_fen"],
                 paid_at=row["paid_at"],
-                transaction_ids=tuple(filter(None, (row["transaction_id"],))),
+                debits=(Debit(transaction_id=row["transaction_id"]),) if row["transaction_id"] else (),
             )
             if paid
             else None,

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
+from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
 from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.cases import C, Case, Entry
 from payscore_worker.storage.schema import Schema
 
 LONGEST_LEASE: Final = timedelta(minutes=4)
-"""A trip that keeps failing is taken up at least this often: what stood in its way may be gone."""
+"""A case that keeps failing is taken up at least this often: what stood in its way may be gone."""
 
 
 class CallOutcome(StrEnum):
@@ -111,6 +113,12 @@ class Storage(Protocol):
     async def load_by_out_order_no(self, out_order_no: str) -> Trip | None:
         """Load a trip by the number WeChat knows it under."""
 
+    async def load_refund(self, refund_id: str) -> Refund | None:
+        """Load a refund by its id."""
+
+    async def load_refund_by_out_refund_no(self, out_refund_no: str) -> Refund | None:
+        """Load a refund by the number WeChat knows it under."""
+
     async def archived(self, trip_id: str) -> ArchivedTrip | None:
         """Load what is remembered of an archived trip."""
 
@@ -119,30 +127,46 @@ class Storage(Protocol):
 
     async def save(
         self,
-        trip: Trip,
+        case: Case,
         *,
         due_at: datetime | None,
         now: datetime,
         calls: Sequence[CallRecord] = (),
         events: Sequence[EventRecord] = (),
     ) -> bool:
-        """Write a trip with its calls and events in one transaction, if nobody wrote it since it was loaded.
+        """Write a case with calls and events of its trip in one transaction, if nobody wrote it since it was loaded.
 
         A new trip is not written where one of its id or number is archived. Returns whether it was written; the stored
-        version is then `trip.version + 1`.
+        version is then `case.version + 1`.
         """
 
-    async def journal(self, trip: Trip, call: CallRecord) -> None:
-        """Write a call of a trip that does not move."""
+    async def save_together(
+        self,
+        entries: Sequence[Entry],
+        *,
+        now: datetime,
+        calls: Sequence[CallRecord] = (),
+        events: Sequence[EventRecord] = (),
+    ) -> bool:
+        """Write cases of one trip, all or none (design rule 10); as `save` otherwise.
 
-    async def begin_send(self, trip_id: str, kind: str) -> CallRecord | None:
-        """Count one more send of the newest generation of a journaled call, before it is made; returns the call."""
+        Writers take them in one order, the trip first: else two of them might wait for each other.
+        """
+
+    async def journal(self, case: Case, call: CallRecord) -> None:
+        """Write a call of a case that does not move."""
+
+    async def begin_send(self, trip_id: str, kind: str, generation: int | None = None) -> CallRecord | None:
+        """Count one more send of a journaled call, before it is made; returns the call.
+
+        Without a generation: of the newest one.
+        """
 
     async def note_event(self, trip_id: str, event: EventRecord) -> None:
         """Note an event that moves nothing; the same one again is noted once."""
 
-    async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
-        """Load the newest generation of a journaled call."""
+    async def last_call(self, trip_id: str, kind: str, generation: int | None = None) -> CallRecord | None:
+        """Load a generation of a journaled call; without one, the newest."""
 
     async def service_of(self, openid: str) -> ServiceNote | None:
         """Load what is known of a passenger's PayScore service."""
@@ -150,15 +174,15 @@ class Storage(Protocol):
     async def note_service(self, openid: str, note: ServiceNote) -> None:
         """Note a passenger's PayScore service, unless something newer is known."""
 
-    async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
-        """Take trips that are due for this caller alone.
+    async def claim_due(self, kind: type[C], *, now: datetime, lease: timedelta, limit: int) -> list[C]:
+        """Take cases of a kind that are due for this caller alone.
 
-        Each repeated claim of one trip doubles the lease, to LONGEST_LEASE at most. A row that cannot be read is named,
+        Each repeated claim of one case doubles the lease, to LONGEST_LEASE at most. A row that cannot be read is named,
         counted, and left to its lease.
         """
 
-    async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
-        """Set when a trip is due, if nobody wrote it since it was loaded."""
+    async def reschedule(self, case: Case, *, due_at: datetime | None) -> None:
+        """Set when a case is due, if nobody wrote it since it was loaded."""
 
     async def claim_outbox(self, *, now: datetime, lease: timedelta, limit: int) -> list[OutboxRow]:
         """Take announcements for this caller alone, the oldest first.

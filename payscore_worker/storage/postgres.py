@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.cases import REFUNDS, TRIPS, C, Case, CaseTable, Entry, table_of
 from payscore_worker.storage.connecting import COLLISIONS, POOLER, Connector
 from payscore_worker.storage.port import (
     LONGEST_LEASE,
@@ -22,15 +24,13 @@ from payscore_worker.storage.port import (
     OutboxRow,
     ServiceNote,
 )
-from payscore_worker.storage.reading import Row, read, read_archived, read_trip, readable_trips
-from payscore_worker.storage.rows import TRIP_COLUMNS
+from payscore_worker.storage.reading import Row, read, read_archived
 from payscore_worker.storage.schema import Schema
 from payscore_worker.storage.statements import (
     ARCHIVED,
     ARCHIVED_BY_ORDER,
     BEGIN_SEND,
     HAS_ITS_PLACE,
-    INSERT_TRIP,
     LAST_CALL,
     MARK_PUBLISHED,
     MARK_UNROUTED,
@@ -38,13 +38,9 @@ from payscore_worker.storage.statements import (
     NOTE_SERVICE,
     POSTPONE_OUTBOX,
     RELEASE_OUTBOX,
-    RESCHEDULE,
     SCHEMA,
-    SELECT_TRIP,
-    SELECT_TRIP_BY_ORDER,
     SERVICE_OF,
     TAKE_THE_ANSWER,
-    UPDATE_TRIP,
     WAITS,
     WINDOW,
     for_many,
@@ -86,16 +82,22 @@ class PostgresStorage:
         return cls(pool)
 
     async def load(self, trip_id: str) -> Trip | None:
-        keep("trip", "trip_id", trip_id)
-        async with self._connection() as connection:
-            row = await connection.fetchrow(SELECT_TRIP, trip_id)
-        return None if row is None else read_trip(row)
+        return await self._load(TRIPS, "trip_id", trip_id)
 
     async def load_by_out_order_no(self, out_order_no: str) -> Trip | None:
-        keep("trip", "out_order_no", out_order_no)
+        return await self._load(TRIPS, "out_order_no", out_order_no)
+
+    async def load_refund(self, refund_id: str) -> Refund | None:
+        return await self._load(REFUNDS, "refund_id", refund_id)
+
+    async def load_refund_by_out_refund_no(self, out_refund_no: str) -> Refund | None:
+        return await self._load(REFUNDS, "out_refund_no", out_refund_no)
+
+    async def _load(self, table: CaseTable[C], column: str, value: str) -> C | None:
+        keep(table.name, column, value)
         async with self._connection() as connection:
-            row = await connection.fetchrow(SELECT_TRIP_BY_ORDER, out_order_no)
-        return None if row is None else read_trip(row)
+            row = await connection.fetchrow(table.select_by(column), value)
+        return None if row is None else table.read(row)
 
     async def archived(self, trip_id: str) -> ArchivedTrip | None:
         keep("archived_trip", "trip_id", trip_id)
@@ -111,31 +113,51 @@ class PostgresStorage:
 
     async def save(
         self,
-        trip: Trip,
+        case: Case,
         *,
         due_at: datetime | None,
         now: datetime,
         calls: Sequence[CallRecord] = (),
         events: Sequence[EventRecord] = (),
     ) -> bool:
-        statement = _save_statement(new=trip.version == 0, calls=bool(calls), events=bool(events))
         keep_records(calls, events)
-        arguments = [*kept_row(trip, due_at=due_at, now=now)]
-        if calls:
-            arguments += _call_columns(calls)
-        if events:
-            arguments += _event_columns(events)
+        statement, arguments = _saving(Entry(case=case, due_at=due_at), now, calls, events)
         async with self._connection() as connection:
             return bool(await connection.fetchval(statement, *arguments))
 
-    async def journal(self, trip: Trip, call: CallRecord) -> None:
+    async def save_together(
+        self,
+        entries: Sequence[Entry],
+        *,
+        now: datetime,
+        calls: Sequence[CallRecord] = (),
+        events: Sequence[EventRecord] = (),
+    ) -> bool:
+        keep_records(calls, events)
+        first, *others = entries
+        savings = [_saving(first, now, calls, events), *(_saving(entry, now, (), ()) for entry in others)]
+        async with self._connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                for statement, arguments in savings:
+                    if not await connection.fetchval(statement, *arguments):
+                        await transaction.rollback()
+                        return False
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
+        return True
+
+    async def journal(self, case: Case, call: CallRecord) -> None:
         keep_records([call], [])
         async with self._connection() as connection:
-            await connection.execute(_JOURNAL, trip.trip_id, *_call_columns([call]))
+            await connection.execute(_JOURNAL, case.trip_id, *_call_columns([call]))
 
-    async def begin_send(self, trip_id: str, kind: str) -> CallRecord | None:
+    async def begin_send(self, trip_id: str, kind: str, generation: int | None = None) -> CallRecord | None:
         async with self._connection() as connection:
-            row = await connection.fetchrow(BEGIN_SEND, trip_id, kind)
+            row = await connection.fetchrow(BEGIN_SEND, trip_id, kind, generation)
         return _journaled(trip_id, row)
 
     async def note_event(self, trip_id: str, event: EventRecord) -> None:
@@ -145,9 +167,9 @@ class PostgresStorage:
                 NOTE_EVENT, trip_id, event.event_id, event.direction.value, event.type, event.at, event.body
             )
 
-    async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
+    async def last_call(self, trip_id: str, kind: str, generation: int | None = None) -> CallRecord | None:
         async with self._connection() as connection:
-            row = await connection.fetchrow(LAST_CALL, trip_id, kind)
+            row = await connection.fetchrow(LAST_CALL, trip_id, kind, generation)
         return _journaled(trip_id, row)
 
     async def service_of(self, openid: str) -> ServiceNote | None:
@@ -162,14 +184,16 @@ class PostgresStorage:
         async with self._connection() as connection:
             await connection.execute(NOTE_SERVICE, openid, note.enabled, note.as_of)
 
-    async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
+    async def claim_due(self, kind: type[C], *, now: datetime, lease: timedelta, limit: int) -> list[C]:
+        table = table_of(kind)
         async with self._connection() as connection:
-            rows = await connection.fetch(_CLAIM_DUE, now, lease, limit, LONGEST_LEASE)
-        return readable_trips(rows)
+            rows = await connection.fetch(_claim_due(table), now, lease, limit, LONGEST_LEASE)
+        return table.readable(rows)
 
-    async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
+    async def reschedule(self, case: Case, *, due_at: datetime | None) -> None:
+        table = table_of(type(case))
         async with self._connection() as connection:
-            await connection.execute(RESCHEDULE, due_at, trip.trip_id, trip.version)
+            await connection.execute(table.reschedule, due_at, table.key_of(case), case.version)
 
     async def claim_outbox(self, *, now: datetime, lease: timedelta, limit: int) -> list[OutboxRow]:
         async with self._connection() as connection:
@@ -336,17 +360,46 @@ def _event_columns(events: Sequence[EventRecord]) -> list[list[object]]:
     return [[getattr(event, name) for event in events] for name in _EVENT_COLUMNS]
 
 
+def _saving(
+    entry: Entry, now: datetime, calls: Sequence[CallRecord], events: Sequence[EventRecord]
+) -> tuple[str, list[object]]:
+    """Say by which statement a case is written, and with what."""
+    table, is_new = table_of(type(entry.case)), entry.case.version == 0
+    statement = _save_statement(table, is_new=is_new, calls=bool(calls), events=bool(events))
+    arguments = [*kept_row(entry, now)]
+    if calls:
+        arguments += _call_columns(calls)
+    if events:
+        arguments += _event_columns(events)
+    return statement, arguments
+
+
 @cache
-def _save_statement(*, new: bool, calls: bool, events: bool) -> str:
-    """Build the one statement that writes a trip under its version guard, and with it its calls and events."""
-    parts = [f"saved AS ({INSERT_TRIP if new else UPDATE_TRIP} RETURNING trip_id)"]
-    first = len(TRIP_COLUMNS) + 1
+def _save_statement(table: CaseTable[Any], *, is_new: bool, calls: bool, events: bool) -> str:
+    """Build the one statement that writes a case under its version guard, and with it calls and events of its trip."""
+    parts = [f"saved AS ({table.insert if is_new else table.update} RETURNING trip_id)"]
+    first = len(table.columns) + 1
     if calls:
         parts.append(f"calls AS ({_UPSERT_CALLS.format(arrays=_arrays(_CALL_COLUMNS, first))})")
         first += len(_CALL_COLUMNS)
     if events:
         parts.append(f"events AS ({_INSERT_EVENTS.format(arrays=_arrays(_EVENT_COLUMNS, first))})")
     return f"WITH {', '.join(parts)} SELECT count(*) FROM saved"
+
+
+@cache
+def _claim_due(table: CaseTable[Any]) -> str:
+    """Build the statement that takes what is due of one kind of case."""
+    return f"""
+        UPDATE {table.name} SET claims = claims + 1,
+            claimed_until = $1::timestamptz + least($2::interval * power(2, least(claims, 16)), $4::interval)
+        WHERE {table.key} IN (
+            SELECT {table.key} FROM {table.name}
+            WHERE due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= $1)
+            ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+        )
+        RETURNING {", ".join(table.columns)}
+    """
 
 
 def _arrays(columns: dict[str, str], first: int) -> str:
@@ -371,17 +424,6 @@ _INSERT_EVENTS: Final = """
     INSERT INTO trip_event (trip_id, event_id, direction, type, at, body, pending, attempts)
     SELECT saved.trip_id, e.event_id, e.direction, e.type, e.at, e.body, e.direction = 'out', 0
     FROM saved, unnest({arrays}) AS e (event_id, direction, type, at, body)
-"""
-
-_CLAIM_DUE: Final = f"""
-    UPDATE trip SET claims = claims + 1,
-        claimed_until = $1::timestamptz + least($2::interval * power(2, least(claims, 16)), $4::interval)
-    WHERE trip_id IN (
-        SELECT trip_id FROM trip
-        WHERE due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= $1)
-        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
-    )
-    RETURNING {", ".join(TRIP_COLUMNS)}
 """
 
 _CLAIM_OUTBOX: Final = f"""

@@ -7,10 +7,8 @@ import msgspec
 import structlog
 
 from payscore_worker import metrics
-from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import UnreadableRow
 from payscore_worker.storage.archived import ArchivedTrip
-from payscore_worker.storage.rows import trip_from_row
 
 UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError, msgspec.MsgspecError)
 """What reading raises: an enum without this value, JSON of another shape, a column missing or of another kind."""
@@ -61,16 +59,6 @@ def read(table: str, key: str, reader: Callable[[Row], _T], row: Row) -> _T:
         raise UnreadableRow(table, key, asked.column) from None
 
 
-def read_trip(row: Row) -> Trip:
-    """Read a trip.
-
-    Raises:
-        UnreadableRow: this release cannot.
-
-    """
-    return read("trip", f"trip {row['trip_id']!r}", trip_from_row, row)
-
-
 def read_archived(row: Row) -> ArchivedTrip:
     """Read what is remembered of an archived trip.
 
@@ -79,17 +67,6 @@ def read_archived(row: Row) -> ArchivedTrip:
 
     """
     return read("archived_trip", f"trip {row['trip_id']!r}", ArchivedTrip.read, row)
-
-
-def readable_trips(rows: Iterable[Row]) -> list[Trip]:
-    """Read the trips that this release can read; the others are named and counted."""
-    trips: list[Trip] = []
-    for row in rows:
-        try:
-            trips.append(read_trip(row))
-        except UnreadableRow as error:
-            note_unreadable(error)
-    return trips
 
 
 def note_unreadable(error: UnreadableRow) -> None:

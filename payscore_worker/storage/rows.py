@@ -1,12 +1,14 @@
-"""Rows <-> trips: one column for each thing that is asked for by SQL, JSON for what is only read back."""
+"""Rows <-> trips and refunds: one column for each thing that is asked for by SQL, JSON for what is only read back."""
 
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from payscore_worker.domain.refund import Refund, RefundState, Refused
 from payscore_worker.domain.trip import (
     Cancelled,
+    Debit,
     Declined,
     DeclineReason,
     Doubt,
@@ -70,6 +72,9 @@ TRIP_COLUMNS: Final = (
     "order_alive",
     "accepted_fen",
     "transaction_ids",
+    "debits",
+    "reserved_fen",
+    "refunded_fen",
     "waived",
     "written_off",
     "polls",
@@ -121,7 +126,10 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         trip.look.at if trip.look else None,
         trip.look.alive if trip.look else None,
         trip.accepted_fen,
-        _json(trip.payment.transaction_ids) if trip.payment else None,
+        None,  # the ids are in the debits
+        _debits_json(trip.payment.debits) if trip.payment else None,
+        trip.payment.reserved_fen or None if trip.payment else None,
+        trip.payment.refunded_fen or None if trip.payment else None,
         _json(trip.waived),
         _json(trip.written_off),
         trip.polls,
@@ -173,6 +181,66 @@ def trip_from_row(row: Row) -> Trip:
     )
 
 
+REFUND_COLUMNS: Final = (
+    "refund_id",
+    "trip_id",
+    "out_refund_no",
+    "mchid",
+    "transaction_id",
+    "total_fen",
+    "amount_fen",
+    "reason",
+    "generation",
+    "requested_at",
+    "send_after",
+    "state",
+    "is_prepared",
+    "wechatpay_refund_id",
+    "accepted_at",
+    "patient_since",
+    "payer_refund_fen",
+    "refunded_at",
+    "refused",
+    "refusals",
+    "refused_as",
+    "unanswered",
+    "ask_after",
+    "polls",
+    "asked_at",
+    "problem",
+    "problem_told",
+    "due_at",
+    "version",
+    "updated_at",
+)
+"""In the order of `refund_row`."""
+
+
+def refund_row(refund: Refund, *, due_at: datetime | None, now: datetime) -> tuple[Any, ...]:
+    """Write a refund as the values of REFUND_COLUMNS, under its next version."""
+    written = {
+        "state": refund.state.value,
+        "refused": _json(refund.refused),
+        "problem": _json(refund.problem),
+        "due_at": due_at,
+        "version": refund.version + 1,
+        "updated_at": now,
+    }
+    return tuple(written[name] if name in written else getattr(refund, name) for name in REFUND_COLUMNS)
+
+
+def refund_from_row(row: Row) -> Refund:
+    """Read a refund back; instants must be datetimes already."""
+    members: dict[str, Any] = {name: row[name] for name in REFUND_COLUMNS if name not in ("due_at", "updated_at")}
+    members |= {
+        "state": RefundState(row["state"]),
+        "is_prepared": bool(row["is_prepared"]),
+        "refused": _from_json(row["refused"], _refused),
+        "problem": _from_json(row["problem"], _problem),
+    }
+    return Refund(**members)
+
+
 def terms_from_json(text: str | None) -> OrderTerms | None:
     """Read under which terms an order was opened."""
     return _from_json(text, _terms)
@@ -196,16 +264,23 @@ def _look(row: Row) -> Look | None:
 def _payment(row: Row) -> Payment | None:
     if row["paid_at"] is None:
         return None
-    ids = _from_json(row["transaction_ids"], _transaction_ids)
-    if ids is None:  # the row of a release that kept one
-        ids = tuple(filter(None, (row["transaction_id"],)))
-    return Payment(paid_fen=row["paid_fen"], paid_at=row["paid_at"], transaction_ids=ids)
+    debits = _from_json(row["debits"], _debits) or ()
+    ids = _from_json(row["transaction_ids"], _transaction_ids) or (row["transaction_id"],)  # of a release that kept ids
+    known = {debit.transaction_id for debit in debits}
+    more = tuple(Debit(transaction_id=id) for id in ids if id and id not in known)
+    return Payment(paid_fen=row["paid_fen"], paid_at=row["paid_at"], debits=debits + more)
 
 
 def _declined(row: Row) -> Declined | None:
     if row["declined_reason"] is None:
         return None
     return Declined(reason=DeclineReason(row["declined_reason"]), message=row["declined_message"])
+
+
+def _debits_json(debits: tuple[Debit, ...]) -> str | None:
+    """Write what each debit says; most say two things, and every paid trip has one."""
+    said = [{name: value for name, value in msgspec.to_builtins(debit).items() if value} for debit in debits]
+    return _json(said) if debits else None
 
 
 def _json(value: object | None) -> str | None:
@@ -226,4 +301,6 @@ _terms: Final = msgspec.json.Decoder(OrderTerms)
 _unanswered: Final = msgspec.json.Decoder(Unanswered)
 _waived: Final = msgspec.json.Decoder(Waived)
 _written_off: Final = msgspec.json.Decoder(WrittenOff)
+_debits: Final = msgspec.json.Decoder(tuple[Debit, ...])
+_refused: Final = msgspec.json.Decoder(Refused)
 _transaction_ids: Final = msgspec.json.Decoder(tuple[str, ...])

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import structlog
 
+from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage import statements, tables
 from payscore_worker.storage.archived import ArchivedTrip
+from payscore_worker.storage.cases import REFUNDS, TRIPS, C, Case, CaseTable, Entry, table_of
 from payscore_worker.storage.port import (
     LONGEST_LEASE,
     CallOutcome,
@@ -25,8 +28,7 @@ from payscore_worker.storage.port import (
     OutboxRow,
     ServiceNote,
 )
-from payscore_worker.storage.reading import Row, read, read_archived, read_trip, readable_trips
-from payscore_worker.storage.rows import TRIP_COLUMNS
+from payscore_worker.storage.reading import Row, read, read_archived
 from payscore_worker.storage.schema import Schema
 from payscore_worker.storage.statements import for_sqlite
 from payscore_worker.storage.tables import moment_from_text, moment_to_text
@@ -62,6 +64,10 @@ class _Ticket:
 _Done: TypeAlias = tuple[_Ticket, Any, Exception | None]
 
 
+class _Overtaken(Exception):
+    """Somebody else was faster: what a job has written so far is to be taken back."""
+
+
 class SqliteStorage:
     """The storage port on SQLite."""
 
@@ -81,12 +87,21 @@ class SqliteStorage:
         return storage
 
     async def load(self, trip_id: str) -> Trip | None:
-        keep("trip", "trip_id", trip_id)
-        return await self._do(lambda db: _fetch_trip(db, _SELECT_TRIP, trip_id))
+        return await self._load(TRIPS, "trip_id", trip_id)
 
     async def load_by_out_order_no(self, out_order_no: str) -> Trip | None:
-        keep("trip", "out_order_no", out_order_no)
-        return await self._do(lambda db: _fetch_trip(db, _SELECT_TRIP_BY_ORDER, out_order_no))
+        return await self._load(TRIPS, "out_order_no", out_order_no)
+
+    async def load_refund(self, refund_id: str) -> Refund | None:
+        return await self._load(REFUNDS, "refund_id", refund_id)
+
+    async def load_refund_by_out_refund_no(self, out_refund_no: str) -> Refund | None:
+        return await self._load(REFUNDS, "out_refund_no", out_refund_no)
+
+    async def _load(self, table: CaseTable[C], column: str, value: str) -> C | None:
+        keep(table.name, column, value)
+        row = await self._do(lambda db: db.execute(for_sqlite(table.select_by(column)), (value,)).fetchone())
+        return None if row is None else table.read(_Instants(row))
 
     async def archived(self, trip_id: str) -> ArchivedTrip | None:
         keep("archived_trip", "trip_id", trip_id)
@@ -98,31 +113,45 @@ class SqliteStorage:
 
     async def save(
         self,
-        trip: Trip,
+        case: Case,
         *,
         due_at: datetime | None,
         now: datetime,
         calls: Sequence[CallRecord] = (),
         events: Sequence[EventRecord] = (),
     ) -> bool:
-        row = _texts(kept_row(trip, due_at=due_at, now=now))
+        return await self.save_together([Entry(case=case, due_at=due_at)], now=now, calls=calls, events=events)
+
+    async def save_together(
+        self,
+        entries: Sequence[Entry],
+        *,
+        now: datetime,
+        calls: Sequence[CallRecord] = (),
+        events: Sequence[EventRecord] = (),
+    ) -> bool:
+        savings = [(_save_statement(entry.case), _texts(kept_row(entry, now))) for entry in entries]
         keep_records(calls, events)
+        first = entries[0].case
 
         def job(db: sqlite3.Connection) -> bool:
-            if not db.execute(_INSERT_TRIP if trip.version == 0 else _UPDATE_TRIP, row).rowcount:
-                return False
-            db.executemany(_UPSERT_CALL, [_call_row(trip, call) for call in calls])
-            db.executemany(_INSERT_EVENT, [_event_row(trip, event) for event in events])
+            if not all(db.execute(statement, row).rowcount for statement, row in savings):
+                raise _Overtaken
+            db.executemany(_UPSERT_CALL, [_call_row(first, call) for call in calls])
+            db.executemany(_INSERT_EVENT, [_event_row(first, event) for event in events])
             return True
 
-        return await self._do(job)
+        try:
+            return await self._do(job)
+        except _Overtaken:
+            return False
 
-    async def journal(self, trip: Trip, call: CallRecord) -> None:
+    async def journal(self, case: Case, call: CallRecord) -> None:
         keep_records([call], [])
-        await self._do(lambda db: db.execute(_UPSERT_CALL, _call_row(trip, call)).rowcount)
+        await self._do(lambda db: db.execute(_UPSERT_CALL, _call_row(case, call)).rowcount)
 
-    async def begin_send(self, trip_id: str, kind: str) -> CallRecord | None:
-        row = await self._do(lambda db: db.execute(_BEGIN_SEND, (trip_id, kind)).fetchone())
+    async def begin_send(self, trip_id: str, kind: str, generation: int | None = None) -> CallRecord | None:
+        row = await self._do(lambda db: db.execute(_BEGIN_SEND, (trip_id, kind, generation)).fetchone())
         return _journaled(trip_id, row)
 
     async def note_event(self, trip_id: str, event: EventRecord) -> None:
@@ -130,8 +159,8 @@ class SqliteStorage:
         values = (trip_id, event.event_id, event.direction.value, event.type, event.at, event.body)
         await self._do(lambda db: db.execute(_NOTE_EVENT, _texts(values)).rowcount)
 
-    async def last_call(self, trip_id: str, kind: str) -> CallRecord | None:
-        row = await self._do(lambda db: db.execute(_LAST_CALL, (trip_id, kind)).fetchone())
+    async def last_call(self, trip_id: str, kind: str, generation: int | None = None) -> CallRecord | None:
+        row = await self._do(lambda db: db.execute(_LAST_CALL, (trip_id, kind, generation)).fetchone())
         return _journaled(trip_id, row)
 
     async def service_of(self, openid: str) -> ServiceNote | None:
@@ -144,18 +173,26 @@ class SqliteStorage:
         keep("passenger", "as_of", note.as_of)
         await self._do(lambda db: db.execute(_NOTE_SERVICE, _texts((openid, note.enabled, note.as_of))).rowcount)
 
-    async def claim_due(self, *, now: datetime, lease: timedelta, limit: int) -> list[Trip]:
+    async def claim_due(self, kind: type[C], *, now: datetime, lease: timedelta, limit: int) -> list[C]:
+        table = table_of(kind)
+        due, claim = (
+            _due(table),
+            f"UPDATE {table.name} SET claims = claims + 1, claimed_until = ? WHERE {table.key} = ?",
+        )
+
         def job(db: sqlite3.Connection) -> list[dict[str, Any]]:
-            rows: list[dict[str, Any]] = db.execute(_DUE, (moment_to_text(now), limit)).fetchall()
+            rows: list[dict[str, Any]] = db.execute(due, (moment_to_text(now), limit)).fetchall()
             for row in rows:
                 until = now + min(lease * 2 ** min(row["claims"], MAX_DOUBLINGS), LONGEST_LEASE)
-                db.execute(_CLAIM, (moment_to_text(until), row["trip_id"]))
+                db.execute(claim, (moment_to_text(until), row[table.key]))
             return rows
 
-        return readable_trips(_Instants(row) for row in await self._do(job))
+        return table.readable(_Instants(row) for row in await self._do(job))
 
-    async def reschedule(self, trip: Trip, *, due_at: datetime | None) -> None:
-        await self._do(lambda db: db.execute(_RESCHEDULE, _texts((due_at, trip.trip_id, trip.version))).rowcount)
+    async def reschedule(self, case: Case, *, due_at: datetime | None) -> None:
+        table = table_of(type(case))
+        values = _texts((due_at, table.key_of(case), case.version))
+        await self._do(lambda db: db.execute(for_sqlite(table.reschedule), values).rowcount)
 
     async def claim_outbox(self, *, now: datetime, lease: timedelta, limit: int) -> list[OutboxRow]:
         def job(db: sqlite3.Connection) -> list[OutboxRow]:
@@ -345,11 +382,6 @@ class _Instants:
         return self._row.keys()
 
 
-def _fetch_trip(db: sqlite3.Connection, statement: str, key: str) -> Trip | None:
-    row = db.execute(statement, (key,)).fetchone()
-    return None if row is None else read_trip(_Instants(row))
-
-
 def _fetch_archived(db: sqlite3.Connection, statement: str, key: str) -> ArchivedTrip | None:
     row = db.execute(statement, (key,)).fetchone()
     return None if row is None else read_archived(_Instants(row))
@@ -377,11 +409,11 @@ def _texts(values: Sequence[Any]) -> list[Any]:
     return [moment_to_text(value) if isinstance(value, datetime) else value for value in values]
 
 
-def _call_row(trip: Trip, call: CallRecord) -> list[Any]:
+def _call_row(case: Case, call: CallRecord) -> list[Any]:
     answered_at = call.at if call.attempts else None
     return _texts(
         (
-            trip.trip_id,
+            case.trip_id,
             call.kind,
             call.generation,
             call.method,
@@ -401,9 +433,22 @@ def _call_row(trip: Trip, call: CallRecord) -> list[Any]:
     )
 
 
-def _event_row(trip: Trip, event: EventRecord) -> list[Any]:
+def _event_row(case: Case, event: EventRecord) -> list[Any]:
     pending = event.direction == "out"
-    return _texts((trip.trip_id, event.event_id, event.direction.value, event.type, event.at, event.body, pending))
+    return _texts((case.trip_id, event.event_id, event.direction.value, event.type, event.at, event.body, pending))
+
+
+def _save_statement(case: Case) -> str:
+    table = table_of(type(case))
+    return for_sqlite(table.update if case.version else table.insert)
+
+
+@cache
+def _due(table: CaseTable[Any]) -> str:
+    return f"""
+        SELECT {", ".join(table.columns)}, claims FROM {table.name}
+        WHERE due_at <= ?1 AND (claimed_until IS NULL OR claimed_until <= ?1) ORDER BY due_at LIMIT ?2
+    """
 
 
 _MOMENTS: Final = frozenset(
@@ -413,13 +458,8 @@ _MOMENTS: Final = frozenset(
     if isinstance(column.type, tables.Moment)
 )
 
-_SELECT_TRIP: Final = for_sqlite(statements.SELECT_TRIP)
-_SELECT_TRIP_BY_ORDER: Final = for_sqlite(statements.SELECT_TRIP_BY_ORDER)
 _ARCHIVED: Final = for_sqlite(statements.ARCHIVED)
 _ARCHIVED_BY_ORDER: Final = for_sqlite(statements.ARCHIVED_BY_ORDER)
-_INSERT_TRIP: Final = for_sqlite(statements.INSERT_TRIP)
-_UPDATE_TRIP: Final = for_sqlite(statements.UPDATE_TRIP)
-_RESCHEDULE: Final = for_sqlite(statements.RESCHEDULE)
 _LAST_CALL: Final = for_sqlite(statements.LAST_CALL)
 _BEGIN_SEND: Final = for_sqlite(statements.BEGIN_SEND)
 _NOTE_EVENT: Final = for_sqlite(statements.NOTE_EVENT)
@@ -437,13 +477,6 @@ _INSERT_EVENT: Final = """
     INSERT INTO trip_event (trip_id, event_id, direction, type, at, body, pending, attempts)
     VALUES (?, ?, ?, ?, ?, ?, ?, 0)
 """
-
-_DUE: Final = f"""
-    SELECT {", ".join(TRIP_COLUMNS)}, claims FROM trip
-    WHERE due_at <= ?1 AND (claimed_until IS NULL OR claimed_until <= ?1) ORDER BY due_at LIMIT ?2
-"""
-
-_CLAIM: Final = "UPDATE trip SET claims = claims + 1, claimed_until = ? WHERE trip_id = ?"
 
 _CLAIM_OUTBOX: Final = for_sqlite(f"""
     UPDATE trip_event SET claimed_until = $2

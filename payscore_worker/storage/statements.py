@@ -2,35 +2,9 @@
 
 from typing import Final
 
-from payscore_worker.storage.rows import TRIP_COLUMNS
-
-_PLACES: Final = {name: f"${number}" for number, name in enumerate(TRIP_COLUMNS, 1)}
-
-SELECT_TRIP: Final = f"SELECT {', '.join(TRIP_COLUMNS)} FROM trip WHERE trip_id = $1"
-
-SELECT_TRIP_BY_ORDER: Final = f"SELECT {', '.join(TRIP_COLUMNS)} FROM trip WHERE out_order_no = $1"
-
-INSERT_TRIP: Final = f"""
-    INSERT INTO trip ({", ".join(TRIP_COLUMNS)}, claims) SELECT {", ".join(_PLACES.values())}, 0
-    WHERE NOT EXISTS (SELECT 1 FROM archived_trip WHERE trip_id = {_PLACES["trip_id"]})
-        AND NOT EXISTS (SELECT 1 FROM archived_trip WHERE out_order_no = {_PLACES["out_order_no"]})
-    ON CONFLICT DO NOTHING
-"""
-"""Nothing is written, and nobody is asked beforehand, where the trip is archived: it must not begin anew."""
-
 ARCHIVED: Final = "SELECT * FROM archived_trip WHERE trip_id = $1"
 
 ARCHIVED_BY_ORDER: Final = "SELECT * FROM archived_trip WHERE out_order_no = $1"
-
-UPDATE_TRIP: Final = f"""
-    UPDATE trip SET {", ".join(f"{name} = {place}" for name, place in _PLACES.items() if name != "trip_id")},
-        claimed_until = NULL, claims = 0
-    WHERE trip_id = {_PLACES["trip_id"]} AND version = {_PLACES["version"]} - 1
-"""
-
-RESCHEDULE: Final = """
-    UPDATE trip SET due_at = $1, claimed_until = NULL, claims = 0 WHERE trip_id = $2 AND version = $3
-"""
 
 CALL_COLUMNS: Final = (
     "kind",
@@ -49,7 +23,7 @@ CALL_COLUMNS: Final = (
 )
 
 _STAYS_ACCEPTED: Final = "stored.outcome = 'accepted' AND excluded.outcome <> 'accepted' AND stored.kind NOT IN ({})"
-_QUESTIONS: Final = "'query', 'user_service_state'"
+_QUESTIONS: Final = "'query', 'user_service_state', 'refund_query'"
 _ACCEPTED: Final = _STAYS_ACCEPTED.format(_QUESTIONS)
 
 TAKE_THE_ANSWER: Final = f"""
@@ -71,15 +45,17 @@ _CALL: Final = f"""{", ".join(CALL_COLUMNS[:-2])}, coalesce(begun, -1) AS begun,
         prepared_at AS at"""
 
 LAST_CALL: Final = f"""
-    SELECT {_CALL} FROM wechatpay_call WHERE trip_id = $1 AND kind = $2 ORDER BY generation DESC LIMIT 1
+    SELECT {_CALL} FROM wechatpay_call WHERE trip_id = $1 AND kind = $2 AND generation = coalesce($3, generation)
+    ORDER BY generation DESC LIMIT 1
 """
+"""Of one generation, or of the newest where none is named."""
 
 BEGIN_SEND: Final = f"""
     UPDATE wechatpay_call SET
         definite = coalesce(definite, 0),
         begun = 1 + coalesce(begun, CASE WHEN outcome = 'refused' AND NOT uncertain THEN 0 ELSE 1 END)
-    WHERE trip_id = $1 AND kind = $2 AND generation = (
-        SELECT max(generation) FROM wechatpay_call WHERE trip_id = $1 AND kind = $2
+    WHERE trip_id = $1 AND kind = $2 AND generation = coalesce(
+        $3, (SELECT max(generation) FROM wechatpay_call WHERE trip_id = $1 AND kind = $2)
     )
     RETURNING {_CALL}
 """

@@ -5,11 +5,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import Unstorable
-from payscore_worker.storage import tables
+from payscore_worker.storage.cases import Entry, table_of
 from payscore_worker.storage.port import CallRecord, EventRecord
-from payscore_worker.storage.rows import TRIP_COLUMNS, trip_row
 
 MAX_INT: Final = 2**63 - 1
 """Of a bigint, and of SQLite's integer."""
@@ -17,27 +15,26 @@ MAX_INT: Final = 2**63 - 1
 _NUL_IN_JSON: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """How JSON writes a NUL; after an even number of backslashes, which are themselves."""
 
-_JSON: Final = frozenset(column.name for column in tables.trip.columns if column.type is tables.Json)
-
 _CALL_TEXTS: Final = ("kind", "method", "path", "code", "request_id", "at")
 _EVENT_TEXTS: Final = ("event_id", "type", "at")
 
 
-def kept_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any, ...]:
-    """Write a trip as `trip_row` does.
+def kept_row(entry: Entry, now: datetime) -> tuple[Any, ...]:
+    """Write a case as the values of its columns, under its next version.
 
     Raises:
         Unstorable: no database keeps it.
 
     """
+    table = table_of(type(entry.case))
     try:
-        row = trip_row(trip, due_at=due_at, now=now)
+        row = table.to_row(entry.case, due_at=entry.due_at, now=now)
     except UnicodeEncodeError:
-        raise Unstorable("a fact of the trip cannot be kept: it holds half a character") from None
-    for column, value in zip(TRIP_COLUMNS, row, strict=True):
-        keep("trip", column, value)
-        if column in _JSON and value is not None and _NUL_IN_JSON.search(value):
-            raise Unstorable(f"trip.{column} cannot be kept: it holds a NUL")
+        raise Unstorable(f"a fact of the {table.name} cannot be kept: it holds half a character") from None
+    for column, value in zip(table.columns, row, strict=True):
+        keep(table.name, column, value)
+        if column in table.json_columns and value is not None and _NUL_IN_JSON.search(value):
+            raise Unstorable(f"{table.name}.{column} cannot be kept: it holds a NUL")
     return row
 
 

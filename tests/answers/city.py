@@ -13,8 +13,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import subscriptions
-from payscore_worker.bootstrap.settlement import make_settlement
+from payscore_worker.bootstrap.settlement import make_refunds, make_settlement
 from payscore_worker.domain.decisions import Decision, Verb
+from payscore_worker.domain.refund import Refund
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import IllegalTransition, Retryable, SettlementError
 from payscore_worker.events import (
     DiscountItem,
@@ -26,10 +28,12 @@ from payscore_worker.events import (
     TripStarted,
 )
 from payscore_worker.settings import OrderSettings
-from payscore_worker.settlement.reconciler import Reconciler
+from payscore_worker.settlement.reconciler import Desk, Reconciler
+from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Passenger, Simulator, SimulatorConfig, SimulatorKeys, create_app
 from payscore_worker.simulator.payscore.happenings import WrongStage
+from payscore_worker.storage.cases import C
 from payscore_worker.wechatpay import (
     Breaker,
     Merchant,
@@ -39,6 +43,7 @@ from payscore_worker.wechatpay import (
     load_private_key,
 )
 from payscore_worker.wechatpay.payscore import GuardedPayScores, MerchantPayScores
+from payscore_worker.wechatpay.transactions import GuardedRefunds, MerchantRefunds
 from tests.answers.broker import Broker, Consumer
 from tests.answers.ground import Ground
 from tests.answers.leaping import leaping
@@ -91,14 +96,16 @@ class Worker:
     breaker: Breaker
     guarded: GuardedPayScores
     settlement: Settlement
-    reconciler: Reconciler
+    refunds: Refunds
+    reconcilers: tuple[Reconciler[Trip], Reconciler[Refund]]
 
     async def reconcile(self, city: "City") -> None:
         """Take up what is due, while WeChat Pay is there."""
         while True:
             await self.breaker.closed()
             with suppress(Retryable):
-                await self.reconciler.run_once()
+                for reconciler in self.reconcilers:
+                    await reconciler.run_once()
             await city.until_due()
 
     async def probe(self) -> None:
@@ -342,6 +349,18 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -
         on_announced=city.told,
         clock=city.clock,
     )
+    refunds = make_refunds(
+        storage=city.ground.storage,
+        payscores=guarded,
+        refunds=GuardedRefunds(MerchantRefunds(client), breaker),
+        orders=OrderSettings(),
+        on_announced=city.told,
+        clock=city.clock,
+    )
+
+    def reconciler(desk: Desk[C]) -> Reconciler[C]:
+        return Reconciler(storage=city.ground.storage, desk=desk, clock=city.clock, is_out=lambda: breaker.is_open)
+
     city.workers.append(
         Worker(
             name=name,
@@ -349,15 +368,11 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -
             breaker=breaker,
             guarded=guarded,
             settlement=settlement,
-            reconciler=Reconciler(
-                storage=city.ground.storage,
-                settlement=settlement,
-                clock=city.clock,
-                is_out=lambda: breaker.is_open,
-            ),
+            refunds=refunds,
+            reconcilers=(reconciler(settlement), reconciler(refunds)),
         )
     )
-    city.broker.consumers.append(Consumer(name, breaker, subscriptions(settlement)))
+    city.broker.consumers.append(Consumer(name, breaker, subscriptions(settlement, refunds)))
 
 
 def host_of(worker: str) -> str:

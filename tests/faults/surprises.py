@@ -12,7 +12,7 @@ from tests.crash.laws import Breach, Violation
 ROLES: Final = ("worker", "webhook")
 
 SURPRISES: Final = frozenset(
-    {"message_surprised_us", "trip_surprised_us", "notification_surprised_us", "message_left", "message_not_copied"}
+    {"message_surprised_us", "case_surprised_us", "notification_surprised_us", "message_left", "message_not_copied"}
 )
 
 

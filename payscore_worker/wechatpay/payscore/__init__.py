@@ -4,6 +4,7 @@ from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, LOWERI
 from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.payscore.port import (
     Completion,
+    Debited,
     DiscountItem,
     FeeItem,
     Modification,
@@ -21,6 +22,7 @@ __all__ = [
     "LOWERING",
     "TICKETED",
     "Completion",
+    "Debited",
     "DiscountItem",
     "FeeItem",
     "GuardedPayScore",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from payscore_worker.errors import MalformedMessage
-from payscore_worker.wechatpay.payscore.port import Order, Phase
+from payscore_worker.wechatpay.payscore.port import Debited, Order, Phase
 from payscore_worker.wechatpay.reading import Json, fen, member_of, members_of, text
 from payscore_worker.wechatpay.times import read_time
 
@@ -56,7 +56,7 @@ def read_order(data: Json) -> Order:
         phase=phase,
         total_fen=total_fen,
         paid_fen=_paid_fen(data, total_fen) if phase is Phase.DONE else None,
-        transaction_ids=_transaction_ids(data, debits),
+        debits=_debits(data, debits),
         paid_at=read_time(text(debit, "paid_time") or text(data, "pay_succ_time")),
         started_at=read_time(_start_time(data)),
         finish_ticket=text(data, "finish_ticket") or None,
@@ -89,11 +89,14 @@ def _paid_fen(data: Json, total_fen: int | None) -> int | None:
     return paid_fen
 
 
-def _transaction_ids(data: Json, debits: list[Json]) -> tuple[str, ...]:
+def _debits(data: Json, debits: list[Json]) -> tuple[Debited, ...]:
     """List the transactions, the earliest debit first where the debits tell their times."""
-    dated = sorted(debits, key=lambda debit: text(debit, "paid_time"))
-    ids = [text(debit, "transaction_id") for debit in dated] or [text(data, "finish_transaction_id")]
-    return tuple(dict.fromkeys(filter(None, ids)))
+    told: dict[str, int | None] = {}
+    for debit in sorted(debits, key=lambda debit: text(debit, "paid_time")):
+        told.setdefault(text(debit, "transaction_id"), fen(debit, "amount"))
+    if not debits:
+        told[text(data, "finish_transaction_id")] = None
+    return tuple(Debited(transaction_id=id, amount_fen=amount_fen) for id, amount_fen in told.items() if id)
 
 
 def _last_debit(debits: list[Json]) -> Json:

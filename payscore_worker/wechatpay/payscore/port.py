@@ -85,6 +85,15 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Debited:
+    """A debit that became a transaction."""
+
+    transaction_id: str
+    amount_fen: int | None
+    """None where it is not said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An order as WeChat Pay shows it. Texts are empty, and amounts None, where it says nothing."""
 
@@ -96,13 +105,18 @@ class Order:
     phase: Phase
     total_fen: int | None
     paid_fen: int | None
-    transaction_ids: tuple[str, ...]
-    """One for each debit that became a transaction, in no order that means anything (reference F.5 i)."""
+    debits: tuple[Debited, ...]
+    """Each transaction once, in no order that means anything (reference F.5 i)."""
     paid_at: datetime | None
     started_at: datetime | None
     finish_ticket: str | None = field(repr=False)
     paid_through: str
     """`NEWTON`, `MCH`, `MchChannelPayType`…: an open list, to show and not to decide by."""
+
+    @property
+    def transaction_ids(self) -> tuple[str, ...]:
+        """One for each debit."""
+        return tuple(debit.transaction_id for debit in self.debits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,9 +48,7 @@ async def test_reconcilers_side_by_side_ask_about_each_trip_once(storage: Storag
             await town.ends(trip_id)
         await town.passes(3)
         asked = town.calls_made("query")
-        others = [
-            Reconciler(storage=town.storage, settlement=town.another_settlement(), clock=town.clock) for _ in range(3)
-        ]
+        others = [Reconciler(storage=town.storage, desk=town.another_settlement(), clock=town.clock) for _ in range(3)]
         town.clock.now += MINUTE
 
         claimed = await asyncio.gather(*(one.run_once() for one in (town.reconciler, *others)))
@@ -78,7 +76,7 @@ async def test_nothing_is_taken_up_while_wechat_pay_is_out_and_everything_after(
     await town.rides()
     town.clock.now += MINUTE
     is_out = True
-    reconciler = Reconciler(storage=town.storage, settlement=town.settlement, clock=town.clock, is_out=lambda: is_out)
+    reconciler = Reconciler(storage=town.storage, desk=town.settlement, clock=town.clock, is_out=lambda: is_out)
     await town.simulator.run_once()
     asked = town.calls_made("query")
 

@@ -12,19 +12,31 @@ import httpx
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from consumers import order_paid, service_changed, trip_cancelled, trip_ended, trip_started
+from consumers import (
+    order_paid,
+    refund_changed,
+    refund_requested,
+    service_changed,
+    trip_cancelled,
+    trip_ended,
+    trip_started,
+)
+from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Rules, Trip, TripState
 from payscore_worker.errors import Rejected
 from payscore_worker.events import (
     DiscountItem,
     FeeItem,
     OrderPaid,
+    RefundChanged,
+    RefundRequested,
     ServiceChanged,
     TripCancelled,
     TripEnded,
     TripStarted,
 )
 from payscore_worker.settlement.reconciler import Reconciler
+from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Fault, FaultKind, Simulator, SimulatorConfig, SimulatorKeys, create_app
@@ -32,6 +44,7 @@ from payscore_worker.simulator.payscore.ledger import LedgerEntry
 from payscore_worker.storage import CallRecord, Storage
 from payscore_worker.wechatpay import Merchant, Notifications, VerificationKeys, WechatPayClient, load_private_key
 from payscore_worker.wechatpay.payscore import MerchantPayScores, PayScore
+from payscore_worker.wechatpay.transactions import MerchantRefunds
 from tests.builders import NOW, PAYAFTER
 
 NOTIFY_URL: Final = "http://webhook.test/notify/payscore"
@@ -81,7 +94,9 @@ class Town:
     """Everything a test speaks to."""
 
     settlement: Settlement
-    reconciler: Reconciler
+    reconciler: Reconciler[Trip]
+    refunds: Refunds
+    refund_reconciler: Reconciler[Refund]
     storage: Storage
     simulator: Simulator
     client: WechatPayClient
@@ -124,6 +139,11 @@ class Town:
         event = TripCancelled(trip_id=trip_id, cancelled_at=self.now, reason=reason)
         await trip_cancelled.handle(event, self.settlement)
 
+    async def refunds_of(self, refund_id: str = "r1", *, amount_fen: int = 1_000, **changes: Any) -> None:
+        """Have the ride service ask for money to go back."""
+        event = RefundRequested(trip_id="t1", refund_id=refund_id, amount_fen=amount_fen, reason="绕路")
+        await refund_requested.handle(msgspec.structs.replace(event, **changes), self.refunds)
+
     # --- Time ---
 
     async def passes(self, seconds: float) -> None:
@@ -131,6 +151,7 @@ class Town:
         self.clock.now += timedelta(seconds=seconds)
         await self.simulator.run_once()
         await self.reconciler.run_once()
+        await self.refund_reconciler.run_once()
         await self.simulator.run_once()
 
     async def rides(self, trip_id: str = "t1", seconds: float = 600) -> None:
@@ -145,6 +166,11 @@ class Town:
         trip = await self.storage.load(trip_id)
         assert trip is not None
         return trip
+
+    async def refund(self, refund_id: str = "r1") -> Refund:
+        refund = await self.storage.load_refund(refund_id)
+        assert refund is not None
+        return refund
 
     async def state(self, trip_id: str = "t1") -> TripState:
         return (await self.trip(trip_id)).state
@@ -180,13 +206,19 @@ class Town:
             storage=self.storage, payscores=self.payscores, rules=self.rules, terms=TERMS, clock=self.clock
         )
 
+    def other_refunds(self) -> Refunds:
+        """Be the refunds of a second worker on the same database."""
+        return Refunds(
+            storage=self.storage, refunds=MerchantRefunds(self.client), rules=self.rules, prefix="", clock=self.clock
+        )
+
     def restart(self, *, family: str | None = None, **merchant: str) -> None:
         """Start the worker anew, under other settings."""
         client = a_client(self.simulator, self.client.keys, self.clock, **merchant)
         self.payscores = MerchantPayScores(family or self.payscores.current.family, client)
         self.rules = replace(self.rules, family=self.payscores.current.family)
         self.settlement = self.another_settlement()
-        self.reconciler = Reconciler(storage=self.storage, settlement=self.settlement, clock=self.clock)
+        self.reconciler = Reconciler(storage=self.storage, desk=self.settlement, clock=self.clock)
 
     def fault(self, fault: FaultKind, call: str, **options: Any) -> None:
         self.simulator.add_fault(Fault(fault, call=call, **options))
@@ -209,7 +241,9 @@ class Town:
         resource = msgspec.json.decode(notification.resource, type=dict[str, Any])
         self.received.append((notification.event_type, resource))
         try:
-            if notification.event_type == "PAYSCORE.USER_PAID":
+            if notification.event_type.startswith("REFUND."):
+                await refund_changed.handle(RefundChanged(resource=resource), self.refunds)
+            elif notification.event_type == "PAYSCORE.USER_PAID":
                 await order_paid.handle(OrderPaid(resource=resource), self.settlement)
             else:
                 await service_changed.handle(ServiceChanged(resource=resource), self.settlement)
@@ -264,9 +298,14 @@ async def a_town(
     payscores = MerchantPayScores(family, client)
     own_rules = replace(PAYAFTER, family=family, **(rules or {}))
     settlement = Settlement(storage=storage, payscores=payscores, rules=own_rules, terms=terms, clock=clock)
+    refunds = Refunds(
+        storage=storage, refunds=MerchantRefunds(client), rules=own_rules, prefix=terms.out_order_no_prefix, clock=clock
+    )
     town = Town(
         settlement=settlement,
-        reconciler=Reconciler(storage=storage, settlement=settlement, clock=clock),
+        reconciler=Reconciler(storage=storage, desk=settlement, clock=clock),
+        refunds=refunds,
+        refund_reconciler=Reconciler(storage=storage, desk=refunds, clock=clock),
         storage=storage,
         simulator=simulator,
         client=client,

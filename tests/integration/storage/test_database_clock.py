@@ -19,6 +19,7 @@ from payscore_worker import metrics
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli import doctor
 from payscore_worker.clocks import MAX_SKEW
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.messaging.relay import LEASE
 from payscore_worker.storage import Direction, EventRecord, Storage
@@ -60,10 +61,10 @@ async def test_what_a_worker_a_day_ahead_has_claimed_is_free_after_a_lease(stora
     wrong, right = await a_clock(storage, is_ahead=True), await a_clock(storage)
 
     assert await storage.claim_outbox(now=wrong(), lease=LEASE, limit=10)
-    assert await storage.claim_due(now=wrong() + A_MOMENT, lease=LEASE, limit=10)
+    assert await storage.claim_due(Trip, now=wrong() + A_MOMENT, lease=LEASE, limit=10)
 
     assert await storage.claim_outbox(now=right() + LEASE + A_MOMENT, lease=LEASE, limit=10)
-    assert await storage.claim_due(now=right() + LEASE + 2 * A_MOMENT, lease=LEASE, limit=10)
+    assert await storage.claim_due(Trip, now=right() + LEASE + 2 * A_MOMENT, lease=LEASE, limit=10)
 
 
 async def test_a_clock_that_is_off_is_said_once_and_again_when_it_is_right(storage: Storage) -> None:

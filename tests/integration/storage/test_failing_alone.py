@@ -181,7 +181,7 @@ async def test_a_claim_passes_over_a_row_that_it_cannot_read_counts_it_and_leave
     before = counter._value.get()
 
     async def claimed(after: timedelta) -> set[str]:
-        return {trip.trip_id for trip in await storage.claim_due(now=NOW + after, lease=MINUTE, limit=10)}
+        return {trip.trip_id for trip in await storage.claim_due(Trip, now=NOW + after, lease=MINUTE, limit=10)}
 
     assert await claimed(timedelta()) == {"ours 1", "ours 2"}
     assert counter._value.get() == before + 1
@@ -221,8 +221,8 @@ async def test_a_trip_that_keeps_failing_is_taken_up_every_few_minutes(storage: 
     assert await storage.save(a_trip(), due_at=NOW, now=NOW)
     now = NOW
     for _ in range(20):
-        assert len(await storage.claim_due(now=now, lease=MINUTE, limit=1)) == 1
-        assert await storage.claim_due(now=now + MINUTE - timedelta(seconds=1), lease=MINUTE, limit=1) == []
+        assert len(await storage.claim_due(Trip, now=now, lease=MINUTE, limit=1)) == 1
+        assert await storage.claim_due(Trip, now=now + MINUTE - timedelta(seconds=1), lease=MINUTE, limit=1) == []
         now += LONGEST_LEASE
 
     assert timedelta(minutes=4) == LONGEST_LEASE

@@ -121,7 +121,7 @@ async def test_a_due_trip_is_claimed_once_until_the_lease_ends_and_then_for_twic
     assert await storage.save(a_trip(), due_at=NOW, now=NOW)
 
     async def claimed(after: timedelta) -> int:
-        return len(await storage.claim_due(now=NOW + after, lease=MINUTE, limit=10))
+        return len(await storage.claim_due(Trip, now=NOW + after, lease=MINUTE, limit=10))
 
     assert await claimed(-timedelta(seconds=1)) == 0
     assert await claimed(timedelta(0)) == 1
@@ -135,31 +135,31 @@ async def test_reconcilers_side_by_side_claim_each_due_trip_once(storage: Storag
     for number in range(50):
         assert await storage.save(a_trip(f"t{number}"), due_at=NOW, now=NOW)
 
-    batches = await asyncio.gather(*(storage.claim_due(now=NOW, lease=MINUTE, limit=20) for _ in range(6)))
+    batches = await asyncio.gather(*(storage.claim_due(Trip, now=NOW, lease=MINUTE, limit=20) for _ in range(6)))
 
     claimed = [trip.trip_id for batch in batches for trip in batch]
     assert len(claimed) == len(set(claimed))
-    rest = await storage.claim_due(now=NOW, lease=MINUTE, limit=50)
+    rest = await storage.claim_due(Trip, now=NOW, lease=MINUTE, limit=50)
     assert sorted([*claimed, *(trip.trip_id for trip in rest)]) == sorted(f"t{number}" for number in range(50))
 
 
 async def test_a_trip_that_is_written_is_no_longer_claimed(storage: Storage) -> None:
     assert await storage.save(a_trip(), due_at=NOW, now=NOW)
-    (trip,) = await storage.claim_due(now=NOW, lease=MINUTE, limit=1)
+    (trip,) = await storage.claim_due(Trip, now=NOW, lease=MINUTE, limit=1)
 
     assert await storage.save(trip, due_at=NOW, now=NOW)
 
-    assert len(await storage.claim_due(now=NOW, lease=MINUTE, limit=1)) == 1
+    assert len(await storage.claim_due(Trip, now=NOW, lease=MINUTE, limit=1)) == 1
 
 
 async def test_rescheduling_does_not_touch_a_trip_that_somebody_wrote_meanwhile(storage: Storage) -> None:
     assert await storage.save(a_trip(), due_at=NOW, now=NOW)
-    (claimed,) = await storage.claim_due(now=NOW, lease=MINUTE, limit=1)
+    (claimed,) = await storage.claim_due(Trip, now=NOW, lease=MINUTE, limit=1)
     assert await storage.save(claimed, due_at=NOW, now=NOW)
 
     await storage.reschedule(claimed, due_at=None)
 
-    assert len(await storage.claim_due(now=NOW, lease=MINUTE, limit=1)) == 1
+    assert len(await storage.claim_due(Trip, now=NOW, lease=MINUTE, limit=1)) == 1
 
 
 async def test_announcements_are_claimed_in_order_and_once_until_the_lease_ends(storage: Storage) -> None:

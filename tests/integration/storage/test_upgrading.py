@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from payscore_worker import migrations
 from payscore_worker.bootstrap.database import database
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import SchemaOutdated, StorageUnavailable
 from payscore_worker.migrations import migrate, read_schema
 from payscore_worker.settings import Environment
@@ -264,7 +265,7 @@ async def test_this_release_runs_on_the_schema_of_the_next(database_url: str) ->
 
     async with database(Environment({"PAYSCORE_DATABASE_URL": database_url})) as storage:
         assert await storage.save(a_trip(), due_at=NOW, now=NOW)
-        (trip,) = await storage.claim_due(now=NOW, lease=timedelta(minutes=1), limit=1)
+        (trip,) = await storage.claim_due(Trip, now=NOW, lease=timedelta(minutes=1), limit=1)
         assert await storage.save(trip, due_at=None, now=NOW)
         assert (await storage.schema()).revision == "9999"
 

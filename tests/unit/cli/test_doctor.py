@@ -15,6 +15,7 @@ from payscore_worker.messaging.drift import Drift, Plan, Remedy
 from payscore_worker.settings import BrokerSettings, MerchantSettings
 from payscore_worker.wechatpay import Notifications, VerificationKeys
 from payscore_worker.wechatpay.payscore import MerchantPayScores
+from payscore_worker.wechatpay.transactions import MerchantRefunds
 from tests.unit.wechatpay.test_echo import echoing
 from tests.unit.wechatpay.vectors import APIV3_KEY, MERCHANT_KEY
 from tests.unit.wechatpay.wechat import Clock, Reply, Wechat, a_client, an_error, certificate_mode, public_key_mode
@@ -30,7 +31,8 @@ def at_eight(monkeypatch: pytest.MonkeyPatch) -> None:
 def wechatpay(wechat: Wechat, keys: VerificationKeys, heard: Heard | None = None) -> WechatPay:
     client = a_client(wechat, clock=Clock(), keys=keys, transport=heard or httpx.MockTransport(wechat))
     notifications = Notifications(keys=keys, apiv3_keys=[APIV3_KEY], clock=Clock())
-    return WechatPay(client, keys, MerchantPayScores("serviceorder", client), notifications)
+    payscores = MerchantPayScores("serviceorder", client)
+    return WechatPay(client, keys, payscores, MerchantRefunds(client), notifications)
 
 
 async def check_of_keys(*certificates: Reply) -> Check:

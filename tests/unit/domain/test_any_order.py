@@ -37,7 +37,7 @@ from payscore_worker.domain.trip import (
     risk_amount_fen,
 )
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
-from tests.builders import NOW, PAYAFTER, SERVICEORDER, a_cancellation, a_start, a_trip, an_end
+from tests.builders import NOW, PAYAFTER, SERVICEORDER, a_cancellation, a_start, a_trip, an_end, debits
 
 FARES = (0, 3_200, 20_000, 20_001, 60_000)
 CAP_FEN = 50_000
@@ -117,7 +117,7 @@ class WechatModel:
             order_id="1000",
             total_fen=self.total_fen,
             paid_fen=self.total_fen if done else None,
-            transaction_ids=("4200",) if done and self.total_fen else (),
+            debits=debits("4200") if done and self.total_fen else (),
             finish_ticket="ticket" if self.phase is OrderPhase.RUNNING else "",
         )
 
@@ -176,7 +176,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Hear of an amount that WeChat did not collect: it must never make the trip paid for less."""
         if self.trip.ended is None or total_fen == self.trip.ended.total_fen:
             return
-        told = OrderSeen(phase=phase, order_id="1000", total_fen=total_fen, paid_fen=total_fen, transaction_ids=("9",))
+        told = OrderSeen(phase=phase, order_id="1000", total_fen=total_fen, paid_fen=total_fen, debits=debits("9"))
         self.hear(lambda trip: outcomes.see(trip, told, self.now))
 
     def hear(self, fact: Any) -> None:

@@ -31,7 +31,7 @@ from payscore_worker.domain.trip import (
     note_ended,
 )
 from payscore_worker.errors import IllegalTransition
-from tests.builders import HOUR, NOW, PAYAFTER, SITUATIONS, a_trip, an_end, an_order
+from tests.builders import HOUR, NOW, PAYAFTER, SITUATIONS, a_trip, an_end, an_order, debits
 
 LATER: Final = NOW + HOUR
 """The moment of a decision where what was before it was at NOW."""
@@ -445,13 +445,13 @@ RECORDED: Final[dict[str, dict[str, Any]]] = {
     "completed, stuck; accept; done with less": {
         "state": TripState.PAID,
         "accepted_fen": 3_000,
-        "payment": Payment(paid_fen=3_000, paid_at=NOW, transaction_ids=("4200001",)),
+        "payment": Payment(paid_fen=3_000, paid_at=NOW, debits=debits("4200001")),
         "problem_told": "",
     },
     "completed, stuck; accept; done with less, nobody says when": {
         "state": TripState.PAID,
         "accepted_fen": 3_000,
-        "payment": Payment(paid_fen=3_000, paid_at=LATER, transaction_ids=("4200001",)),
+        "payment": Payment(paid_fen=3_000, paid_at=LATER, debits=debits("4200001")),
         "problem_told": "",
     },
     "started, stuck; accept; collecting": {
@@ -472,7 +472,7 @@ RECORDED: Final[dict[str, dict[str, Any]]] = {
         "state": TripState.PAID,
         "accepted_fen": 3_200,
         "completed_at": LATER,
-        "payment": Payment(paid_fen=3_200, paid_at=NOW, transaction_ids=("4200001",)),
+        "payment": Payment(paid_fen=3_200, paid_at=NOW, debits=debits("4200001")),
         "order_id": "1000000000202605010001",
         "declined": None,
         "look": None,

@@ -49,6 +49,7 @@ from tests.builders import (
     a_trip,
     an_end,
     an_order,
+    debits,
 )
 
 ABSENT = a_doubt(Refusal.ORDER_NOT_FOUND, step="AskOrder", code="ORDER_NOT_EXIST")
@@ -509,7 +510,7 @@ def test_what_is_absent_or_in_another_order_is_no_other_payment(told: tuple[str,
 
 def test_other_transactions_than_those_noted_are_another_payment() -> None:
     with pytest.raises(ConflictingFact, match="another payment"):
-        outcomes.see(SITUATIONS["paid"](), an_order(OrderPhase.DONE, transaction_ids=("4200009",)), NOW)
+        outcomes.see(SITUATIONS["paid"](), an_order(OrderPhase.DONE, debits=debits("4200009")), NOW)
 
 
 # --- What else ---
@@ -1062,12 +1063,12 @@ def test_word_from_before_the_completion_changes_nothing(phase: OrderPhase) -> N
 
 def test_a_payment_is_noted_with_its_time_and_transactions_and_ends_every_count() -> None:
     trip = worn(SITUATIONS["completed"]())
-    done = an_order(OrderPhase.DONE, paid_at=NOW - HOUR, transaction_ids=("1", "2"))
+    done = an_order(OrderPhase.DONE, paid_at=NOW - HOUR, debits=debits("1", "2"))
 
     assert outcomes.see(trip, done, NOW) == fresh(
         trip,
         state=TripState.PAID,
-        payment=Payment(paid_fen=3_200, paid_at=NOW - HOUR, transaction_ids=("1", "2")),
+        payment=Payment(paid_fen=3_200, paid_at=NOW - HOUR, debits=debits("1", "2")),
     )
     undated = outcomes.see(trip, replace(done, paid_at=None, total_fen=None), NOW)
     assert undated.payment is not None
@@ -1077,7 +1078,7 @@ def test_a_payment_is_noted_with_its_time_and_transactions_and_ends_every_count(
 def test_a_fare_of_nothing_is_paid_with_nothing() -> None:
     trip = replace(SITUATIONS["completed"](), accepted_fen=0)
 
-    paid = outcomes.see(trip, an_order(OrderPhase.DONE, total_fen=0, paid_fen=None, transaction_ids=()), NOW)
+    paid = outcomes.see(trip, an_order(OrderPhase.DONE, total_fen=0, paid_fen=None, debits=()), NOW)
 
     assert paid.payment == Payment(paid_fen=0, paid_at=NOW)
 
@@ -1093,7 +1094,7 @@ def test_a_trip_is_not_paid_where_the_total_is_another_than_what_is_owed(total_f
 def test_word_from_before_the_payment_contradicts_nothing(phase: OrderPhase) -> None:
     paid = SITUATIONS["paid"]()
 
-    assert outcomes.see(paid, an_order(phase, paid_fen=1, transaction_ids=("other",)), NOW) is paid
+    assert outcomes.see(paid, an_order(phase, paid_fen=1, debits=debits("other")), NOW) is paid
 
 
 def test_a_payment_of_another_amount_is_another_payment() -> None:
@@ -1108,15 +1109,15 @@ def test_what_is_known_of_a_payment_changes_nothing_and_what_is_new_is_added_beh
     assert paid.payment is not None
 
     assert outcomes.see(paid, an_order(OrderPhase.DONE, paid_fen=None), NOW) is paid
-    assert outcomes.see(paid, an_order(OrderPhase.DONE, transaction_ids=()), NOW) is paid
-    more = outcomes.see(paid, an_order(OrderPhase.DONE, transaction_ids=("2", "4200001", "3")), NOW)
-    assert more == replace(paid, payment=replace(paid.payment, transaction_ids=("4200001", "2", "3")))
+    assert outcomes.see(paid, an_order(OrderPhase.DONE, debits=()), NOW) is paid
+    more = outcomes.see(paid, an_order(OrderPhase.DONE, debits=debits("2", "4200001", "3")), NOW)
+    assert more == replace(paid, payment=replace(paid.payment, debits=debits("4200001", "2", "3")))
 
 
 def test_transactions_of_a_payment_that_was_noted_without_any_are_no_other_payment() -> None:
     paid = SITUATIONS["paid"]()
     assert paid.payment is not None
-    bare = replace(paid, payment=replace(paid.payment, transaction_ids=()))
+    bare = replace(paid, payment=replace(paid.payment, debits=()))
 
     assert outcomes.see(bare, an_order(OrderPhase.DONE), NOW) == paid
 
@@ -1344,7 +1345,7 @@ def test_after_hours_of_other_refusals_only_one_that_would_end_the_trip_is_follo
 # --- Waived ---
 
 WAIVED = SITUATIONS["waived"]()
-NOTHING = an_order(OrderPhase.DONE, total_fen=0, paid_fen=None, transaction_ids=())
+NOTHING = an_order(OrderPhase.DONE, total_fen=0, paid_fen=None, debits=())
 GIVEN_UP = WrittenOff(total_fen=3_200, by="wang", reason="客诉")
 
 
@@ -1458,7 +1459,7 @@ def test_an_accepted_lowering_whose_answer_says_that_it_was_paid_before_is_a_pay
 
     trip = outcomes.lowered(SITUATIONS["waived, not to be cancelled"](), paid, NOW + HOUR)
 
-    assert trip.payment == Payment(paid_fen=3_200, paid_at=NOW + HOUR, transaction_ids=("4200001",))
+    assert trip.payment == Payment(paid_fen=3_200, paid_at=NOW + HOUR, debits=debits("4200001"))
 
 
 def test_a_lowering_of_a_trip_that_is_no_longer_waived_changes_nothing() -> None:

@@ -29,7 +29,7 @@ from payscore_worker.domain.trip import (
     note_started,
 )
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
-from tests.builders import NOW, PAYAFTER, SITUATIONS, a_cancellation, a_doubt, a_start, an_end, an_order
+from tests.builders import NOW, PAYAFTER, SITUATIONS, a_cancellation, a_doubt, a_start, an_end, an_order, debits
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "state-table.md"
 
@@ -54,10 +54,10 @@ FACTS: Final[Mapping[str, Callable[[Trip], Trip]]] = {
 WORDS: Final[Mapping[str, OrderSeen]] = {
     **{phase.value: an_order(phase) for phase in OrderPhase},
     "COLLECTING, other total": an_order(OrderPhase.COLLECTING, total_fen=3_199),
-    "DONE, nothing to pay": an_order(OrderPhase.DONE, total_fen=0, paid_fen=0, transaction_ids=()),
+    "DONE, nothing to pay": an_order(OrderPhase.DONE, total_fen=0, paid_fen=0, debits=()),
     "DONE, less paid": an_order(OrderPhase.DONE, paid_fen=3_199),
-    "DONE, other transaction": an_order(OrderPhase.DONE, transaction_ids=("4200002",)),
-    "DONE, transactions untold": an_order(OrderPhase.DONE, transaction_ids=()),
+    "DONE, other transaction": an_order(OrderPhase.DONE, debits=debits("4200002")),
+    "DONE, transactions untold": an_order(OrderPhase.DONE, debits=()),
 }
 
 

@@ -34,7 +34,7 @@ from payscore_worker.events import (
     SettlementWrittenOff,
 )
 from payscore_worker.settlement.announcements import announcements
-from tests.builders import HOUR, NOW, SITUATIONS, a_cancellation, a_start, a_trip, an_end, an_order
+from tests.builders import HOUR, NOW, SITUATIONS, a_cancellation, a_start, a_trip, an_end, an_order, debits
 
 NAMED = {"trip_id": "t1", "out_order_no": "n1"}
 
@@ -72,7 +72,7 @@ def test_nothing_is_announced_of_a_trip_that_did_not_change(situation: str) -> N
 
 def test_nothing_is_said_twice_of_a_trip_that_is_paid_when_another_transaction_is_noted() -> None:
     paid = replace(SITUATIONS["paid"](), stale_since=NOW, overdue_since=NOW)
-    more = outcomes.see(paid, an_order(OrderPhase.DONE, transaction_ids=("4200001", "4200002")), NOW)
+    more = outcomes.see(paid, an_order(OrderPhase.DONE, debits=debits("4200001", "4200002")), NOW)
 
     assert more != paid
     assert told(paid, more) == []
@@ -106,7 +106,7 @@ def test_a_completion_of_a_trip_that_has_not_ended_is_announced_with_no_fare() -
 
 def test_a_payment_is_announced_with_what_is_owed_what_came_and_every_transaction() -> None:
     before = SITUATIONS["completed"]()
-    order = an_order(OrderPhase.DONE, paid_at=NOW - HOUR, transaction_ids=("4200001", "4200002"))
+    order = an_order(OrderPhase.DONE, paid_at=NOW - HOUR, debits=debits("4200001", "4200002"))
 
     assert told(before, outcomes.see(before, order, NOW)) == [
         SettlementPaid(

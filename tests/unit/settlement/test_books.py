@@ -15,7 +15,7 @@ from payscore_worker.domain import outcomes
 from payscore_worker.domain.trip import IN_HAND, DeclineReason, Trip, TripState, note_cancelled, note_started
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.migrations import migrate
-from payscore_worker.settlement.books import MAX_CONFLICTS, Books
+from payscore_worker.settlement.books import MAX_CONFLICTS, TripBooks
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, OutboxRow, Storage
 from payscore_worker.storage.database import open_storage
 from tests.builders import NOW, PAYAFTER, SITUATIONS, a_cancellation, a_start, a_trip, an_order
@@ -32,7 +32,7 @@ class Desk:
     """Our books on a database, and what can be seen of them."""
 
     storage: Storage
-    books: Books
+    books: TripBooks
     bells: list[str] = field(default_factory=list)
     """How often the relay was called."""
 
@@ -59,7 +59,7 @@ async def desk(empty_database: bytes, tmp_path: Path) -> AsyncIterator[Desk]:
     file.write_bytes(empty_database)
     storage = await open_storage(f"sqlite+aiosqlite:///{file}")
     bells: list[str] = []
-    books = Books(
+    books = TripBooks(
         storage=storage,
         rules=PAYAFTER,
         clock=lambda: NOW,
@@ -119,7 +119,7 @@ async def test_a_trip_that_was_changed_is_due_when_its_next_step_is(desk: Desk) 
     await desk.books.change(a_trip(), started)
 
     async def due(after: timedelta) -> list[str]:
-        return [trip.trip_id for trip in await desk.storage.claim_due(now=NOW + after, lease=MINUTE, limit=10)]
+        return [trip.trip_id for trip in await desk.storage.claim_due(Trip, now=NOW + after, lease=MINUTE, limit=10)]
 
     assert await due(IN_HAND - timedelta(milliseconds=1)) == []
     assert await due(IN_HAND) == ["t1"]

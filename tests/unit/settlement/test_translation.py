@@ -9,6 +9,7 @@ from payscore_worker.domain import outcomes
 from payscore_worker.domain.trip import (
     AskOrder,
     Cancelled,
+    Debit,
     DeclineReason,
     Discount,
     Doubt,
@@ -28,7 +29,16 @@ from payscore_worker.events import DiscountItem as TripDiscount
 from payscore_worker.events import FeeItem as TripFee
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
 from payscore_worker.settlement import translation
-from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, Modification, NewOrder, Order, Phase
+from payscore_worker.wechatpay.payscore import (
+    Completion,
+    Debited,
+    DiscountItem,
+    FeeItem,
+    Modification,
+    NewOrder,
+    Order,
+    Phase,
+)
 from tests.builders import HOUR, NOW, SITUATIONS, a_trip
 
 STARTED = Started(
@@ -252,7 +262,10 @@ def an_order_shown(**changes: Any) -> Order:
         phase=Phase.DONE,
         total_fen=3_200,
         paid_fen=3_100,
-        transaction_ids=("4200001", "4200002"),
+        debits=(
+            Debited(transaction_id="4200001", amount_fen=3_000),
+            Debited(transaction_id="4200002", amount_fen=None),
+        ),
         paid_at=NOW,
         started_at=NOW - HOUR,
         finish_ticket="ticket",
@@ -268,7 +281,7 @@ def test_what_is_shown_of_an_order_is_taken_as_it_is() -> None:
         total_fen=3_200,
         paid_fen=3_100,
         paid_at=NOW,
-        transaction_ids=("4200001", "4200002"),
+        debits=(Debit(transaction_id="4200001", amount_fen=3_000), Debit(transaction_id="4200002")),
         started_at=NOW - HOUR,
         finish_ticket="ticket",
     )

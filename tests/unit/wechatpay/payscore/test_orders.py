@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payscore_worker.errors import MalformedMessage
-from payscore_worker.wechatpay.payscore import Order, Phase
+from payscore_worker.wechatpay.payscore import Debited, Order, Phase
 from payscore_worker.wechatpay.payscore.orders import read_order
 from tests.unit.wechatpay import vectors
 
@@ -31,7 +31,7 @@ def test_v6_a_paid_order_of_the_current_family() -> None:
         phase=Phase.DONE,
         total_fen=4000,
         paid_fen=4000,
-        transaction_ids=("4200000000202106241234567890",),
+        debits=(Debited(transaction_id="4200000000202106241234567890", amount_fen=4000),),
         paid_at=PAID_AT,
         started_at=None,
         finish_ticket=None,

@@ -1,0 +1,192 @@
+"""Note that money is to go back; advance a refund, step by step, until it rests."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from payscore_worker import metrics
+from payscore_worker.domain import refund as outcomes
+from payscore_worker.domain.refund import Pair, Refund, next_step
+from payscore_worker.domain.trip import Rest, Rules, Trip
+from payscore_worker.errors import ConflictingFact, MalformedMessage, Rejected, Retryable, TripArchived, TripBusy
+from payscore_worker.events import EventIn, RefundChanged, RefundRequested, message_in_hand
+from payscore_worker.settlement.books import MAX_CONFLICTS, RefundBooks
+from payscore_worker.settlement.refund_steps import RefundRun, RefundSteps, contradiction
+from payscore_worker.settlement.translation import refund_requested, refund_seen
+from payscore_worker.settlement.turns import Turns
+from payscore_worker.storage import Direction, EventRecord, Storage
+from payscore_worker.wechatpay.transactions import Refunds as WechatPayRefunds
+
+NOTIFICATIONS: Final = "refund."
+"""Before the state that WeChat Pay tells of."""
+
+MAX_STEPS: Final = 8
+"""A refund needs at most three steps at a time; more is a bug."""
+
+
+class Refunds:
+    """Notes requests and advances refunds; safe to be called for one refund many times over, here and elsewhere."""
+
+    kind: Final = Refund
+    taken_up: Final = metrics.REFUNDS_TAKEN_UP
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        refunds: WechatPayRefunds,
+        rules: Rules,
+        prefix: str,
+        clock: Callable[[], datetime],
+        on_announced: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._storage = storage
+        self._refunds = refunds
+        self._prefix = prefix
+        self._clock = clock
+        self._turns = Turns()
+        self._books = RefundBooks(storage=storage, rules=rules, clock=clock, on_announced=on_announced)
+        self._steps = RefundSteps(storage=storage, books=self._books, refunds=refunds, clock=clock)
+
+    # --- Facts ---
+
+    async def note_requested(self, event: RefundRequested) -> Refund:
+        """Note that money is to go back, and reserve it on the trip; the same again changes nothing.
+
+        Raises:
+            ConflictingFact: the refund was requested otherwise before.
+            IllegalTransition: the trip is not paid, or less of it is left.
+            Rejected: there is no such trip.
+            TripArchived: it is archived.
+
+        """
+        asked = refund_requested(event)
+        for _ in range(MAX_CONFLICTS):
+            refund = await self._storage.load_refund(asked.refund_id)
+            if refund is not None:
+                outcomes.see_that_it_is_the_same(refund, asked)
+                return refund
+            trip = await self._trip(asked.trip_id)
+            pair = outcomes.request(trip, asked, self._clock(), mchid=self._mchid(trip), prefix=self._prefix)
+            written = await self._books.write(
+                (trip, pair[1]), pair, calls=(), events=[self._heard("refund.requested", event)]
+            )
+            if written is not None:
+                return written[1]
+        raise TripBusy(f"trip {asked.trip_id} was moved by others {MAX_CONFLICTS} times in a row")
+
+    async def note_changed(self, event: RefundChanged) -> str:
+        """Note what a verified notification says of a refund; returns the refund's id.
+
+        Raises:
+            MalformedMessage: a member is of another type than documented, or says too little.
+            Rejected: no refund of ours has its number, or it is about another payment.
+            ConflictingFact: it contradicts how the refund ended.
+
+        """
+        told = self._refunds.read(event.resource)
+        refund = await self._storage.load_refund_by_out_refund_no(told.out_refund_no)
+        if refund is None:
+            raise Rejected(f"no refund has the out_refund_no {told.out_refund_no!r}")
+        if wrong := contradiction(refund, told):
+            raise Rejected(f"the notification names another {wrong}")
+        seen, now = refund_seen(told), self._clock()
+        noted = self._heard(f"{NOTIFICATIONS}{seen.phase.lower()}", event)
+        if not seen.is_clear:
+            raise MalformedMessage("refund_status: does not say where the refund stands, or how much it is")
+        before = (await self._trip(refund.trip_id), refund)
+        moves: bool
+
+        def hear(newest: Pair) -> Pair:
+            nonlocal moves
+            after = outcomes.see(*newest, seen, now)
+            moves = after != newest
+            return after
+
+        try:
+            await self._books.change(before, hear, events=[noted])
+        except ConflictingFact:
+            await self._storage.note_event(refund.trip_id, noted)
+            raise
+        if not moves:  # else it was written with what it moved
+            await self._storage.note_event(refund.trip_id, noted)
+        return refund.refund_id
+
+    async def clear_problem(self, refund_id: str) -> Refund:
+        """Take a refund up again that stood still for a person to look.
+
+        Raises:
+            Rejected: there is no such refund, or it has no problem.
+
+        """
+        refund = await self._storage.load_refund(refund_id)
+        if refund is None or refund.problem is None:
+            raise Rejected(f"refund {refund_id!r} " + ("is not known" if refund is None else "has no problem"))
+        now = self._clock()
+        before = (await self._trip(refund.trip_id), refund)
+        _, cleared = await self._books.change(before, lambda pair: (pair[0], outcomes.without_problem(pair[1], now)))
+        with suppress(Retryable):  # the reconciler goes on with it
+            await self.advance(refund_id)
+        return await self._storage.load_refund(refund_id) or cleared
+
+    async def _trip(self, trip_id: str) -> Trip:
+        trip = await self._storage.load(trip_id)
+        if trip is not None:
+            return trip
+        archived = await self._storage.archived(trip_id)
+        if archived is not None:
+            raise TripArchived(
+                f"trip_id: the trip ended as {archived.state}, and is archived in {archived.archive}; "
+                "refund it in the merchant platform"
+            )
+        raise Rejected(f"trip_id: trip {trip_id!r} is not known")
+
+    def _mchid(self, trip: Trip) -> str:
+        """Name the merchant whom the trip was paid to."""
+        terms = None if trip.opening is None else trip.opening.terms
+        return self._refunds.mchid if terms is None else terms.mchid
+
+    def _heard(self, type_: str, event: EventIn) -> EventRecord:
+        return EventRecord(
+            event_id=message_in_hand.get(),
+            direction=Direction.IN,
+            type=type_,
+            at=self._clock(),
+            body=msgspec.json.encode(event),
+        )
+
+    # --- Advancing ---
+
+    async def advance(self, refund_id: str) -> None:
+        """Take a refund as far as it will go now.
+
+        Raises:
+            Retryable: something is out of reach; the refund is where it was, and the same call heals it.
+
+        """
+        async with self._turns.of(refund_id):
+            refund = await self._storage.load_refund(refund_id)
+            if refund is not None:
+                await self._advance(refund)
+
+    async def take_up(self, case: Refund) -> None:
+        """Advance a refund that the reconciler has claimed and loaded."""
+        async with self._turns.of(case.refund_id):
+            refund = await self._advance(case)
+            if refund.version == case.version:
+                await self._storage.reschedule(case, due_at=outcomes.due_at(refund, self._clock()))
+
+    async def _advance(self, refund: Refund) -> Refund:
+        run = RefundRun((await self._trip(refund.trip_id), refund))
+        for _ in range(MAX_STEPS):
+            step = next_step(run.refund, self._clock())
+            if isinstance(step, Rest):
+                return run.refund
+            try:
+                await self._steps.take(step, run)
+            except MalformedMessage as error:
+                await self._steps.stop(run, "malformed_call", str(error), step=type(step).__name__)
+        raise RuntimeError(f"refund {refund.refund_id} took more than {MAX_STEPS} steps")
