@@ -65,11 +65,14 @@ class Refunds:
         """
         asked = refund_requested(event)
         for _ in range(MAX_CONFLICTS):
+            # The trip first: a refund that is written after it was loaded is seen next, or keeps us from writing.
+            trip = await self._storage.load(asked.trip_id)
             refund = await self._storage.load_refund(asked.refund_id)
             if refund is not None:
                 outcomes.see_that_it_is_the_same(refund, asked)
                 return refund
-            trip = await self._trip(asked.trip_id)
+            if trip is None:
+                raise await self._not_there(asked.trip_id)
             pair = outcomes.request(trip, asked, self._clock(), mchid=self._mchid(trip), prefix=self._prefix)
             written = await self._books.write(
                 (trip, pair[1]), pair, calls=(), events=[self._heard("refund.requested", event)]
@@ -134,15 +137,19 @@ class Refunds:
 
     async def _trip(self, trip_id: str) -> Trip:
         trip = await self._storage.load(trip_id)
-        if trip is not None:
-            return trip
+        if trip is None:
+            raise await self._not_there(trip_id)
+        return trip
+
+    async def _not_there(self, trip_id: str) -> Rejected:
+        """Say why there is no row of this trip."""
         archived = await self._storage.archived(trip_id)
-        if archived is not None:
-            raise TripArchived(
-                f"trip_id: the trip ended as {archived.state}, and is archived in {archived.archive}; "
-                "refund it in the merchant platform"
-            )
-        raise Rejected(f"trip_id: trip {trip_id!r} is not known")
+        if archived is None:
+            return Rejected(f"trip_id: trip {trip_id!r} is not known")
+        return TripArchived(
+            f"trip_id: the trip ended as {archived.state}, and is archived in {archived.archive}; "
+            "refund it in the merchant platform"
+        )
 
     def _mchid(self, trip: Trip) -> str:
         """Name the merchant whom the trip was paid to."""

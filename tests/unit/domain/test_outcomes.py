@@ -502,7 +502,7 @@ def test_a_cleared_problem_starts_every_count_anew_and_asks_at_once() -> None:
 def test_what_is_absent_or_in_another_order_is_no_other_payment(told: tuple[str, ...]) -> None:
     paid = SITUATIONS["paid"]()
 
-    again = outcomes.see(paid, an_order(OrderPhase.DONE, transaction_ids=told), NOW)
+    again = outcomes.see(paid, an_order(OrderPhase.DONE, debits=debits(*told)), NOW)
 
     assert again.payment is not None
     assert set(again.payment.transaction_ids) == {"4200001", *told}
