@@ -120,7 +120,7 @@ class SqliteStorage:
         calls: Sequence[CallRecord] = (),
         events: Sequence[EventRecord] = (),
     ) -> bool:
-        return await self.save_together([Entry(case=case, due_at=due_at)], now=now, calls=calls, events=events)
+        return await self._write([Entry(case=case, due_at=due_at)], now, calls, events)
 
     async def save_together(
         self,
@@ -129,6 +129,11 @@ class SqliteStorage:
         now: datetime,
         calls: Sequence[CallRecord] = (),
         events: Sequence[EventRecord] = (),
+    ) -> bool:
+        return await self._write(entries, now, calls, events)
+
+    async def _write(
+        self, entries: Sequence[Entry], now: datetime, calls: Sequence[CallRecord], events: Sequence[EventRecord]
     ) -> bool:
         savings = [(_save_statement(entry.case), _texts(kept_row(entry, now))) for entry in entries]
         keep_records(calls, events)

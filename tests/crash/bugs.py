@@ -3,17 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from payscore_worker.domain import outcomes
+from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.refund import Pair, Refund
 from payscore_worker.domain.trip import DeclineReason, Trip
 from payscore_worker.errors import OutcomeUnknown
 from payscore_worker.messaging import relay
 from payscore_worker.messaging.handling import Handling, Held
 from payscore_worker.messaging.relay import Relay
+from payscore_worker.settlement.refund_steps import RefundSteps
 from payscore_worker.settlement.trip_steps import Run, Steps
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, postgres, sqlite
 from payscore_worker.storage.postgres import PostgresStorage
@@ -53,7 +57,7 @@ def _ack_early() -> None:
     _replace(Held, "ack", ack_once)
 
 
-def _replace(owner: type, name: str, method: object) -> None:
+def _replace(owner: type | ModuleType, name: str, method: object) -> None:
     if not hasattr(owner, name):
         raise AttributeError(f"{owner.__name__} has no {name} any more: this bug is none now")
     setattr(owner, name, method)
@@ -185,6 +189,33 @@ def _marked_before_confirm() -> None:
     _replace(Relay, "run_once", as_("relay")(run_once))
 
 
+# --- Sends more back than it may ---
+
+
+def _new_refund_number() -> None:
+    """Take no answer for a failure, and start over with another refund."""
+    begin = RefundSteps._begin
+
+    async def changed(self: RefundSteps, refund: Refund) -> CallRecord:
+        record = await begin(self, refund)
+        body = msgspec.json.decode(record.body)
+        again = body | {"out_refund_no": f"{body['out_refund_no'][:40]}-{datetime.now(UTC):%H%M%S%f}"}
+        return replace(record, body=msgspec.json.encode(again))
+
+    _replace(RefundSteps, "_begin", changed)
+
+
+def _nothing_reserved() -> None:
+    """Make a refund, and forget on the trip that it is under way."""
+    request = refunds.request
+
+    def forgotten(trip: Trip, *args: Any, **kwargs: Any) -> Pair:
+        after, refund = request(trip, *args, **kwargs)
+        return replace(after, payment=trip.payment), refund
+
+    _replace(refunds, "request", forgotten)
+
+
 BUGS: Final[Mapping[str, Bug]] = {
     "acks early": Bug(install=_ack_early, flows=("happy",)),
     "new order number on retry": Bug(install=_new_order_number, flows=("happy", "lost create")),
@@ -194,4 +225,6 @@ BUGS: Final[Mapping[str, Bug]] = {
     "forged notification believed": Bug(install=_forged_believed, flows=("lies",)),
     "foreign notification believed": Bug(install=_foreign_believed, flows=("lies",)),
     "relay marks before the confirm": Bug(install=_marked_before_confirm, flows=("happy",)),
+    "new refund number on retry": Bug(install=_new_refund_number, flows=("lost refund",)),
+    "refund without a reservation": Bug(install=_nothing_reserved, flows=("refunded",)),
 }

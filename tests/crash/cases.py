@@ -170,6 +170,7 @@ def promise_of(flow: Flow, scene: Scene) -> Promise:
         trip_id=scene.trip_id,
         state=flow.state,
         owed_fen=flow.owed_fen,
+        refunded_fen=flow.refunded_fen,
         has_order=flow.has_order,
         announced=flow.announced,
         accepted=frozenset(scene.accepted),

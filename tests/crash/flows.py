@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from payscore_worker.domain.trip import TripState
-from tests.crash.scene import FARE_FEN, Scene
+from tests.crash.scene import FARE_FEN, REFUND_FEN, Scene
 
 TRIES: Final = 3
 """The quick ones of the client: when all of them lose their reply, the outcome is unknown (`client.TRIES`)."""
@@ -16,6 +16,7 @@ PAID: Final = "settlement.paid"
 DECLINED: Final = "settlement.declined"
 CANCELLED: Final = "settlement.cancelled"
 WRITTEN_OFF: Final = "settlement.written_off"
+REFUNDED: Final = "settlement.refunded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Flow:
     play: Callable[[Scene], Awaitable[None]]
     state: TripState = TripState.PAID
     owed_fen: int = FARE_FEN
+    refunded_fen: int = 0
     has_order: bool = True
     announced: frozenset[str] = frozenset({OPENED, COMPLETED, PAID})
     families: tuple[str, ...] = ("payafter", "serviceorder")
@@ -133,6 +135,26 @@ async def _waived(scene: Scene) -> None:
     await scene.is_waived()
 
 
+async def _refunded(scene: Scene) -> None:
+    """Money goes back; it is asked for twice, and for more than is left."""
+    await _happy(scene)
+    await scene.until_announced(PAID)
+    request = await scene.is_refunded()
+    await scene.is_refunded(again=request)
+    await scene.until_noted("refund.requested")
+    scene.refused["payscore.refund-requested"] = {await scene.is_refunded(f"more-{scene.trip_id}")}
+    await scene.until_refused()
+
+
+async def _lost_refund(scene: Scene) -> None:
+    """Nobody hears that the refund is accepted, nor how it ended; the reconciler asks."""
+    await _happy(scene)
+    await scene.until_announced(PAID)
+    await scene.fault("drop_reply", call="refund", times=TRIES)
+    await scene.fault("callback_lost")
+    await scene.is_refunded()
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "happy": Flow(play=_happy),
     "ended first": Flow(play=_ended_first),
@@ -168,5 +190,17 @@ FLOWS: Final[Mapping[str, Flow]] = {
         owed_fen=0,
         announced=frozenset({OPENED, COMPLETED, WRITTEN_OFF}),
         families=("serviceorder",),
+    ),
+    "refunded": Flow(
+        play=_refunded,
+        refunded_fen=REFUND_FEN,
+        announced=frozenset({OPENED, COMPLETED, PAID, REFUNDED}),
+        families=("serviceorder",),
+    ),
+    "lost refund": Flow(
+        play=_lost_refund,
+        refunded_fen=REFUND_FEN,
+        announced=frozenset({OPENED, COMPLETED, PAID, REFUNDED}),
+        families=("payafter",),
     ),
 }

@@ -13,7 +13,7 @@ import httpx
 import httpx_aiohttp
 
 from payscore_worker.bootstrap import wechatpay
-from payscore_worker.domain import outcomes, trip
+from payscore_worker.domain import outcomes, refund, trip
 from payscore_worker.messaging import relay
 from payscore_worker.settlement import reconciler
 from payscore_worker.wechatpay import client, load_private_key
@@ -27,6 +27,9 @@ SHORTENED: Final[tuple[tuple[Any, str, object], ...]] = (
     (outcomes, "APART", timedelta(seconds=0.3)),
     (outcomes, "APART_IN_DOUBT", timedelta(seconds=1)),
     (outcomes, "LATE_LOOK", timedelta(seconds=2)),
+    (refund, "IN_HAND", timedelta(seconds=1)),
+    (refund, "POLL_DELAYS", (timedelta(seconds=1),)),
+    (refund, "PAUSES", (timedelta(seconds=0.3),) * 9),
     (reconciler, "LEASE", timedelta(seconds=1)),
     (reconciler, "EVERY_SECONDS", 0.15),
     (reconciler, "PAUSE_SECONDS", 0.3),

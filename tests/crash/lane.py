@@ -145,6 +145,7 @@ class Lane:
                 "notify_url": self.notify_url,
                 "speed": SPEED,
                 "pay_after_seconds": PAY_AFTER_SECONDS,
+                "refund_after_seconds": PAY_AFTER_SECONDS,
             },
         )
         await self._until_ready([self._simulator_port])

@@ -44,6 +44,7 @@ class Promise:
     trip_id: str
     state: TripState
     owed_fen: int
+    refunded_fen: int
     has_order: bool
     """WeChat Pay accepted an order."""
     announced: frozenset[str]
@@ -78,6 +79,7 @@ def judge(promise: Promise, evidence: Evidence) -> list[Violation]:
     """Compare what was promised with what is."""
     return [
         *_money(promise, evidence),
+        *_refunds(promise, evidence),
         *_bytes(evidence),
         *_state(promise, evidence),
         *_facts(promise, evidence),
@@ -104,6 +106,23 @@ def _money(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     yield from _truth(evidence, known, charged_fen)
 
 
+def _refunds(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
+    """What was asked for goes back once, under one number, and the books say so."""
+    refunds = [refund for order in evidence.orders for refund in order["refunds"] if refund["refund_id"] is not None]
+    sent_fen = sum(refund["amount_fen"] for refund in refunds if refund["status"] == "SUCCESS")
+    if len(refunds) > 1 or sent_fen > promise.refunded_fen:
+        yield Violation(
+            Breach.DOUBLE, f"sent back {sent_fen} fen by {len(refunds)} refunds, asked for {promise.refunded_fen}"
+        )
+    if sent_fen < promise.refunded_fen:
+        yield Violation(Breach.LOST, f"sent back {sent_fen} fen, asked for {promise.refunded_fen}")
+    row = evidence.row
+    if row is not None and (row["refunded_fen"] or 0) != sent_fen:
+        yield Violation(Breach.UNTRUE, f"stored as refunded {row['refunded_fen']} fen, sent back {sent_fen}")
+    if row is not None and row["reserved_fen"]:
+        yield Violation(Breach.STUCK, f"{row['reserved_fen']} fen are still reserved")
+
+
 def _truth(evidence: Evidence, transactions: set[str], charged_fen: int) -> Iterator[Violation]:
     """Paid is only what WeChat Pay has debited."""
     row = evidence.row
@@ -124,13 +143,14 @@ def _bytes(evidence: Evidence) -> Iterator[Violation]:
     for call in evidence.calls:
         if call["body"]:
             journaled.setdefault(call["kind"], []).append(hashlib.sha256(call["body"]).hexdigest())
-    for order in evidence.orders:
-        for kind, digests in order["bodies"].items():
-            known = journaled.get(kind, [])
-            if len(digests) > max(len(known), 1):
-                yield Violation(Breach.DOUBLE, f"{kind} was sent with {len(digests)} bodies, journaled {len(known)}")
-            elif not set(digests) <= set(known):
-                yield Violation(Breach.DOUBLE, f"{kind} was sent with a body that the journal does not hold")
+    sent = [one for order in evidence.orders for one in order["bodies"].items()]
+    sent += [("refund", refund["bodies"]) for order in evidence.orders for refund in order["refunds"]]
+    for kind, digests in sent:
+        known = journaled.get(kind, [])
+        if len(digests) > max(len(known), 1):
+            yield Violation(Breach.DOUBLE, f"{kind} was sent with {len(digests)} bodies, journaled {len(known)}")
+        elif not set(digests) <= set(known):
+            yield Violation(Breach.DOUBLE, f"{kind} was sent with a body that the journal does not hold")
 
 
 def _state(promise: Promise, evidence: Evidence) -> Iterator[Violation]:

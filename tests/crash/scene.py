@@ -19,6 +19,8 @@ from tests.crash.lane import LONG_QUIET_SECONDS, POLL_SECONDS, QUIET_SECONDS, La
 
 FARE_FEN: Final = 3_200
 DISCOUNT_FEN: Final = 300
+REFUND_FEN: Final = 2_000
+"""More than half: a second one is more than is left."""
 
 RIDE_SECONDS: Final = SHORTEST_SERVICE.total_seconds() + 0.02
 """Then the consumer of `trip.ended` itself completes the order, and not the reconciler."""
@@ -88,6 +90,11 @@ class Scene:
     async def is_cancelled(self) -> str:
         """Say that the trip will not be charged."""
         return await self._says("trip.cancelled", {"cancelled_at": _now(), "reason": "乘客取消"}, None)
+
+    async def is_refunded(self, refund_id: str = "", *, amount_fen: int = REFUND_FEN, again: str | None = None) -> str:
+        """Say that money is to go back."""
+        data = {"refund_id": refund_id or f"refund-{self.trip_id}", "amount_fen": amount_fen, "reason": "绕路"}
+        return await self._says("refund.requested", data, again)
 
     async def is_waived(self) -> None:
         """Have a person decide that the fare is not collected, and do no more about it."""

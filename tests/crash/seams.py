@@ -16,9 +16,10 @@ from payscore_worker.messaging.publisher import Outgoing, Publisher
 from payscore_worker.messaging.relay import Relay
 from payscore_worker.messaging.topology import EVENTS, NOTIFICATIONS
 from payscore_worker.settlement.reconciler import Reconciler
+from payscore_worker.storage.cases import Case, table_of
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
-from payscore_worker.storage.tables import moment_to_text
+from payscore_worker.storage.tables import moment_to_text, trip_event
 from payscore_worker.webhook import Webhook
 from payscore_worker.wechatpay import Notifications, WechatPayClient
 from tests.crash.points import acting, actor, die, points
@@ -30,6 +31,7 @@ STORAGES: Final[tuple[StorageClass, ...]] = (PostgresStorage, SqliteStorage)
 
 COMMITS: Final = (
     "save",
+    "save_together",
     "journal",
     "begin_send",
     "note_event",
@@ -40,7 +42,7 @@ COMMITS: Final = (
 )
 """What writes each time it is called."""
 
-CLAIMS: Final = {"claim_due": ("trip", "due_at <= {now}"), "claim_outbox": ("trip_event", "pending")}
+CLAIMS: Final = {"claim_due": "due_at <= {now}", "claim_outbox": "pending"}
 """What writes only where something waits, and by which rows that can be told beforehand."""
 
 FLUSH_SECONDS: Final = 0.01
@@ -58,8 +60,8 @@ def install() -> None:
     for storage in STORAGES:
         for name in COMMITS:
             _wrap(storage, name, committing(name))
-        for name, (table, condition) in CLAIMS.items():
-            _wrap(storage, name, _claiming(name, _waits(storage, table, condition)))
+        for name, condition in CLAIMS.items():
+            _wrap(storage, name, _claiming(name, _waits(storage, condition)))
     _wrap(WechatPayClient, "_try", _calling)
     _wrap(ClientRequest, "send", _sending)
     _wrap(Publisher, "publish", _publishing)
@@ -107,14 +109,15 @@ def committing(name: str) -> Callable[[Method], Method]:
     return around
 
 
-def _claiming(name: str, waits: Callable[[Any, datetime], Awaitable[bool]]) -> Callable[[Method], Method]:
+def _claiming(name: str, waits: Callable[[Any, str, datetime], Awaitable[bool]]) -> Callable[[Method], Method]:
     """Put points around a claim that claims something; the others are many, and change nothing."""
 
     def around(method: Method) -> Method:
-        async def claimed(self: object, *, now: datetime, **kwargs: Any) -> Any:
-            if await waits(self, now):
+        async def claimed(self: object, *kind: type[Case], now: datetime, **kwargs: Any) -> Any:
+            table = table_of(*kind).name if kind else trip_event.name
+            if await waits(self, table, now):
                 points.strike(name, "before")
-            rows = await method(self, now=now, **kwargs)
+            rows = await method(self, *kind, now=now, **kwargs)
             if rows:
                 points.strike(name, "after")
             return rows
@@ -124,17 +127,20 @@ def _claiming(name: str, waits: Callable[[Any, datetime], Awaitable[bool]]) -> C
     return around
 
 
-def _waits(storage: StorageClass, table: str, condition: str) -> Callable[[Any, datetime], Awaitable[bool]]:
+def _waits(storage: StorageClass, condition: str) -> Callable[[Any, str, datetime], Awaitable[bool]]:
     """Make the question whether there is something to claim."""
     unclaimed = "(claimed_until IS NULL OR claimed_until <= {now})"
-    question = f"SELECT 1 FROM {table} WHERE {condition} AND {unclaimed} LIMIT 1"  # noqa: S608 - constants
-    on_sqlite, on_postgresql = question.format(now="?1"), question.format(now="$1")
 
-    async def asks_sqlite(self: SqliteStorage, now: datetime) -> bool:
-        return await self._do(lambda db: db.execute(on_sqlite, (moment_to_text(now),)).fetchone()) is not None
+    def question(table: str, now: str) -> str:
+        where = f"{condition} AND {unclaimed}".format(now=now)
+        return f"SELECT 1 FROM {table} WHERE {where} LIMIT 1"  # noqa: S608 - constants
 
-    async def asks_postgresql(self: PostgresStorage, now: datetime) -> bool:
-        return await self._pool.fetchval(on_postgresql, now) is not None
+    async def asks_sqlite(self: SqliteStorage, table: str, now: datetime) -> bool:
+        asked, moment = question(table, "?1"), moment_to_text(now)
+        return await self._do(lambda db: db.execute(asked, (moment,)).fetchone()) is not None
+
+    async def asks_postgresql(self: PostgresStorage, table: str, now: datetime) -> bool:
+        return await self._pool.fetchval(question(table, "$1"), now) is not None
 
     return asks_sqlite if storage is SqliteStorage else asks_postgresql
 
