@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from payscore_worker.demo.plan import PlannedTrip
-from payscore_worker.demo.play import Heard
+from payscore_worker.demo.play import REFUNDED, Heard
 from payscore_worker.domain.trip import TripState
 from payscore_worker.oversight.audit import Finding
 
@@ -38,6 +38,7 @@ class Verdict:
     by_state: dict[str, int]
     owed_fen: int
     paid_fen: int
+    refunded_fen: int
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -58,6 +59,7 @@ def judge(trips: Sequence[PlannedTrip], evidence: Evidence) -> Verdict:
         by_state=dict(sorted(states.items())),
         owed_fen=sum(trip.owed_fen for trip in trips),
         paid_fen=sum(int(entry["charged_fen"]) for entry in evidence.ledger.values()),
+        refunded_fen=sum(int(entry["refunded_fen"]) for entry in evidence.ledger.values()),
         problems=problems,
     )
 
@@ -85,9 +87,18 @@ def _money_problems(trip: PlannedTrip, row: Row, entry: Row | None) -> Iterator[
         yield f"{trip.trip_id}: WeChat Pay charged {charged_fen} fen, owed {trip.owed_fen}"
     if entry is not None and len(entry["charges"]) > 1:
         yield f"{trip.trip_id}: charged {len(entry['charges'])} times"
+    yield from _refund_problems(trip, row, entry)
     for kind, bodies in (entry["bodies"] if entry is not None else {}).items():
         if len(bodies) > 1:
             yield f"{trip.trip_id}: {kind} was sent with {len(bodies)} different bodies"
+
+
+def _refund_problems(trip: PlannedTrip, row: Row, entry: Row | None) -> Iterator[str]:
+    if (row["refunded_fen"] or 0) != trip.refunded_fen:
+        yield f"{trip.trip_id}: stored as refunded {row['refunded_fen']} fen, asked for {trip.refunded_fen}"
+    refunded_fen = int(entry["refunded_fen"]) if entry is not None else 0
+    if refunded_fen != trip.refunded_fen:
+        yield f"{trip.trip_id}: WeChat Pay sent back {refunded_fen} fen, asked for {trip.refunded_fen}"
 
 
 def _announcement_problems(trip: PlannedTrip, heard: Heard) -> Iterator[str]:
@@ -97,5 +108,7 @@ def _announcement_problems(trip: PlannedTrip, heard: Heard) -> Iterator[str]:
     for type_, ids in heard.ids.items():
         if len(ids) > 1:
             yield f"{trip.trip_id}: {type_} was announced under {len(ids)} ids"
+    if trip.refund is not None and heard.data.get(REFUNDED, {}).get("amount_fen") != trip.refunded_fen:
+        yield f"{trip.trip_id}: {REFUNDED} does not say {trip.refunded_fen} fen"
     if trip.must_end is TripState.PAID and heard.data.get(last, {}).get("paid_fen") != trip.owed_fen:
         yield f"{trip.trip_id}: {last} does not say {trip.owed_fen} fen"

@@ -60,6 +60,13 @@ class PlannedTrip:
     behaviour: Mapping[str, Any] = field(default_factory=dict)
     """What the simulator is told of the passenger; nothing: they pay."""
     callback_lost: bool = False
+    refund: Message | None = None
+    """What is published once the fare is paid."""
+
+    @property
+    def refunded_fen(self) -> int:
+        """What goes back of the fare."""
+        return 0 if self.refund is None else int(self.refund.data["amount_fen"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +79,7 @@ class Kind:
     told_twice: bool = False
     end_told_first: bool = False
     callback_lost: bool = False
+    refunded_percent: int = 0
 
 
 ORDINARY: Final = Kind()
@@ -86,6 +94,8 @@ KINDS: Final[Mapping[int, Kind]] = {
     **dict.fromkeys((19, 43, 67, 97), Kind(end_told_first=True)),
     23: Kind(callback_lost=True),
     47: Kind(fare_fen=0),
+    **dict.fromkeys((5, 53), Kind(refunded_percent=40)),
+    87: Kind(refunded_percent=100),
     79: Kind(behaviour={"behaviour": "pays_late", "seconds": 6}),
 }
 """By the last two digits of the trip's number, so that each kind is there in any demo of a hundred."""
@@ -115,7 +125,20 @@ def _made_up(number: int, chance: random.Random) -> PlannedTrip:
         owed_fen=end.data["total_fen"] if kind.must_end is TripState.PAID else 0,
         behaviour=kind.behaviour,
         callback_lost=kind.callback_lost,
+        refund=_refund(trip_id, end.data.get("total_fen", 0), kind),
     )
+
+
+def _refund(trip_id: str, total_fen: int, kind: Kind) -> Message | None:
+    if not kind.refunded_percent:
+        return None
+    refund = {
+        "trip_id": trip_id,
+        "refund_id": f"{trip_id}-refund",
+        "amount_fen": total_fen * kind.refunded_percent // 100,
+        "reason": "绕路补偿",
+    }
+    return Message(after_seconds=0, type="refund.requested", data=refund)
 
 
 def _last_message(trip_id: str, kind: Kind, begins: datetime, chance: random.Random) -> Message:

@@ -24,6 +24,8 @@ LONGEST_SECONDS: Final = 600.0
 
 LAST: Final = frozenset({"settlement.paid", "settlement.declined", "settlement.cancelled"})
 
+REFUNDED: Final = "settlement.refunded"
+
 
 @dataclass(slots=True)
 class Heard:
@@ -31,13 +33,18 @@ class Heard:
 
     ids: dict[str, set[str]] = field(default_factory=dict)
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    is_refunded: bool = False
+    """Money is to go back once it is settled; only then is it over."""
 
     def add(self, event: CloudEvent) -> None:
         """Note one announcement."""
         self.ids.setdefault(event.type, set()).add(event.id)
         self.data[event.type] = msgspec.json.decode(event.data, type=dict[str, Any])
         if event.type in LAST:
+            self.settled.set()
+        if event.type == REFUNDED or (event.type in LAST and not self.is_refunded):
             self.over.set()
 
 
@@ -49,7 +56,7 @@ class Audience:
         self._topology = topology
         self._queue = topology.name(f"audience-{uuid4().hex[:8]}")
         self._listening = asyncio.Event()
-        self.heard = {trip.trip_id: Heard() for trip in trips}
+        self.heard = {trip.trip_id: Heard(is_refunded=trip.refund is not None) for trip in trips}
         self.announcements = 0
         self.by_type: Counter[str] = Counter()
 
@@ -102,18 +109,22 @@ class RideService:
                 group.create_task(self._play_one(trip))
 
     async def _play_one(self, trip: PlannedTrip) -> None:
+        heard = self._audience.heard[trip.trip_id]
         try:
             async with asyncio.timeout(LONGEST_SECONDS), asyncio.TaskGroup() as group:
                 for message in trip.messages:
-                    group.create_task(self._publish(trip, message))
-                await self._audience.heard[trip.trip_id].over.wait()
+                    group.create_task(self._publish(message, trip.begins_after_seconds + message.after_seconds))
+                await heard.settled.wait()
+                if trip.refund is not None:
+                    await self._publish(trip.refund, trip.refund.after_seconds)
+                await heard.over.wait()
         except TimeoutError:
             pass  # the judge will say so
         finally:
             self._places.release()
 
-    async def _publish(self, trip: PlannedTrip, message: Message) -> None:
-        await asyncio.sleep(trip.begins_after_seconds + message.after_seconds)
+    async def _publish(self, message: Message, after_seconds: float) -> None:
+        await asyncio.sleep(after_seconds)
         await self._publisher.publish(
             Outgoing(
                 exchange=self._exchange,

@@ -59,6 +59,7 @@ def show_result(console: Console, family: str, result: Result) -> None:
     table.add_section()
     table.add_row("owed", _yuan(verdict.owed_fen))
     table.add_row("charged by WeChat Pay", _yuan(verdict.paid_fen))
+    table.add_row("sent back by WeChat Pay", _yuan(verdict.refunded_fen))
     table.add_section()
     table.add_row("events in, out", f"{result.events_in}, {result.events_out}")
     table.add_row("WeChat Pay calls", str(result.wechatpay_calls))

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from payscore_worker.simulator import CallKind, Fault, FaultKind
 
-QUESTIONS: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.QUERY})
-CHANGES: Final = frozenset({CallKind.CREATE, CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY})
+QUESTIONS: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.QUERY, CallKind.REFUND_QUERY})
+CHANGES: Final = frozenset({CallKind.CREATE, CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY, CallKind.REFUND})
 ALL_CALLS: Final = QUESTIONS | CHANGES
+OF_REFUNDS: Final = frozenset({CallKind.REFUND, CallKind.REFUND_QUERY})
 OPENING: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.CREATE})
 
 TRIES: Final = 3
@@ -129,9 +130,12 @@ CODES: Final = (
     _refusal("SERVICE_UNAVAILABLE, 502", 502, "SERVICE_UNAVAILABLE", "服务不可用", Cause.WEATHER),
     _refusal("SERVICE_UNAVAILABLE, 503", 503, "SERVICE_UNAVAILABLE", "服务过载保护", Cause.WEATHER),
     _refusal("SERVICE_UNAVAILABLE, 504", 504, "SERVICE_UNAVAILABLE", "服务超时", Cause.WEATHER),
+    _refusal("RESOURCE_NOT_EXISTS", 404, "RESOURCE_NOT_EXISTS", "退款单不存在", Cause.ORDER, calls=OF_REFUNDS),
+    _refusal("NOT_ENOUGH", 403, "NOT_ENOUGH", "商户可用退款余额不足", Cause.ORDER, calls=OF_REFUNDS),
+    _refusal("USER_ACCOUNT_ABNORMAL", 403, "USER_ACCOUNT_ABNORMAL", "用户账户异常", Cause.ORDER, calls=OF_REFUNDS),
     _refusal("a code that no table knows", 400, "SOMETHING_NEW", "新的错误", Cause.ORDER),
 )
-"""Reference F.1."""
+"""Reference F.1, and of refunds G.2."""
 
 _SUB_CODES: Final[tuple[tuple[int, int, str, str, Cause, frozenset[CallKind]], ...]] = (
     (271317510, 404, "ORDER_NOT_EXIST", "查询单据不存在", Cause.ORDER, ALL_CALLS),
@@ -214,15 +218,24 @@ def _falsehoods() -> Iterator[Answer]:
         name = f"signed and unreadable, {variant.replace('_', ' ')}"
         yield Answer(name=name, cause=Cause.WAY, fault=FaultKind.UNREADABLE, members={"variant": variant})
     for member in ("out_order_no", "mchid", "appid", "service_id"):
-        calls = QUESTIONS | CHANGES if member in {"appid", "service_id"} else ALL_CALLS - {CallKind.USER_SERVICE_STATE}
+        calls = ALL_CALLS - OF_REFUNDS
+        if member in {"out_order_no", "mchid"}:
+            calls -= {CallKind.USER_SERVICE_STATE}
         name, members = f"about another {member}", {"variant": member}
         yield Answer(name=name, cause=Cause.WAY, fault=FaultKind.ANOTHER_ORDER, members=members, calls=calls)
+    yield Answer(
+        name="about another out_refund_no",
+        cause=Cause.WAY,
+        fault=FaultKind.ANOTHER_ORDER,
+        members={"variant": "out_refund_no"},
+        calls=OF_REFUNDS,
+    )
     for kind, name in (
         (FaultKind.STALE, "stale"),
         (FaultKind.NOT_YET, "not there yet"),
         (FaultKind.AMOUNT_DIFFERS, "about another amount"),
     ):
-        yield Answer(name=name, cause=Cause.ORDER, fault=kind, calls=frozenset({CallKind.QUERY}))
+        yield Answer(name=name, cause=Cause.ORDER, fault=kind, calls=frozenset({CallKind.QUERY, CallKind.REFUND_QUERY}))
 
 
 FALSEHOODS: Final = tuple(_falsehoods())

@@ -167,13 +167,16 @@ async def play(ground: Ground, case: Case) -> Result:
 
 def _stumbles() -> int:
     """Count the errors that the reconciler had not foreseen; it tells its log and its metrics of them."""
-    return int(metrics.of(metrics.TAKEN_UP, "error")._value.get())
+    return sum(
+        int(metrics.of(counter, "error")._value.get()) for counter in (metrics.TAKEN_UP, metrics.REFUNDS_TAKEN_UP)
+    )
 
 
 async def _look(city: City, *, rested: bool, stumbles: int) -> Evidence:
     ledger = city.simulator.ledger()
     return Evidence(
         row=await city.ground.trip(TRIP_ID),
+        refunds=tuple(await city.ground.refunds()),
         journal=await city.ground.calls(),
         order=ledger.orders.get(TRIP_ID),
         orders=len([order for order in ledger.orders.values() if order.creates]),
@@ -206,8 +209,14 @@ def _story(city: City, evidence: Evidence) -> list[str]:
     probes = len(city.exchanges) - len(evidence.exchanges)
     row = evidence.row or {}
     end = f"at the end: {row.get('state')}, problem {row.get('problem')}, due {row.get('due_at')}"
+    for refund in evidence.refunds:
+        end += f"; refund: {refund['state']}, problem {refund['problem']}, due {refund['due_at']}"
     order = evidence.order
-    books = "no order" if order is None else f"{order.state}, charged {order.charged_fen} fen"
+    books = (
+        "no order"
+        if order is None
+        else f"{order.state}, charged {order.charged_fen} fen, sent back {order.refunded_fen} fen"
+    )
     told = [f"{at - began:9.2f} s  {what}" for at, what in sorted(lines, key=lambda line: line[0])]
     return [
         *told[:MOST_TOLD],

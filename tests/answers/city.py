@@ -22,6 +22,8 @@ from payscore_worker.events import (
     DiscountItem,
     FeeItem,
     OrderPaid,
+    RefundChanged,
+    RefundRequested,
     ServiceChanged,
     TripCancelled,
     TripEnded,
@@ -53,6 +55,9 @@ NOTIFY_URL: Final = "http://webhook.test/notify/payscore"
 OPENID: Final = "oPassenger"
 FARE_FEN: Final = 3_200
 TRIP_ID: Final = "t1"
+REFUND_ID: Final = "r1"
+REFUND_FEN: Final = 2_000
+"""More than half: a second one is more than is left."""
 
 WORKERS: Final = {"alpha": 0.02, "beta": 0.03}
 """The workers there may be, and how far each is from WeChat Pay, in seconds one way."""
@@ -162,6 +167,11 @@ class City:
         event = TripCancelled(trip_id=TRIP_ID, cancelled_at=self.clock(), reason="乘客取消")
         self.broker.publish(event, to_all=True)
 
+    def is_refunded(self) -> None:
+        """The ride service sends money back."""
+        event = RefundRequested(trip_id=TRIP_ID, refund_id=REFUND_ID, amount_fen=REFUND_FEN, reason="绕路")
+        self.broker.publish(event, to_all=True)
+
     def passenger(self, passenger: Passenger) -> None:
         self.simulator.set_passenger(OPENID, passenger)
 
@@ -255,8 +265,12 @@ class City:
         notification = await self.notifications.open(request.headers, await request.aread())
         resource = msgspec.json.decode(notification.resource, type=dict[str, Any])
         self.called_back.append(notification.event_type)
-        paid = notification.event_type == "PAYSCORE.USER_PAID"
-        self.broker.publish(OrderPaid(resource=resource) if paid else ServiceChanged(resource=resource))
+        if notification.event_type.startswith("REFUND."):
+            self.broker.publish(RefundChanged(resource=resource))
+        elif notification.event_type == "PAYSCORE.USER_PAID":
+            self.broker.publish(OrderPaid(resource=resource))
+        else:
+            self.broker.publish(ServiceChanged(resource=resource))
         return httpx.Response(200)
 
     def wake(self) -> None:

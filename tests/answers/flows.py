@@ -7,13 +7,14 @@ from typing import Any, Final
 from payscore_worker.domain.trip import TripState
 from payscore_worker.simulator import Behaviour, CallKind, Fault, FaultKind, Passenger
 from tests.answers.answers import ALL_CALLS
-from tests.answers.city import City
+from tests.answers.city import REFUND_FEN, City
 
 RIDE_SECONDS: Final = 600.0
 LATE_SECONDS: Final = 4 * 3600.0
 """How long the passenger takes to pay who pays late."""
 
 WAIVED_AFTER_SECONDS: Final = 60.0
+REFUNDED_AFTER_SECONDS: Final = 3_600.0
 
 BY_HAND_SECONDS: Final = 3.0
 """Before the broker gives the trip to a worker again."""
@@ -30,6 +31,7 @@ class Flow:
     state: TripState = TripState.PAID
     written_off: bool = False
     """It ends without a charge since a person said so, and that is what is told."""
+    refunded_fen: int = 0
     runs: bool = True
     """WeChat Pay opens an order that runs."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -122,6 +124,21 @@ async def _waive(city: City) -> None:
     await city.is_waived()
 
 
+async def _refund(city: City) -> None:
+    """Money goes back once the fare is paid."""
+    await _settle(city)
+    await city.passes(REFUNDED_AFTER_SECONDS)
+    city.is_refunded()
+
+
+async def _refund_unheard(city: City) -> None:
+    """Nobody is told how the refund ended."""
+    await _settle(city)
+    await city.passes(REFUNDED_AFTER_SECONDS)
+    city.simulator.add_fault(Fault(FaultKind.CALLBACK_LOST))
+    city.is_refunded()
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "settle": Flow(play=_settle),
     "in one breath": Flow(play=_in_one_breath, struck=frozenset({CallKind.CREATE, CallKind.COMPLETE})),
@@ -157,6 +174,15 @@ FLOWS: Final[Mapping[str, Flow]] = {
         written_off=True,
         families=("serviceorder",),
         struck=frozenset({CallKind.CANCEL, CallKind.MODIFY, CallKind.QUERY}),
+    ),
+    "refund": Flow(
+        play=_refund, refunded_fen=REFUND_FEN, families=("serviceorder",), struck=frozenset({CallKind.REFUND})
+    ),
+    "refund, unheard": Flow(
+        play=_refund_unheard,
+        refunded_fen=REFUND_FEN,
+        families=("payafter",),
+        struck=frozenset({CallKind.REFUND, CallKind.REFUND_QUERY}),
     ),
     "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
 }

@@ -24,11 +24,12 @@ MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory of our own is made 
 
 TABLES: Final = tuple(table.name for table in metadata.sorted_tables if table.name != "alembic_version")
 
-NEXT_DUE: Final = (
-    "SELECT min(CASE WHEN claimed_until > due_at THEN claimed_until ELSE due_at END) AS due_at FROM trip"
-    " WHERE due_at IS NOT NULL"
-)
-"""A trip that somebody has claimed is due again when the claim ends."""
+NEXT_DUE: Final = """
+    SELECT min(CASE WHEN claimed_until > due_at THEN claimed_until ELSE due_at END) AS due_at
+    FROM (SELECT due_at, claimed_until FROM trip UNION ALL SELECT due_at, claimed_until FROM refund) AS one_case
+    WHERE due_at IS NOT NULL
+"""
+"""A case that somebody has claimed is due again when the claim ends."""
 
 Row = dict[str, Any]
 
@@ -65,6 +66,10 @@ class Ground:
         rows = await self._read(f"SELECT * FROM trip WHERE trip_id = '{trip_id}'")  # noqa: S608 - a name of our own
         return rows[0] if rows else None
 
+    async def refunds(self) -> list[Row]:
+        """Read the refunds as they are stored."""
+        return await self._read("SELECT * FROM refund ORDER BY refund_id")
+
     async def calls(self) -> list[Row]:
         """Read the journal."""
         return await self._read("SELECT * FROM wechatpay_call ORDER BY kind, generation")
@@ -100,7 +105,18 @@ class _Watched:
         return watched
 
 
-READING: Final = frozenset({"load", "load_by_out_order_no", "last_call", "service_of", "claim_outbox", "claim_due"})
+READING: Final = frozenset(
+    {
+        "load",
+        "load_by_out_order_no",
+        "load_refund",
+        "load_refund_by_out_refund_no",
+        "last_call",
+        "service_of",
+        "claim_outbox",
+        "claim_due",
+    }
+)
 """After these nothing new is due."""
 
 

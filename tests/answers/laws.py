@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.simulator import CallKind, FaultKind, LedgerEntry
 from payscore_worker.simulator.payscore.orders import Stage
@@ -106,6 +107,7 @@ class Evidence:
     """What was found when all had come to rest, or the time was up."""
 
     row: Row | None
+    refunds: Sequence[Row]
     journal: Sequence[Row]
     order: LedgerEntry | None
     orders: int
@@ -140,6 +142,7 @@ def judge(promise: Promise, evidence: Evidence) -> list[Violation]:
         *_alive(evidence),
         *_money(evidence),
         *_end(promise, evidence),
+        *_refunds(promise, evidence),
         *_person(promise, evidence),
         *_bytes(evidence),
         *_journal(evidence),
@@ -218,11 +221,48 @@ def _end(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
         yield Violation(Breach.STUCK, f"is {evidence.state}, and at rest")
 
 
+def _refunds(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
+    """What was asked for goes back once, and is told once; or a person is told, once, why it does not."""
+    known = evidence.order.refunds if evidence.order is not None else []
+    made = [one for one in known if one.refund_id is not None]
+    sent_fen = sum(one.amount_fen or 0 for one in made if one.status == "SUCCESS")
+    asked_fen, row = promise.flow.refunded_fen, evidence.row
+    if len(made) > 1 or sent_fen > asked_fen:
+        yield Violation(Breach.MONEY, f"sent back {sent_fen} fen by {len(made)} refunds, asked for {asked_fen}")
+    told = evidence.told("settlement.refunded")
+    if len(told) > 1 or any(heard.data["amount_fen"] != sent_fen for heard in told):
+        yield Violation(Breach.MONEY, f"announced as refunded {[heard.data['amount_fen'] for heard in told]} fen")
+    if row is not None and (row["refunded_fen"] or 0) != sum(heard.data["amount_fen"] for heard in told):
+        yield Violation(Breach.MONEY, f"stored as refunded {row['refunded_fen']} fen, announced {len(told)} times")
+    if not asked_fen:
+        return
+    if len(evidence.refunds) != 1:
+        yield Violation(Breach.STUCK, f"{len(evidence.refunds)} refunds are stored")
+    for refund in evidence.refunds:
+        yield from _refund_end(evidence, refund)
+
+
+def _refund_end(evidence: Evidence, refund: Row) -> Iterator[Violation]:
+    problem = members(refund["problem"])
+    if problem is None:
+        if refund["state"] != RefundState.REFUNDED:
+            yield Violation(Breach.STUCK, f"the refund is {refund['state']}")
+        elif not evidence.told("settlement.refunded"):
+            yield Violation(Breach.UNTRUE, "the refund is REFUNDED, and nobody was told")
+        return
+    code = problem["code"]
+    told = [heard for heard in evidence.told("settlement.refund_problem") if heard.data["code"] == code]
+    if len(told) != 1:
+        yield Violation(Breach.STUCK, f"the refund has the problem {code}, which was announced {len(told)} times")
+
+
 def _person(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     if promise.may_call_a_person:
         return
     for heard in evidence.told("settlement.problem"):
         yield Violation(Breach.PERSON, f"somebody was called for {heard.data['code']} at {heard.data['step']}")
+    for heard in evidence.told("settlement.refund_problem"):
+        yield Violation(Breach.PERSON, f"somebody was called for {heard.data['code']} of the refund")
 
 
 def _bytes(evidence: Evidence) -> Iterator[Violation]:
@@ -281,7 +321,7 @@ def _journal(evidence: Evidence) -> Iterator[Violation]:
 def _truth(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     """What is announced is so, and is said under one id."""
     for type_, count in Counter(heard.type for heard in {heard.id: heard for heard in evidence.heard}.values()).items():
-        if count > 1 and type_ not in {"settlement.problem", "settlement.paid"}:
+        if count > 1 and type_ not in {"settlement.problem", "settlement.paid", "settlement.refund_problem"}:
             yield Violation(Breach.UNTRUE, f"{type_} was announced under {count} ids")
     for heard in evidence.told("settlement.opened"):
         shown = any(_shows_running(one) for one in evidence.exchanges if _before(one, heard))

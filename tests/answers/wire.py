@@ -12,6 +12,8 @@ import msgspec
 
 from payscore_worker.simulator import CallKind, FaultKind, Simulator
 
+REFUNDS: Final = "/v3/refund/domestic/refunds"
+
 RECENT: Final = 64
 """Calls of the simulator among which the one just answered is looked for: of two workers, a handful is under way."""
 
@@ -90,7 +92,7 @@ class Exchange:
         return self.kind is CallKind.QUERY and self.status == HTTPStatus.NOT_FOUND and bool(self.data.get("code"))
 
     def __str__(self) -> str:
-        said = str(self.data.get("code") or self.data.get("state") or "")
+        said = str(self.data.get("code") or self.data.get("state") or self.data.get("status") or "")
         played = f" [{self.fault}]" if self.fault else ""
         body = f" {self.digest[:6]}" if self.body else ""
         return f"{self.worker} {self.kind}{body} -> {self.status or 'no answer'} {said}{played}"
@@ -149,11 +151,13 @@ class Wire(httpx.AsyncBaseTransport):
 
 
 def _what(request: httpx.Request) -> tuple[CallKind, str]:
-    """Tell what a request is about, by its path as the reference has it (A, B.1)."""
+    """Tell what a request is about, by its path as the reference has it (A, B.1, G)."""
     if request.url.path.endswith("/certificates"):
         return CallKind.CERTIFICATES, ""
     if request.url.path.endswith("/user-service-state"):
         return CallKind.USER_SERVICE_STATE, ""
+    if request.url.path.startswith(REFUNDS):
+        return (CallKind.REFUND_QUERY, "") if request.method == "GET" else (CallKind.REFUND, "")
     *_, order, last = request.url.path.split("/")
     if last in {CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY}:
         return CallKind(last), order

@@ -7,16 +7,31 @@ from typing import Any
 import pytest
 
 from payscore_worker.demo.judge import MAX_PROBLEMS, Evidence, judge
-from payscore_worker.demo.plan import PlannedTrip
+from payscore_worker.demo.plan import Message, PlannedTrip
 from payscore_worker.demo.play import Heard
 from payscore_worker.domain.trip import TripState
 
 PAID = PlannedTrip(
     trip_id="t1", openid="o1", begins_after_seconds=0, messages=(), must_end=TripState.PAID, owed_fen=3200
 )
+REFUNDED = replace(
+    PAID,
+    trip_id="t3",
+    refund=Message(after_seconds=0, type="refund.requested", data={"refund_id": "r3", "amount_fen": 1000}),
+)
 DECLINED = replace(PAID, trip_id="t2", must_end=TripState.DECLINED, owed_fen=0)
 
 Case = dict[str, Any]
+
+
+def a_row(trip_id: str, **changes: Any) -> Case:
+    row = {"out_order_no": trip_id, "state": "PAID", "paid_fen": 3200, "refunded_fen": None, "problem": None}
+    return row | changes
+
+
+def an_entry(**changes: Any) -> Case:
+    bodies = {"create": ["a"], "complete": ["b"]}
+    return {"charged_fen": 3200, "refunded_fen": 0, "charges": [1], "bodies": bodies} | changes
 
 
 def a_case() -> Case:
@@ -25,24 +40,28 @@ def a_case() -> Case:
         "heard": {
             "t1": {"settlement.opened": {"e1"}, "settlement.paid": {"e2"}},
             "t2": {"settlement.declined": {"e3"}},
+            "t3": {"settlement.paid": {"e4"}, "settlement.refunded": {"e5"}},
         },
         "said_fen": 3200,
+        "said_refunded_fen": 1000,
         "rows": {
-            "t1": {"out_order_no": "t1", "state": "PAID", "paid_fen": 3200, "problem": None},
-            "t2": {"out_order_no": "t2", "state": "DECLINED", "paid_fen": None, "problem": None},
+            "t1": a_row("t1"),
+            "t2": a_row("t2", state="DECLINED", paid_fen=None),
+            "t3": a_row("t3", refunded_fen=1000),
         },
-        "ledger": {"t1": {"charged_fen": 3200, "charges": [1], "bodies": {"create": ["a"], "complete": ["b"]}}},
+        "ledger": {"t1": an_entry(), "t3": an_entry(refunded_fen=1000)},
         "left_over": {},
     }
 
 
 def problems(case: Case) -> list[str]:
-    heard = {
-        trip_id: Heard(ids=ids, data={"settlement.paid": {"paid_fen": case["said_fen"]}})
-        for trip_id, ids in case["heard"].items()
+    said = {
+        "settlement.paid": {"paid_fen": case["said_fen"]},
+        "settlement.refunded": {"amount_fen": case["said_refunded_fen"]},
     }
+    heard = {trip_id: Heard(ids=ids, data=said) for trip_id, ids in case["heard"].items()}
     evidence = Evidence(heard=heard, rows=case["rows"], ledger=case["ledger"], left_over=case["left_over"])
-    return judge([PAID, DECLINED], evidence).problems
+    return judge([PAID, DECLINED, REFUNDED], evidence).problems
 
 
 async def test_a_demo_in_which_all_is_well_has_no_problems() -> None:
@@ -74,7 +93,7 @@ def charge_twice(case: Case) -> None:
 
 
 def charge_the_declined(case: Case) -> None:
-    case["ledger"]["t2"] = {"charged_fen": 100, "charges": [1], "bodies": {}}
+    case["ledger"]["t2"] = an_entry(charged_fen=100, bodies={})
 
 
 def send_another_body(case: Case) -> None:
@@ -91,6 +110,22 @@ def announce_under_two_ids(case: Case) -> None:
 
 def announce_another_amount(case: Case) -> None:
     case["said_fen"] = 1
+
+
+def send_nothing_back(case: Case) -> None:
+    case["ledger"]["t3"]["refunded_fen"] = 0
+
+
+def send_back_what_nobody_asked_for(case: Case) -> None:
+    case["ledger"]["t1"]["refunded_fen"] = 1000
+
+
+def store_another_refund(case: Case) -> None:
+    case["rows"]["t3"]["refunded_fen"] = 999
+
+
+def announce_another_refund(case: Case) -> None:
+    case["said_refunded_fen"] = 999
 
 
 def leave_a_message(case: Case) -> None:
@@ -111,6 +146,10 @@ def leave_a_message(case: Case) -> None:
         announce_nothing,
         announce_under_two_ids,
         announce_another_amount,
+        send_nothing_back,
+        send_back_what_nobody_asked_for,
+        store_another_refund,
+        announce_another_refund,
         leave_a_message,
     ],
 )

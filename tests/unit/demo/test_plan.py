@@ -8,7 +8,7 @@ import pytest
 
 from payscore_worker.demo.plan import BadCsv, PlannedTrip, generated_trips, trips_from_csv
 from payscore_worker.domain.trip import TripState
-from payscore_worker.events import EventIn, TripCancelled, TripEnded, TripStarted
+from payscore_worker.events import EventIn, RefundRequested, TripCancelled, TripEnded, TripStarted
 
 HEADER = "pickup,dropoff,passengers,distance,fare,tip,tolls,total,color,payment,pickup_zone,dropoff_zone"
 ROW = "2019-03-23 20:21:09,2019-03-23 20:27:24,1,1.6,7.0,2.15,0.0,12.95,yellow,card,Lenox Hill West,UN/Turtle Bay South"
@@ -40,6 +40,8 @@ def test_a_hundred_trips_have_some_of_everything() -> None:
     assert {None, "not_enabled", "risk_refused", "arrears", "pays_late"} == behaviours
     assert any(trip.callback_lost for trip in trips)
     assert any(trip.owed_fen == 0 and trip.must_end is TripState.PAID for trip in trips)
+    refunded = [trip for trip in trips if trip.refund is not None]
+    assert {trip.refunded_fen == trip.owed_fen for trip in refunded} == {True, False}
     assert any(len(trip.messages) == 4 for trip in trips)
     assert any(trip.messages[0].type == "trip.ended" for trip in trips)
 
@@ -49,10 +51,11 @@ def test_every_made_up_event_is_one_that_the_worker_accepts() -> None:
         "trip.started": TripStarted,
         "trip.ended": TripEnded,
         "trip.cancelled": TripCancelled,
+        "refund.requested": RefundRequested,
     }
 
     for trip in generated_trips(100, 1):
-        for message in trip.messages:
+        for message in (*trip.messages, *filter(None, [trip.refund])):
             kinds[message.type].read(msgspec.json.encode(message.data))
 
 
