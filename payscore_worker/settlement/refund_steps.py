@@ -112,7 +112,12 @@ class RefundSteps:
         except _NOT_ANSWERED as error:
             await self._storage.journal(run.refund, journal.failed(record, error, self._clock()))
             raise
-        await self._take_word(run, SendRefund, record, answer)
+        try:
+            told = self._refunds.read(answer.data)
+        except MalformedMessage as error:
+            await self._odd_answer(run, odd_refund(SendRefund, "malformed_answer", str(error)), record, answer)
+            return
+        await self._hear(run, SendRefund, told, record, answer)
 
     async def _prepare(self, run: RefundRun) -> CallRecord | None:
         """Store the bytes, and with them the mark on the refund that they may be on their way (design 3.1).
@@ -153,32 +158,25 @@ class RefundSteps:
             if error.attempts:
                 await self._storage.journal(run.refund, journal.failed(record, error, self._clock()))
             raise
-        await self._hear(run, AskRefund, told, journal.accepted(record, answer, self._clock()))
+        await self._hear(run, AskRefund, told, record, answer)
 
-    async def _take_word(self, run: RefundRun, step: type, record: CallRecord, answer: Answer) -> None:
-        now = self._clock()
-        try:
-            told = self._refunds.read(answer.data)
-        except MalformedMessage as error:
-            answered = journal.answered_oddly(record, answer, now)
-            await self._no_word(run, odd_refund(step, "malformed_answer", str(error)), answered=answered)
-            return
-        await self._hear(run, step, told, journal.accepted(record, answer, now))
+    # --- Both are answered with the refund ---
 
-    async def _hear(self, run: RefundRun, step: type, told: RefundTold, answered: CallRecord) -> None:
+    async def _hear(self, run: RefundRun, step: type, told: RefundTold, record: CallRecord, answer: Answer) -> None:
         """Write what WeChat Pay signed, wherever another worker has taken the refund."""
         seen, now = refund_seen(told), self._clock()
-        if wrong := contradiction(run.refund, told):
-            odd = odd_refund(step, "not_ours", f"WeChat Pay answered with another {wrong} than ours")
-            await self._no_word(run, odd, answered=answered)
+        wrong = contradiction(run.refund, told)
+        if wrong or not seen.is_clear:
+            code = "not_ours" if wrong else "unclear_answer"
+            about = f"with another {wrong} than ours" if wrong else "and does not say where the refund stands"
+            await self._odd_answer(run, odd_refund(step, code, f"WeChat Pay answered {about}"), record, answer)
             return
-        if not seen.is_clear:
-            odd = odd_refund(
-                step, "unclear_answer", "WeChat Pay does not say where the refund stands, or how much it is"
-            )
-            await self._no_word(run, odd, answered=answered)
-            return
+        answered = journal.accepted(record, answer, now)
         await self._change(run, lambda trip, refund: _heard(trip, refund, seen, now), answered)
+
+    async def _odd_answer(self, run: RefundRun, odd: Refused, record: CallRecord, answer: Answer) -> None:
+        """What became of the call is unknown: of one that changes something, the journal keeps that."""
+        await self._no_word(run, odd, answered=journal.answered_oddly(record, answer, self._clock()))
 
     async def _no_word(self, run: RefundRun, why: Refused, *, answered: CallRecord | None = None) -> None:
         now = self._clock()
@@ -192,13 +190,14 @@ class RefundSteps:
         """Write what became of a step, on the newest row, unless another worker has taken the refund elsewhere."""
         state = run.refund.state
 
-        def moved(trip: object, refund: Refund) -> Refund:
-            del trip
-            return change(refund) if refund.state is state and refund.problem is None else refund
+        def moved(trip: Trip, refund: Refund) -> Pair:
+            return trip, change(refund) if refund.state is state and refund.problem is None else refund
 
-        await self._change(run, lambda trip, refund: (trip, moved(trip, refund)), answered)
+        await self._change(run, moved, answered)
 
-    async def _change(self, run: RefundRun, change: Callable[..., Pair], answered: CallRecord | None) -> None:
+    async def _change(
+        self, run: RefundRun, change: Callable[[Trip, Refund], Pair], answered: CallRecord | None
+    ) -> None:
         calls = [] if answered is None else [answered]
         run.pair = await self._books.change(run.pair, lambda pair: change(*pair), calls=calls)
 
