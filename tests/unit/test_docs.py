@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Final
@@ -16,9 +17,19 @@ from prometheus_client import Gauge
 from docs.translated import Untranslated
 from payscore_worker import metrics
 from payscore_worker.cli import COMMANDS
-from payscore_worker.events import TripEnded, TripStarted
+from payscore_worker.domain.trip import TripState
+from payscore_worker.events import (
+    Announcement,
+    RefundRequested,
+    SettlementRefunded,
+    SettlementRefundProblem,
+    TripEnded,
+    TripStarted,
+)
 from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.settings import PARTS, Part, WebhookSettings
+from payscore_worker.wechatpay.transactions import RefundStatus
+from payscore_worker.wechatpay.transactions.refunds import read_refund
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
@@ -34,6 +45,36 @@ def script(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def is_a_request(payload: dict[str, Any]) -> None:
+    RefundRequested.read(json.dumps(payload).encode())
+
+
+def says(status: RefundStatus) -> Callable[[dict[str, Any]], None]:
+    def check(payload: dict[str, Any]) -> None:
+        assert read_refund(payload["data"]).status is status
+
+    return check
+
+
+def is_told_by(kind: type[Announcement]) -> Callable[[dict[str, Any]], None]:
+    def check(payload: dict[str, Any]) -> None:
+        told = msgspec.convert(payload["data"], kind)
+        assert told.state == TripState.PAID
+        assert set(payload["data"]) == {field.encode_name for field in msgspec.structs.fields(kind)}
+
+    return check
+
+
+REFUND_MESSAGES: Final[dict[str, Callable[[dict[str, Any]], None]]] = {
+    "refund.requested": is_a_request,
+    "refund.success": says(RefundStatus.SUCCESS),
+    "refund.abnormal": says(RefundStatus.ABNORMAL),
+    "refund.closed": says(RefundStatus.CLOSED),
+    "settlement.refunded": is_told_by(SettlementRefunded),
+    "settlement.refund_problem": is_told_by(SettlementRefundProblem),
+}
 
 
 def asyncapi() -> dict[str, Any]:
@@ -134,6 +175,16 @@ def test_every_reference_in_the_asyncapi_document_leads_somewhere() -> None:
                 follow(value)
 
     follow(document)
+
+
+@pytest.mark.parametrize("type_", [*REFUND_MESSAGES])
+def test_every_message_of_a_refund_has_an_example_that_the_schema_and_the_code_accept(type_: str) -> None:
+    document = asyncapi()
+    message = document["components"]["messages"][type_]
+    (example,) = message["examples"]
+
+    jsonschema.validate(example["payload"], {**message["payload"], "components": document["components"]})
+    REFUND_MESSAGES[type_](example["payload"])
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
