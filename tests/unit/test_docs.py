@@ -188,6 +188,18 @@ def test_every_message_of_a_refund_has_an_example_that_the_schema_and_the_code_a
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_refund_that_the_readme_publishes_is_accepted_and_fits_its_trip(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8")
+    (published,) = re.findall(r"docs/publish\.py refund\.requested '(.+)'", text)
+    _, ended = examples(readme)
+
+    asked = RefundRequested.read(published.encode())
+
+    assert asked.trip_id == ended["trip_id"]
+    assert asked.amount_fen <= ended["total_fen"]
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
 def test_the_messages_of_the_readme_are_accepted_by_the_code_and_by_the_schema(readme: Path) -> None:
     started, ended = examples(readme)
     TripStarted.read(json.dumps(started).encode())
