@@ -1,7 +1,9 @@
 """Prints the AsyncAPI document of the project, made from the definitions that the code itself reads and writes by."""
 
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -15,8 +17,11 @@ from payscore_worker.events import (
     Announcement,
     EventIn,
     Notification,
+    write_cloud_event,
 )
 from payscore_worker.messaging.topology import EVENTS, NOTIFICATIONS, QUEUES, RIDE_EVENTS
+from payscore_worker.settlement import books
+from payscore_worker.webhook import SOURCE as WEBHOOK
 
 REF: Final = "#/components/schemas/{name}"
 
@@ -32,8 +37,39 @@ SEQUENCE: Final = {
     "pattern": f"^[0-9]{{{SEQUENCE_DIGITS}}}$",
     "description": "The version of the trip after the change that this tells of: of two announcements of one trip, the "
     "one with the greater sequence is the newer word. It sorts as text. What one change announces bears one sequence, "
-    "and is published in the order in which it was written.",
+    "and is published in the order in which it was written. What is announced of a refund bears the sequence of its "
+    "trip: the two are written together.",
 }
+
+REFUND: Final = {"trip_id": "t1", "out_order_no": "t1", "state": "PAID", "refund_id": "r1", "out_refund_no": "r1"}
+NOTIFIED: Final = {
+    "mchid": "1900000001",
+    "transaction_id": "4200000001202605011234567890",
+    "out_trade_no": "PS202605010000000001",
+    "refund_id": "50300000012026050112345678901",
+    "out_refund_no": "r1",
+    "user_received_account": "支付用户零钱",
+    "amount": {"total": 3200, "refund": 1000, "payer_total": 3200, "payer_refund": 1000},
+}
+EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "refund.requested": {"trip_id": "t1", "refund_id": "r1", "amount_fen": 1000, "reason": "绕路"},
+    "refund.success": {**NOTIFIED, "refund_status": "SUCCESS", "success_time": "2026-05-01T12:40:02+08:00"},
+    "refund.abnormal": {**NOTIFIED, "refund_status": "ABNORMAL"},
+    "refund.closed": {**NOTIFIED, "refund_status": "CLOSED"},
+    "settlement.refunded": {
+        **REFUND,
+        "amount_fen": 1000,
+        "refunded_fen": 1000,
+        "refunded_at": "2026-05-01T12:40:02+08:00",
+    },
+    "settlement.refund_problem": {
+        **REFUND,
+        "amount_fen": 1000,
+        "code": "refund_abnormal",
+        "message": "WeChat Pay cannot deliver the money: say in the merchant platform where it should go",
+    },
+}
+"""The data of a message; what we publish ourselves has its envelope around it."""
 
 
 def document() -> dict[str, Any]:
@@ -46,7 +82,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "payscore-worker",
             "version": "1",
-            "description": "Settles ride-hailing trips through WeChat PayScore.",
+            "description": "Settles ride-hailing trips through WeChat PayScore, and sends money back.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -62,6 +98,8 @@ def document() -> dict[str, Any]:
 def _schemas(kinds: list[type[EventIn] | type[Announcement]]) -> dict[str, Any]:
     unique = list(dict.fromkeys(kind for kind in kinds if not issubclass(kind, Notification)))
     _, schemas = msgspec.json.schema_components(unique, ref_template=REF)
+    for schema in schemas.values():
+        schema["description"] = inspect.cleandoc(schema["description"])
     for kind in kinds:
         if issubclass(kind, Notification):
             schemas[kind.__name__] = {
@@ -112,8 +150,29 @@ def _messages_out(told: Mapping[str, type[Announcement]]) -> Iterator[tuple[str,
 
 
 def _message(type_: str, kind: type, payload: Mapping[str, Any], *, cloud: bool) -> dict[str, Any]:
-    message = {"name": type_, "title": kind.__name__, "summary": kind.__doc__, "payload": dict(payload)}
-    return message | ({"contentType": CLOUD_EVENT} if cloud else {})
+    summary, _, _ = (kind.__doc__ or "").partition("\n")
+    message = {"name": type_, "title": kind.__name__, "summary": summary, "payload": dict(payload)}
+    examples = {"examples": [{"payload": _example(type_, kind)}]} if type_ in EXAMPLES else {}
+    return message | ({"contentType": CLOUD_EVENT} if cloud else {}) | examples
+
+
+def _example(type_: str, kind: type) -> dict[str, Any]:
+    data = EXAMPLES[type_]
+    if _exchange_of(type_) == RIDE_EVENTS:
+        return dict(data)
+    is_told = issubclass(kind, Announcement)
+    envelope: dict[str, Any] = msgspec.json.decode(
+        write_cloud_event(
+            id="5f4c8fb2-8f8d-4c43-8a3e-6f1b0a2d9c7e",
+            source=books.SOURCE if is_told else WEBHOOK,
+            type=type_,
+            time=datetime.fromisoformat("2026-05-01T04:40:03+00:00"),
+            subject=REFUND["trip_id"] if is_told else None,
+            sequence=10 if is_told else None,
+            data=msgspec.Raw(msgspec.json.encode(data)),
+        )
+    )
+    return envelope
 
 
 def _enveloped(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:

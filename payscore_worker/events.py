@@ -265,13 +265,13 @@ _MISSING: Final = re.compile(r"Object missing required field `(.+)`")
 
 
 class Announcement(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a trip; `state` is the trip's state after the change."""
+    """What became of a trip, or of a refund of it."""
 
     TYPE: ClassVar[str]
 
     trip_id: str
     out_order_no: str
-    state: str
+    state: Annotated[str, Meta(description="the trip's state after the change; a refund leaves it PAID")]
 
 
 class SettlementOpened(Announcement, frozen=True, kw_only=True):
@@ -364,14 +364,14 @@ class SettlementOverdue(Announcement, frozen=True, kw_only=True):
 
 
 class SettlementRefunded(Announcement, frozen=True, kw_only=True):
-    """Money went back to the passenger; `refunded_fen` is the sum of the trip so far."""
+    """Money went back to the passenger, by WeChat Pay's signed word."""
 
     TYPE: ClassVar[str] = "settlement.refunded"
 
     refund_id: str
-    out_refund_no: str
-    amount_fen: int
-    refunded_fen: int
+    out_refund_no: Annotated[str, Meta(description="under which WeChat Pay knows the refund")]
+    amount_fen: Annotated[int, Meta(description="of this refund")]
+    refunded_fen: Annotated[int, Meta(description="of all refunds of the trip so far, this one included")]
     refunded_at: datetime
 
 
@@ -385,9 +385,15 @@ class SettlementRefundProblem(Announcement, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "settlement.refund_problem"
 
     refund_id: str
-    out_refund_no: str
-    amount_fen: int
-    code: str
+    out_refund_no: Annotated[str, Meta(description="under which WeChat Pay knows the refund")]
+    amount_fen: Annotated[int, Meta(description="of this refund")]
+    code: Annotated[
+        str,
+        Meta(
+            description="`refund_closed`, `refund_abnormal`, `refund_slow`, `refund_amount_differs` or another word of "
+            "ours, or the code of WeChat Pay's refusal"
+        ),
+    ]
     message: str
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from payscore_worker.domain import outcomes
+from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.trip import (
     TERMINAL,
     OrderTerms,
@@ -19,16 +20,20 @@ from payscore_worker.domain.trip import (
 from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
+    MalformedMessage,
     Refusal,
     Rejected,
     Retryable,
     SettlementError,
+    TripArchived,
     WechatPayRejected,
 )
 from payscore_worker.events import (
     EventIn,
     Notification,
     OrderPaid,
+    RefundChanged,
+    RefundRequested,
     ServiceChanged,
     TripCancelled,
     TripEnded,
@@ -36,9 +41,18 @@ from payscore_worker.events import (
     read_event,
 )
 from payscore_worker.messaging.deadletters import DeadLetter, Decision
-from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of
+from payscore_worker.settlement.refund_steps import contradiction
+from payscore_worker.settlement.translation import (
+    cancelled_of,
+    ended_of,
+    refund_requested,
+    refund_seen,
+    seen,
+    started_of,
+)
 from payscore_worker.storage import Storage
 from payscore_worker.wechatpay.payscore import Order, PayScores, Phase
+from payscore_worker.wechatpay.transactions import read_refund
 
 ASK_SECONDS: Final = 20.0
 """A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""
@@ -117,7 +131,7 @@ class Judge:
             event = self._read(letter)
             if ask_always or self._matters(event, trip):
                 word = await self._ask(letter, trip)
-            decision = self._decide(event, trip, word)
+            decision = await self._decide(event, trip, word)
         except (ConflictingFact, IllegalTransition) as error:
             decision = Decision(allowed=False, why=str(error))
         except Rejected as error:
@@ -139,7 +153,10 @@ class Judge:
     @staticmethod
     def _matters(event: EventIn, trip: Trip | None) -> bool:
         """Tell whether WeChat Pay's word could speak against it: a trip that is over is moved by no event."""
-        return not isinstance(event, Notification) and (trip is None or trip.state not in TERMINAL)
+        is_of_refunds = isinstance(event, RefundRequested)  # which the row alone decides
+        return (
+            not isinstance(event, Notification) and not is_of_refunds and (trip is None or trip.state not in TERMINAL)
+        )
 
     async def _ask(self, letter: DeadLetter, trip: Trip | None) -> Word | None:
         if not letter.trip_id:
@@ -167,7 +184,7 @@ class Judge:
 
     # --- What follows ---
 
-    def _decide(self, event: EventIn, trip: Trip | None, word: Word | None) -> Decision:
+    async def _decide(self, event: EventIn, trip: Trip | None, word: Word | None) -> Decision:
         match event:
             case TripStarted() | TripEnded() | TripCancelled():
                 return self._about_a_fact(event, trip or self._new(event.trip_id), word)
@@ -175,6 +192,10 @@ class Judge:
                 return self._about_a_payment(event, trip)
             case ServiceChanged():
                 return Decision(allowed=True, why="counts unless something newer is known of the passenger")
+            case RefundRequested():
+                return await self._about_a_request(event)
+            case RefundChanged():
+                return await self._about_a_refund(event)
             case _:
                 raise TypeError(f"no rule for {type(event).__name__}")
 
@@ -225,6 +246,44 @@ class Judge:
         if after.problem is not None and trip.problem is None:
             raise ConflictingFact(after.problem.message)
         return Decision(allowed=True, why=f"takes the trip from {trip.state} to {after.state}")
+
+    async def _about_a_request(self, event: RefundRequested) -> Decision:
+        """Let the trip reserve the amount, as the handler would."""
+        asked = refund_requested(event)
+        noted = await self._storage.load_refund(asked.refund_id)
+        if noted is not None:
+            refunds.see_that_it_is_the_same(noted, asked)
+            return Decision(allowed=True, why=f"noted already; the refund is {noted.state}")
+        trip = await self._trip_of_refund(asked.trip_id)
+        refunds.request(trip, asked, self._clock(), mchid="", prefix=self._prefix)
+        return Decision(allowed=True, why=f"is noted; {asked.amount_fen} fen go back")
+
+    async def _about_a_refund(self, event: RefundChanged) -> Decision:
+        told = read_refund(event.resource)
+        refund = await self._storage.load_refund_by_out_refund_no(told.out_refund_no)
+        if refund is None:
+            raise Rejected(f"no refund has the out_refund_no {told.out_refund_no!r}")
+        if wrong := contradiction(refund, told):
+            raise Rejected(f"the notification names another {wrong}")
+        word = refund_seen(told)
+        if not word.is_clear:
+            raise MalformedMessage("refund_status: does not say where the refund stands, or how much it is")
+        trip = await self._trip_of_refund(refund.trip_id)
+        _, after = refunds.see(trip, refund, word, self._clock())
+        if after == refund:
+            return Decision(allowed=True, why=f"changes nothing: the refund is {refund.state}")
+        if after.problem is not None:
+            return Decision(allowed=True, why=f"leaves the refund to a person: {after.problem.code}")
+        return Decision(allowed=True, why=f"takes the refund from {refund.state} to {after.state}")
+
+    async def _trip_of_refund(self, trip_id: str) -> Trip:
+        trip = await self._storage.load(trip_id)
+        if trip is not None:
+            return trip
+        archived = await self._storage.archived(trip_id)
+        if archived is not None:
+            raise TripArchived(f"trip_id: the trip ended as {archived.state}, and is archived in {archived.archive}")
+        raise Rejected(f"trip_id: trip {trip_id!r} is not known")
 
     def _is_ours(self, order: Order, trip: Trip | None) -> bool:
         return not isinstance(self._payscores, str) and self._payscores.of(_terms(trip)).is_ours(order)

@@ -3,6 +3,9 @@
 import importlib.util
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Final
@@ -16,13 +19,28 @@ from prometheus_client import Gauge
 from docs.translated import Untranslated
 from payscore_worker import metrics
 from payscore_worker.cli import COMMANDS
-from payscore_worker.events import TripEnded, TripStarted
+from payscore_worker.domain import refund
+from payscore_worker.domain.refund import RefundRequested
+from payscore_worker.domain.trip import Debit, Payment, Trip, TripState
+from payscore_worker.errors import ConflictingFact, IllegalTransition
+from payscore_worker.events import (
+    Announcement,
+    SettlementRefunded,
+    SettlementRefundProblem,
+    TripEnded,
+    TripStarted,
+)
+from payscore_worker.events import RefundRequested as RefundRequestedEvent
 from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.settings import PARTS, Part, WebhookSettings
+from payscore_worker.wechatpay.transactions import RefundStatus
+from payscore_worker.wechatpay.transactions.refunds import read_refund
+from tests.builders import NOW, a_trip
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
 READMES: Final = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+DEAD_LETTER_PAGES: Final = [ROOT / "docs" / "dead-letters.md", ROOT / "docs" / "zh-CN" / "dead-letters.md"]
 CHINESE_INDEX: Final = ROOT / "docs" / "zh-CN" / "README.md"
 CHINESE_PAGES: Final = [*sorted({*ROOT.glob("docs/zh-CN/*.md")} - {CHINESE_INDEX}), ROOT / "README.zh-CN.md"]
 
@@ -34,6 +52,64 @@ def script(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def is_a_request(payload: dict[str, Any]) -> None:
+    RefundRequestedEvent.read(json.dumps(payload).encode())
+
+
+def says(status: RefundStatus) -> Callable[[dict[str, Any]], None]:
+    def check(payload: dict[str, Any]) -> None:
+        assert read_refund(payload["data"]).status is status
+
+    return check
+
+
+def is_told_by(kind: type[Announcement]) -> Callable[[dict[str, Any]], None]:
+    def check(payload: dict[str, Any]) -> None:
+        told = msgspec.convert(payload["data"], kind)
+        assert told.state == TripState.PAID
+        assert set(payload["data"]) == {field.encode_name for field in msgspec.structs.fields(kind)}
+
+    return check
+
+
+REFUND_MESSAGES: Final[dict[str, Callable[[dict[str, Any]], None]]] = {
+    "refund.requested": is_a_request,
+    "refund.success": says(RefundStatus.SUCCESS),
+    "refund.abnormal": says(RefundStatus.ABNORMAL),
+    "refund.closed": says(RefundStatus.CLOSED),
+    "settlement.refunded": is_told_by(SettlementRefunded),
+    "settlement.refund_problem": is_told_by(SettlementRefundProblem),
+}
+
+
+def a_paid_trip(*debits: Debit, paid_at: datetime = NOW) -> Trip:
+    payment = Payment(paid_fen=3_200, paid_at=paid_at, debits=debits or (Debit(transaction_id="4200000001"),))
+    return replace(a_trip(), state=TripState.PAID, payment=payment)
+
+
+UNREFUNDABLE: Final[dict[str, Callable[[], Trip]]] = {
+    "not paid": a_trip,
+    "nothing collected": lambda: replace(a_paid_trip(), payment=Payment(paid_fen=0, paid_at=NOW)),
+    "paid too long ago": lambda: a_paid_trip(paid_at=NOW - refund.REFUNDABLE_FOR - timedelta(seconds=1)),
+    "refunded too often": lambda: a_paid_trip(
+        Debit(transaction_id="4200000001", amount_fen=10_000, refunds=refund.MAX_REFUNDS)
+    ),
+    "less is left": a_paid_trip,
+    "less is left in each debit": lambda: a_paid_trip(
+        Debit(transaction_id="4200000001", amount_fen=1_600), Debit(transaction_id="4200000002", amount_fen=1_600)
+    ),
+    "not told what each debit collected": lambda: a_paid_trip(
+        Debit(transaction_id="4200000001"), Debit(transaction_id="4200000002")
+    ),
+}
+
+
+def rows_about(reason: str, page: Path) -> list[str]:
+    """Find what the tables of dead letters say about a reason; `#` in a row stands for what differs."""
+    rows = re.findall(r"^\| `([^`]+)`", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [row for row in rows if re.match(re.escape(row).replace(r"\#", ".+"), reason)]
 
 
 def asyncapi() -> dict[str, Any]:
@@ -134,6 +210,52 @@ def test_every_reference_in_the_asyncapi_document_leads_somewhere() -> None:
                 follow(value)
 
     follow(document)
+
+
+@pytest.mark.parametrize("type_", [*REFUND_MESSAGES])
+def test_every_message_of_a_refund_has_an_example_that_the_schema_and_the_code_accept(type_: str) -> None:
+    document = asyncapi()
+    message = document["components"]["messages"][type_]
+    (example,) = message["examples"]
+
+    jsonschema.validate(example["payload"], {**message["payload"], "components": document["components"]})
+    REFUND_MESSAGES[type_](example["payload"])
+
+
+@pytest.mark.parametrize("page", DEAD_LETTER_PAGES, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("trip", [*UNREFUNDABLE])
+def test_the_page_of_dead_letters_tells_what_to_do_about_a_request_that_cannot_be_refunded(
+    page: Path, trip: str
+) -> None:
+    asked = RefundRequested(trip_id="t1", refund_id="r1", amount_fen=3_201, reason="绕路")
+
+    with pytest.raises(IllegalTransition) as dead:
+        refund.request(UNREFUNDABLE[trip](), asked, NOW, mchid="1900000001")
+
+    assert len(rows_about(str(dead.value), page)) == 1
+
+
+@pytest.mark.parametrize("page", DEAD_LETTER_PAGES, ids=lambda page: page.parent.name)
+def test_the_page_of_dead_letters_tells_what_to_do_about_a_request_that_says_otherwise_than_before(page: Path) -> None:
+    asked = RefundRequested(trip_id="t1", refund_id="r1", amount_fen=3_200, reason="绕路")
+    _, noted = refund.request(a_paid_trip(), asked, NOW, mchid="1900000001")
+
+    with pytest.raises(ConflictingFact) as dead:
+        refund.see_that_it_is_the_same(noted, replace(asked, amount_fen=100))
+
+    assert len(rows_about(str(dead.value), page)) == 1
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_refund_that_the_readme_publishes_is_accepted_and_fits_its_trip(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8")
+    (published,) = re.findall(r"docs/publish\.py refund\.requested '(.+)'", text)
+    _, ended = examples(readme)
+
+    asked = RefundRequestedEvent.read(published.encode())
+
+    assert asked.trip_id == ended["trip_id"]
+    assert asked.amount_fen <= ended["total_fen"]
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)

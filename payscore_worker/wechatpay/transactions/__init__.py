@@ -2,7 +2,7 @@
 
 from payscore_worker.wechatpay.transactions.guarded import GuardedRefunds
 from payscore_worker.wechatpay.transactions.port import NewRefund, Refunds, RefundStatus, RefundTold
-from payscore_worker.wechatpay.transactions.refunds import MerchantRefunds
+from payscore_worker.wechatpay.transactions.refunds import MerchantRefunds, read_refund
 
 __all__ = [
     "GuardedRefunds",
@@ -11,4 +11,5 @@ __all__ = [
     "RefundStatus",
     "RefundTold",
     "Refunds",
+    "read_refund",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 
 from consumers import CONSUMERS, trip_ended, trip_started
 from payscore_worker.domain.trip import TripState
-from payscore_worker.events import TripCancelled, TripEnded
+from payscore_worker.events import CLOUD_EVENT, TripCancelled, TripEnded
 from payscore_worker.messaging.deadletters import DeadLetter
 from payscore_worker.oversight.replay import Judge, Prospect
 from payscore_worker.settlement.trips import Settlement
-from payscore_worker.simulator import FaultKind
+from payscore_worker.simulator import FaultKind, Passenger, RefundOutcome
 from payscore_worker.storage.database import open_storage
 from payscore_worker.wechatpay.payscore import PayScores, Phase
 from tests.integration.databases import make_tables
@@ -26,6 +27,8 @@ STARTED = "payscore.trip-started"
 ENDED = "payscore.trip-ended"
 CANCELLED = "payscore.trip-cancelled"
 PAID = "payscore.order-paid"
+REFUND_REQUESTED = "payscore.refund-requested"
+REFUND_CHANGED = "payscore.refund-changed"
 
 
 def a_letter(queue: str, data: Any, *, names: str = "t1") -> DeadLetter:
@@ -223,6 +226,123 @@ async def test_a_notification_of_another_payment_than_the_one_noted_stays(town: 
 
 
 # --- Where nobody can be asked ---
+
+
+# --- Refunds ---
+
+
+def a_request(**changes: Any) -> dict[str, Any]:
+    return {"trip_id": "t1", "refund_id": "r1", "amount_fen": 1_000, "reason": "绕路"} | changes
+
+
+def a_refund_notification(**changes: Any) -> bytes:
+    resource = {"out_refund_no": "r1", "refund_status": "SUCCESS", "amount": {"refund": 1_000, "total": 3_200}}
+    event = {"specversion": "1.0", "id": "m1", "source": "wechatpay", "type": "refund.success"}
+    return msgspec.json.encode(event | {"data": resource | changes})
+
+
+async def judged_notification(town: Town, **changes: Any) -> Prospect:
+    letter = a_letter(REFUND_CHANGED, a_refund_notification(**changes), names="")
+    return await judged(town, replace(letter, content_type=CLOUD_EVENT))
+
+
+async def test_a_request_stays_until_its_trip_is_paid_and_goes_back_then(town: Town) -> None:
+    await town.rides()
+
+    before = await judged(town, a_letter(REFUND_REQUESTED, a_request()))
+    await town.passes(600)
+    after = await judged(town, a_letter(REFUND_REQUESTED, a_request()))
+
+    assert not before.decision.allowed
+    assert before.decision.why == "trip_id: the trip is COMPLETED, and only what is paid can be refunded"
+    assert after.decision.allowed
+    assert after.decision.why == "is noted; 1000 fen go back"
+
+
+async def test_a_request_for_more_than_is_left_stays_until_what_was_under_way_came_back(town: Town) -> None:
+    town.simulator.set_order("t1", Passenger(refund=RefundOutcome.CLOSED))
+    await town.rides()
+    await town.passes(600)
+    await town.refunds_of("r0", amount_fen=3_000)
+
+    before = await judged(town, a_letter(REFUND_REQUESTED, a_request()))
+    await town.passes(60)
+    after = await judged(town, a_letter(REFUND_REQUESTED, a_request()))
+
+    assert not before.decision.allowed
+    assert before.decision.why == "amount_fen: 1000 is more than the 200 fen left of 3200 fen paid"
+    assert after.decision.allowed
+
+
+async def test_a_request_of_an_unknown_trip_goes_back_and_comes_back(town: Town) -> None:
+    prospect = await judged(town, a_letter(REFUND_REQUESTED, a_request()))
+
+    assert prospect.decision.allowed
+    assert prospect.decision.why == "will be dead-lettered again: trip_id: trip 't1' is not known"
+
+
+async def test_a_repeated_request_goes_back_and_one_that_says_otherwise_stays(town: Town) -> None:
+    await town.rides()
+    await town.passes(600)
+    await town.refunds_of("r1", amount_fen=1_000)
+
+    same = await judged(town, a_letter(REFUND_REQUESTED, a_request()))
+    other = await judged(town, a_letter(REFUND_REQUESTED, a_request(amount_fen=900)))
+
+    assert same.decision.allowed
+    assert same.decision.why == "noted already; the refund is ACCEPTED"
+    assert not other.decision.allowed
+    assert other.decision.why == "refund.requested says otherwise than before in amount_fen"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "takes the refund from ACCEPTED to REFUNDED"),
+        ({"refund_status": "PROCESSING"}, "changes nothing: the refund is ACCEPTED"),
+        ({"refund_status": "ABNORMAL"}, "leaves the refund to a person: refund_abnormal"),
+        ({"out_refund_no": "r9"}, "will be dead-lettered again: no refund has the out_refund_no 'r9'"),
+        ({"transaction_id": "4"}, "will be dead-lettered again: the notification names another transaction_id"),
+        (
+            {"refund_status": "LOST"},
+            "will be dead-lettered again: refund_status: does not say where the refund stands, or how much it is",
+        ),
+    ],
+)
+async def test_a_notification_of_a_refund_goes_back_for_what_it_says(
+    town: Town, changes: dict[str, Any], why: str
+) -> None:
+    await town.rides()
+    await town.passes(600)
+    await town.refunds_of("r1", amount_fen=1_000)
+
+    prospect = await judged_notification(town, **changes)
+
+    assert prospect.decision.allowed
+    assert prospect.decision.why == why
+
+
+async def test_a_notification_that_contradicts_how_a_refund_ended_stays(town: Town) -> None:
+    await town.rides()
+    await town.passes(600)
+    await town.refunds_of("r1", amount_fen=1_000)
+    await town.passes(60)
+
+    prospect = await judged_notification(town, refund_status="CLOSED")
+
+    assert not prospect.decision.allowed
+    assert prospect.decision.why == "WeChat Pay shows a refund as closed that it had sent"
+
+
+async def test_judging_refunds_changes_nothing(town: Town) -> None:
+    await town.rides()
+    await town.passes(600)
+    before = await town.trip()
+
+    await judged(town, a_letter(REFUND_REQUESTED, a_request()))
+
+    assert await town.trip() == before
+    assert await town.storage.load_refund("r1") is None
 
 
 async def test_wechat_pay_is_asked_no_more_once_it_did_not_answer(town: Town) -> None:
