@@ -17,7 +17,7 @@ from payscore_worker.storage.refunds import CLEAR, REQUEST
 
 WORDS: Final = {
     "asked": "{fen} fen go back; WeChat Pay is asked for it at once",
-    "asked_later": "{fen} fen go back; WeChat Pay is asked for it after {at}: it wants a minute between two refunds",
+    "asked_later": "{fen} fen go back; WeChat Pay is asked for it after {at}: it wants a minute between refunds",
     "stands": "it was asked for before, and is {state}: nothing more is asked for",
     "refused": "refused: {why}",
 }
