@@ -380,7 +380,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "refunds": ("Refunds", "退款"),
     "refunds_standing_still": ("Refunds that stand still", "停滞的退款"),
     "amount": ("Amount", "金额"),
-    "since": ("Since", "自"),
+    "since": ("Since", "状态起始"),
     "refund_requested_at": ("Asked for", "申请时间"),
     "refund_reserved": ("Going back", "退款中（预留）"),
     "refunded": ("Refunded", "已退款"),
