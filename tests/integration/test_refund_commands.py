@@ -16,7 +16,7 @@ from payscore_worker.cli import desk as cli_desk
 from payscore_worker.cli import refunds as commands
 from payscore_worker.cli import trips as trip_commands
 from payscore_worker.domain.refund import RefundRequested, RefundState
-from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected
+from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected, StorageUnavailable
 from payscore_worker.oversight.explain import Story, explain
 from payscore_worker.settings import Environment
 from payscore_worker.settlement.refunding import Refunding
@@ -294,8 +294,26 @@ async def test_money_that_has_moved_since_somebody_looked_is_not_sent_back_again
     assert await paid.actions() == [("li", "refund request", "t1", f"1000 fen as r2: {WHY}", "failed")]
 
 
+async def test_what_cannot_be_recorded_is_not_done(paid: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    await abnormal(paid.town)
+
+    async def unrecorded(*_what: object) -> int:
+        raise StorageUnavailable("the record of actions")
+
+    monkeypatch.setattr(Actions, "begin", unrecorded)
+
+    asked = await paid.types("refund", "t1", "--amount-fen", "200", "--reason", WHY, "--refund-id", "r2", "--yes")
+    cleared = await paid.types("refund", "clear-problem", "r1", "--reason", WHY)
+
+    assert isinstance(asked.exception, StorageUnavailable)
+    assert isinstance(cleared.exception, StorageUnavailable)
+    assert await paid.town.storage.load_refund("r2") is None
+    assert paid.town.calls_made("refund_query") == 0
+
+
 async def test_nothing_is_said_to_have_been_heard_of_what_a_person_asked_for(paid: Terminal) -> None:
-    await paid.types("refund", "t1", "--amount-fen", "1000", "--reason", WHY, "--yes")
+    done = await paid.types("refund", "t1", "--amount-fen", "1000", "--reason", WHY, "--yes")
+    assert done.exit_code == 0
 
     async with engine_for(paid.url) as engine:
         events = await Reports(engine).events("t1")
