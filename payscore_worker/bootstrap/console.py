@@ -12,7 +12,7 @@ from consumers import CONSUMERS
 from payscore_worker import metrics
 from payscore_worker.bootstrap import parts
 from payscore_worker.bootstrap.database import CLOSE_SECONDS, close, database, database_url
-from payscore_worker.bootstrap.settlement import make_settlement
+from payscore_worker.bootstrap.settlement import make_refunds, make_settlement
 from payscore_worker.bootstrap.webhook import WEBHOOK_STOP_SECONDS
 from payscore_worker.bootstrap.wechatpay import make_wechatpay
 from payscore_worker.bootstrap.wiring import make_management, make_topology, now, stop_on_signals
@@ -33,10 +33,12 @@ from payscore_worker.settings import (
     SettingsError,
     description,
 )
+from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.wechatpay import Breaker
 from payscore_worker.wechatpay.payscore import GuardedPayScores, PayScores
+from payscore_worker.wechatpay.transactions import GuardedRefunds
 
 CONSOLE_STOP_SECONDS: Final = WEBHOOK_STOP_SECONDS + REPLAY_END_SECONDS + CLOSE_SECONDS
 """What stops a webhook, and ending a replay between two messages, which is written down."""
@@ -60,14 +62,18 @@ async def run_console(environment: Environment) -> None:
         what = description(OpsSettings, "PAYSCORE_OPS_TOKEN")
         raise SettingsError(f"PAYSCORE_OPS_TOKEN: missing, and others can reach PAYSCORE_OPS_HOST; it should be {what}")
     topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
+    orders = environment.read(OrderSettings)
     async with database(environment) as storage, aclosing(wechatpay.client):
         breaker, ring = Breaker(clock_trouble=lambda: wechatpay.client.skew.trouble), DepthRing()
         guarded = GuardedPayScores(wechatpay.payscores, breaker)
         look = QueueLook(broker.amqp_url, topology, on_look=lambda found: ring.note(now(), found))
+        settlement = make_settlement(storage=storage, payscores=guarded, orders=orders)
+        guarded_refunds = GuardedRefunds(wechatpay.refunds, breaker)
+        refunds = make_refunds(storage=storage, payscores=guarded, refunds=guarded_refunds, orders=orders)
         plan = make_plan(
             environment,
             storage=storage,
-            settlement=make_settlement(storage=storage, payscores=guarded, orders=environment.read(OrderSettings)),
+            desks=(settlement, refunds),
             payscores=guarded,
             breaker=breaker,
             is_linked=lambda: look.is_linked,
@@ -100,7 +106,7 @@ def make_plan(
     environment: Environment,
     *,
     storage: Storage,
-    settlement: Settlement,
+    desks: tuple[Settlement, Refunds],
     payscores: PayScores,
     breaker: Breaker,
     is_linked: Callable[[], bool],
@@ -109,6 +115,7 @@ def make_plan(
 ) -> Plan:
     """Make what the console works with, in a role of its own or beside the demo's worker."""
     broker, ops = environment.read(BrokerSettings), environment.read(OpsSettings)
+    settlement, refunds = desks
     return Plan(
         host=ops.ops_host,
         token=ops.ops_token,
@@ -119,6 +126,7 @@ def make_plan(
         out_order_no_prefix=environment.read(OrderSettings).out_order_no_prefix,
         storage=storage,
         settlement=settlement,
+        refunds=refunds,
         payscores=payscores,
         breaker=breaker,
         is_linked=is_linked,

@@ -208,7 +208,7 @@ async def _console(environment: Environment, application: Starlette, worker: Wor
     plan = make_plan(
         environment,
         storage=worker.storage,
-        settlement=worker.settlement,
+        desks=(worker.settlement, worker.refunds),
         payscores=worker.payscores,
         breaker=worker.breaker,
         is_linked=lambda: worker.publisher.is_ready,

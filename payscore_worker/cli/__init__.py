@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "topology": "topology",
     "queues": "queues",
     "trip": "trips",
+    "refund": "refunds",
     "dead": "dead",
     "outbox": "outbox",
     "audit": "audit",

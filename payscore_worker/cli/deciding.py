@@ -14,12 +14,12 @@ from payscore_worker.bootstrap.settlement import make_settlement
 from payscore_worker.bootstrap.wechatpay import make_wechatpay
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
-from payscore_worker.cli.desk import who
-from payscore_worker.cli.output import FINE, NOT_FINE, WRONG_USE, json_option, print_json, print_table, run
+from payscore_worker.cli.desk import RECORDED, as_option, ask_once_more, one_line, who, yes_option
+from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.domain.decisions import Decision, Verb, verbs_for
 from payscore_worker.domain.trip import Trip
 from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
-from payscore_worker.settlement.deciding import MAX_NAME, MAX_REASON, Deciding, Outlook, outlook
+from payscore_worker.settlement.deciding import MAX_REASON, Deciding, Outlook, outlook
 from payscore_worker.settlement.sight import Sight
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.engine import engine_for
@@ -35,7 +35,6 @@ HELP: Final = {
 }
 """What each verb does; WeChat Pay is asked first, and nothing is done that its word forbids."""
 
-RECORDED: Final = "Why; it is recorded with your name"
 REASON_HELP: Final = {
     verb: f"{RECORDED}, and the passenger sees it." if verb in (Verb.CANCEL, Verb.WAIVE) else f"{RECORDED}."
     for verb in Verb
@@ -43,27 +42,6 @@ REASON_HELP: Final = {
 
 NAMED: Final = 10
 """Trips that a preview names."""
-
-
-def _text(longest: int) -> Any:  # noqa: ANN401 - click's callbacks are not typed
-    def checked(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-        text = value if value is None else value.strip()
-        if text is not None and not (text and len(text) <= longest and text.isprintable()):
-            raise click.BadParameter(f"say it in 1 to {longest} printable characters, on one line")
-        return text
-
-    return checked
-
-
-yes_option = click.option("--yes", is_flag=True, help="Do not ask once more.")
-as_option = click.option(
-    "--as",
-    "by",
-    type=Text(),
-    metavar="NAME",
-    callback=_text(MAX_NAME),
-    help="Your name for the record; else your account's.",
-)
 
 
 def add_verbs(trip: click.Group) -> None:
@@ -77,7 +55,7 @@ def _command(verb: Verb, text: str) -> click.Command:
     @click.command(verb.value, help=f"{text} Shows what WeChat Pay says now, and asks once more.")
     @click.argument("trip_id", type=Text())
     @click.option(
-        "--reason", required=True, type=Text(), metavar="TEXT", callback=_text(MAX_REASON), help=REASON_HELP[verb]
+        "--reason", required=True, type=Text(), metavar="TEXT", callback=one_line(MAX_REASON), help=REASON_HELP[verb]
     )
     @as_option
     @yes_option
@@ -101,7 +79,7 @@ async def _decide(
         if not prospect.allowed:
             _refuse(prospect.text.removeprefix("refused: "), NOT_FINE, sight, prospect, as_json=as_json)
         if not yes:
-            _ask_once_more(f"{decision.verb}: {prospect.text}. Do it?", as_json=as_json)
+            ask_once_more(f"{decision.verb}: {prospect.text}. Do it?", as_json=as_json)
         after = await deciding.decide(trip_id, decision, mark=sight.mark)
     if after is not None:
         _tell(after, sight, prospect, as_json=as_json)
@@ -113,7 +91,7 @@ async def _decide(
 @click.option("--code", type=Text(), metavar="CODE", help="Only trips with this problem.")
 @click.option("--all", "everything", is_flag=True, help="All trips with the problem that --code names.")
 @click.option(
-    "--reason", default=None, type=Text(), metavar="TEXT", callback=_text(MAX_REASON), help="Why; it is recorded."
+    "--reason", default=None, type=Text(), metavar="TEXT", callback=one_line(MAX_REASON), help="Why; it is recorded."
 )
 @as_option
 @yes_option
@@ -163,7 +141,7 @@ async def _clear_all(environment: Environment, code: str, decision: Decision, *,
                 print_table(["state", "trips"], list(by_state.items()))
                 click.echo(f"the first: {', '.join(first)}")
         if count and not yes:
-            _ask_once_more(f"clear-problem: {count} trips are taken up again. Do it?", as_json=as_json)
+            ask_once_more(f"clear-problem: {count} trips are taken up again. Do it?", as_json=as_json)
         clearing = deciding.clear_all(reports, code, by=decision.by, reason=decision.reason)
         cleared = sum([1 async for _ in clearing])
     if as_json:
@@ -228,20 +206,6 @@ def _refuse(why: str, code: int, sight: Sight, prospect: Outlook, *, as_json: bo
         print_json(_document(sight, prospect) | {"done": False})
     click.echo(f"error: {why}", err=True)
     raise click.exceptions.Exit(code)
-
-
-def _ask_once_more(question: str, *, as_json: bool) -> None:
-    """Ask; where nobody is there to answer, nothing is done."""
-    if not _is_somebody_there():
-        click.echo("error: nobody can be asked here, so nothing is done: look first, then say --yes", err=True)
-        raise click.exceptions.Exit(WRONG_USE)
-    if not click.confirm(question, err=as_json):
-        click.echo("nothing is done", err=True)
-        raise click.exceptions.Exit(NOT_FINE)
-
-
-def _is_somebody_there() -> bool:
-    return sys.stdin.isatty()
 
 
 @asynccontextmanager

@@ -73,9 +73,9 @@ async def _checks(environment: Environment, *, callback: bool) -> AsyncIterator[
     broker = environment.read(BrokerSettings)
     for check in await _broker(broker):
         yield check
-    heard = wechatpay_checks.Heard(make_wechatpay_transport())
+    listener = wechatpay_checks.TimeListener(make_wechatpay_transport())
     try:
-        wechatpay = make_wechatpay(environment.read(MerchantSettings), heard)
+        wechatpay = make_wechatpay(environment.read(MerchantSettings), listener)
     except SettingsError as error:
         yield Check(name="keys", ok=False, detail=str(error), repair="correct that setting")
         return
@@ -91,7 +91,7 @@ async def _checks(environment: Environment, *, callback: bool) -> AsyncIterator[
                 yield check
         else:
             yield await wechatpay_checks.echo(wechatpay)
-    yield wechatpay_checks.clock(heard)
+    yield wechatpay_checks.clock(listener)
 
 
 def _settings(environment: Environment) -> Check:

@@ -25,6 +25,7 @@ from payscore_worker.oversight.explain import (
     Heard,
     Moved,
     Notified,
+    RefundMoved,
     Story,
     Troubled,
     explain,
@@ -32,6 +33,7 @@ from payscore_worker.oversight.explain import (
 from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage.engine import engine_for
+from payscore_worker.storage.refunds import LISTED, RefundReports
 from payscore_worker.storage.reports import Reports, Row, TripFilter
 
 SUMMARY: Final = ("trip_id", "out_order_no", "state", "total_fen", "accepted_fen", "paid_fen", "noted_at", "due_at")
@@ -44,6 +46,8 @@ FACTS: Final = (
     "total_fen",
     "accepted_fen",
     "paid_fen",
+    "reserved_fen",
+    "refunded_fen",
     "waived",
     "written_off",
     "due_at",
@@ -65,7 +69,7 @@ add_verbs(trip)
 @click.argument("trip_id", type=Text())
 @json_option
 def show(trip_id: str, *, as_json: bool) -> None:
-    """Tell a trip's story: facts, state, WeChat Pay calls. Takes the trip's id, or its out_order_no."""
+    """Tell a trip's story: facts, state, WeChat Pay calls, refunds. Takes the trip's id, or its out_order_no."""
     story = run(_story(Environment(), trip_id))
     if story is None:
         click.echo(f"error: {run(_absence(Environment(), trip_id))}", err=True)
@@ -73,10 +77,15 @@ def show(trip_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json(story)
         return
-    print_table(["trip", trip_id], [[name, story[name]] for name in story if name not in ("events", "calls")])
+    print_table(
+        ["trip", trip_id], [[name, story[name]] for name in story if name not in ("events", "calls", "refunds")]
+    )
     print_table(["at", "way", "event", "id"], [[e["at"], e["direction"], e["type"], e["id"]] for e in story["events"]])
-    columns = ["kind", "attempts", "status", "code", "request_id", "outcome"]
+    columns = ["kind", "generation", "attempts", "status", "code", "request_id", "outcome"]
     print_table(columns, [[call[name] for name in columns] for call in story["calls"]])
+    if story["refunds"]:
+        columns = ["refund_id", "generation", "amount_fen", "state", "requested_at", "due_at", "problem"]
+        print_table(columns, [[one[name] for name in columns] for one in story["refunds"]])
 
 
 @trip.command("explain")
@@ -93,6 +102,9 @@ def explain_trip(trip_id: str, *, as_json: bool) -> None:
         return
     facts = {name: getattr(story, name) for name in FACTS}
     print_table(["trip", story.trip_id], list(facts.items()))
+    if story.refunds:
+        columns = ["refund_id", "amount_fen", "state", "since", "problem", "why"]
+        print_table(columns, [[getattr(one, name) for name in columns] for one in story.refunds])
     if story.archive is not None:
         click.echo(f"archived in {story.archive}, which holds the whole story")
     print_table(["at", "", "what", "more"], [[one.at, one.KIND, *_told(one)] for one in story.happenings])
@@ -107,22 +119,37 @@ def _told(happening: Happening) -> tuple[str, str]:
     """Say what happened, and what else is known of it."""
     match happening:
         case Heard() | Notified():
-            return happening.type, happening.id
+            return f"{happening.type}{_of(happening.refund_id)}", happening.id
         case Called():
-            return f"{happening.call} {happening.outcome}", _about_call(happening)
+            return f"{happening.call} {happening.outcome}{_of(happening.refund_id)}", _about_call(happening)
         case Decided():
-            return f"{happening.verb} {happening.outcome}", f"{happening.who}: {happening.why}"
+            return (
+                f"{happening.verb} {happening.outcome}{_of(happening.refund_id)}",
+                f"{happening.who}: {happening.why}",
+            )
         case Moved():
             return happening.state, happening.why
+        case RefundMoved():
+            return f"{happening.state}{_of(happening.refund_id)}", _about_refund(happening)
         case Troubled():
-            return happening.what, " ".join(filter(None, (happening.code, happening.why, happening.request_id)))
+            return f"{happening.what}{_of(happening.refund_id)}", " ".join(
+                filter(None, (happening.code, happening.why, happening.request_id))
+            )
         case Announced():
             published = "not published yet" if happening.published_at is None else f"published {happening.id}"
             nobody = f", {happening.unroutable} times nobody to give it to" if happening.unroutable else ""
             kept = ", kept for `outbox replay`" if happening.unrouted_at else ""
-            return happening.type, published + nobody + kept
+            return f"{happening.type}{_of(happening.refund_id)}", published + nobody + kept
         case _:
             assert_never(happening)
+
+
+def _of(refund_id: str) -> str:
+    return f" of {refund_id}" if refund_id else ""
+
+
+def _about_refund(moved: RefundMoved) -> str:
+    return ": ".join(filter(None, (f"{moved.amount_fen} fen", moved.why)))
 
 
 def _about_call(call: Called) -> str:
@@ -205,6 +232,7 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
         if row is None:
             return None
         events, calls = await reports.events(row["trip_id"]), await reports.calls(row["trip_id"])
+        refunds = await RefundReports(reports).of_trip(row["trip_id"])
     return {
         **_summary(row),
         "openid": short_openid(row["openid"]) if row["openid"] else None,
@@ -214,6 +242,8 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
         "opened_at": row["opened_at"],
         "completed_at": row["completed_at"],
         "paid_at": row["paid_at"],
+        "reserved_fen": row["reserved_fen"] or 0,
+        "refunded_fen": row["refunded_fen"] or 0,
         "events": [
             {
                 "at": event["at"],
@@ -226,14 +256,21 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
             for event in events
         ],
         "calls": [
-            {name: call[name] for name in ("kind", "attempts", "status", "code", "request_id", "outcome")}
+            {name: call[name] for name in ("kind", "generation", "attempts", "status", "code", "request_id", "outcome")}
             | {"begun": call["begun"], "definite": call["definite"]}
             | {"prepared_at": call["prepared_at"], "answered_at": call["answered_at"]}
             for call in calls
+        ],
+        "refunds": [
+            {name: refund[name] for name in (*LISTED, "generation")} | {"problem": _problem(refund)}
+            for refund in refunds
         ],
     }
 
 
 def _summary(row: Row) -> dict[str, Any]:
-    problem = None if row["problem"] is None else msgspec.json.decode(row["problem"])
-    return {name: row[name] for name in SUMMARY} | {"problem": problem}
+    return {name: row[name] for name in SUMMARY} | {"problem": _problem(row)}
+
+
+def _problem(row: Row) -> Any:  # noqa: ANN401 - whatever a newer release has written
+    return None if row["problem"] is None else msgspec.json.decode(row["problem"])

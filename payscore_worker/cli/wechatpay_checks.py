@@ -50,7 +50,7 @@ class Passing(Protocol):
         """Wait until the one comes by."""
 
 
-class Heard(httpx.AsyncBaseTransport):
+class TimeListener(httpx.AsyncBaseTransport):
     """Listens for the time on answers to our signed calls, refusals too: an unsigned call is anybody's to answer."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
@@ -83,12 +83,12 @@ def private_key(wechatpay: WechatPay) -> Check:
     return Check(name="keys", ok=bits == RSA_BITS, detail=f"private key of {bits} bits, APIv3 key of 32", repair=repair)
 
 
-def clock(heard: Heard) -> Check:
+def clock(listener: TimeListener) -> Check:
     """Compare our clock with WeChat Pay's, to the second that it tells."""
-    if heard.skew is None:
+    if listener.skew is None:
         detail = "no answer to a signed call tells WeChat Pay's time"
         return Check(name="clock", ok=False, detail=detail, repair=REACH)
-    return clock_check("clock", heard.skew, "WeChat Pay's")
+    return clock_check("clock", listener.skew, "WeChat Pay's")
 
 
 async def verification_keys(wechatpay: WechatPay) -> Check:

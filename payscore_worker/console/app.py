@@ -20,6 +20,7 @@ from payscore_worker.console.guard import Guard
 from payscore_worker.console.letters import Letters
 from payscore_worker.console.looking import Looking
 from payscore_worker.console.opening import Plan
+from payscore_worker.console.refunding import RefundPages
 from payscore_worker.console.replays import Replays
 from payscore_worker.console.screen import Screen
 from payscore_worker.console.watching import Watch
@@ -28,6 +29,7 @@ from payscore_worker.messaging.deadletters import DeadLetters
 from payscore_worker.messaging.moving import Busy
 from payscore_worker.oversight.replay import Judge
 from payscore_worker.settlement.deciding import Deciding
+from payscore_worker.settlement.refunding import Refunding
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.browsing import Browsing
 from payscore_worker.storage.engine import engine_for
@@ -78,8 +80,16 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
         )
         deciding = Deciding(settlement=plan.settlement, actions=actions, clock=plan.clock)
         decisions = DecidingPages(screen=screen, deciding=deciding, clock=plan.clock)
+        refunding = Refunding(refunds=plan.refunds, actions=actions, clock=plan.clock)
+        refunds = RefundPages(screen=screen, refunding=refunding, clock=plan.clock)
         application = Starlette(
-            routes=[*Doors(screen, access).routes(), *looking.routes(), *decisions.routes(), *dead.routes()],
+            routes=[
+                *Doors(screen, access).routes(),
+                *looking.routes(),
+                *decisions.routes(),
+                *refunds.routes(),
+                *dead.routes(),
+            ],
             middleware=[Middleware(Guard, access=access)],
             exception_handlers=_Mishaps(screen).handlers(),
         )

@@ -19,6 +19,8 @@ from payscore_worker.domain.decisions import Verb, verbs_for
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.oversight.explain import Story, Troubled, explain
 from payscore_worker.storage.browsing import PAGE_ROWS, Browsing, Key, Wanted
+from payscore_worker.storage.refunds import RefundFilter, RefundReports
+from payscore_worker.storage.reports import Row
 
 AGES: Final[Mapping[str, timedelta]] = {
     "1h": timedelta(hours=1),
@@ -99,13 +101,14 @@ class Looking:
         name = query.get("q", "").strip()[:MAX_NAME]
         found: list[str] = []
         if name:
-            found = await self._browsing.find(name)
+            found = await self._find(name)
             if len(found) == 1:
                 return RedirectResponse(link("trip", id=found[0]), HTTPStatus.SEE_OTHER)
         now = self._clock()
         wanted = read_wanted(query)
         page = await self._browsing.page(wanted, now)
         values = {
+            "refunds": await self._standing_still(wanted),
             "name": name,
             "found": found,
             "page": page,
@@ -123,9 +126,24 @@ class Looking:
         }
         return self._screen.show(request, "trips.html", values)
 
+    async def _find(self, name: str) -> list[str]:
+        """Find trips by a name of theirs, or of a refund of theirs."""
+        found = await self._browsing.find(name)
+        if found:
+            return found
+        refund = await RefundReports(self._browsing).refund(name)
+        return [] if refund is None else [refund["trip_id"]]
+
+    async def _standing_still(self, wanted: Wanted) -> Sequence[Row]:
+        """List the refunds that wait for a person, where trips that do are looked for; their trips are in order."""
+        if not (wanted.with_problem or wanted.stuck) or wanted.state is not None or wanted.after is not None:
+            return ()
+        return await RefundReports(self._browsing).refunds(RefundFilter(with_problem=True, limit=PAGE_ROWS))
+
     async def trip(self, request: Request) -> Response:
         story = await self._story(request)
-        return self._screen.show(request, "trip.html", {"story": story, "verbs": _verbs(story), "now": self._clock()})
+        values = {"story": story, "verbs": _verbs(story), "refundable_fen": _refundable_fen(story)}
+        return self._screen.show(request, "trip.html", values | {"now": self._clock()})
 
     async def trip_as_json(self, request: Request) -> Response:
         story = await self._story(request)
@@ -148,7 +166,7 @@ class Looking:
 
 def _verbs(story: Story) -> Sequence[Verb]:
     """Name what a person may decide of a trip: it has a problem, its other half is missing, or its money."""
-    troubles = {one.what: one.code for one in story.happenings if isinstance(one, Troubled)}
+    troubles = {one.what: one.code for one in story.happenings if isinstance(one, Troubled) and not one.refund_id}
     if "problem" in troubles:
         return verbs_for(troubles["problem"])
     if story.state == TripState.COMPLETED and story.archive is None:
@@ -157,8 +175,15 @@ def _verbs(story: Story) -> Sequence[Verb]:
     return verbs_for("") if is_waiting and story.archive is None else ()
 
 
+def _refundable_fen(story: Story) -> int:
+    """Say what of a trip's money could still go back."""
+    if story.state != TripState.PAID or story.archive is not None:
+        return 0
+    return (story.paid_fen or 0) - story.reserved_fen - story.refunded_fen
+
+
 def read_problem(row: Mapping[str, Any]) -> Problem:
-    """Read a trip's problem; one that a newer release has written is called so, and the other trips are shown."""
+    """Read the problem of a trip, or of a refund; one of a newer release is called so, and the others are shown."""
     try:
         return msgspec.json.decode(row["problem"], type=Problem)
     except msgspec.MsgspecError:

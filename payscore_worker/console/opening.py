@@ -18,6 +18,7 @@ from payscore_worker.console.guard import ROOT
 from payscore_worker.events import EventIn
 from payscore_worker.messaging.topology import Topology
 from payscore_worker.ops.policies import PolicyLook
+from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.storage.url import Told
@@ -45,6 +46,8 @@ class Plan:
     storage: Storage
     settlement: Settlement
     """For what people decide."""
+    refunds: Refunds
+    """For what they send back."""
     payscores: PayScores
     breaker: Breaker
     is_linked: Callable[[], bool]

@@ -9,7 +9,7 @@ from typing import Final
 from payscore_worker.console.depths import Look
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.ops.policies import PolicyStanding
-from payscore_worker.storage.standing import Standing
+from payscore_worker.storage.standing import Some, Standing
 
 UNSEEN_AFTER: Final = timedelta(seconds=60)
 """The queues are looked at every ten seconds, and more seldom while that takes long; then they may be otherwise now."""
@@ -61,6 +61,7 @@ class Situation:
     beside_worker: bool
     """Whether breaker and link are those of a worker; alone we know of workers only what RabbitMQ counts."""
     policies: PolicyStanding = field(default_factory=PolicyStanding)
+    refunds_with_problem: Some = field(default=Some(count=0, oldest=timedelta()))
 
 
 def findings(situation: Situation) -> list[Finding]:
@@ -146,6 +147,9 @@ def _of_trips(situation: Situation) -> Iterator[Finding]:
     if standing.with_problem.count:
         values = {"count": standing.with_problem.count, "age": standing.with_problem.oldest}
         yield Finding(severity=Severity.LOOK, key="finding_problems", page="trips?show=problem", values=values)
+    if situation.refunds_with_problem.count:
+        values = {"count": situation.refunds_with_problem.count, "age": situation.refunds_with_problem.oldest}
+        yield Finding(severity=Severity.LOOK, key="finding_refunds", page="trips?show=problem", values=values)
     for call, out in standing.calls_out.items():
         if out.count and out.oldest > UNANSWERED_AFTER:
             values = {"count": out.count, "age": out.oldest, "call": call}

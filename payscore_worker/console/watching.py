@@ -14,7 +14,8 @@ from payscore_worker.console.verdict import Finding, Severity, Situation, findin
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.storage.browsing import Browsing, Money
-from payscore_worker.storage.standing import Standing
+from payscore_worker.storage.refunds import RefundReports
+from payscore_worker.storage.standing import Some, Standing
 from payscore_worker.wechatpay import Breaker
 
 FRESH_SECONDS: Final = 2.0
@@ -99,10 +100,11 @@ class Watch:
         now = self._clock()
         try:
             standing: Standing | None = await self._browsing.standing(now)
+            refunds_with_problem = await RefundReports(self._browsing).with_problem(now)
             await self._sum_up(now)
         except StorageUnavailable as error:
             log.info("console_look_left_out", reason=str(error))
-            standing = None
+            standing, refunds_with_problem = None, Some(count=0, oldest=timedelta())
         breaker = self._breaker.reason.value if self._breaker.reason is not None else ""
         situation = Situation(
             now=now,
@@ -113,6 +115,7 @@ class Watch:
             is_linked=self._is_linked(),
             beside_worker=self._beside_worker,
             policies=self._policies.newest,
+            refunds_with_problem=refunds_with_problem,
         )
         return Overview(
             at=now,

@@ -231,6 +231,14 @@ def _debit_for(payment: Payment, amount_fen: int) -> Debit:
     raise IllegalTransition(f"amount_fen: {amount_fen} is more than the {max(left.values())} fen left {of}")
 
 
+def mark_of(trip: Trip) -> str:
+    """Sum up the money that a person saw before asking for a refund: it is asked for of this, and of nothing else."""
+    payment = trip.payment
+    if payment is None:
+        return trip.state.value
+    return f"{trip.state}/{payment.paid_fen}/{payment.reserved_fen}/{payment.refunded_fen}"
+
+
 def left_fen(payment: Payment, debit: Debit) -> int:
     """Say what can still be refunded of a debit."""
     return _collected_fen(payment, debit) - debit.reserved_fen - debit.refunded_fen

@@ -1,4 +1,4 @@
-"""The story of one trip, in time order: what was heard, what was asked of WeChat Pay, what changed, what was told."""
+"""The story of one trip and its refunds, in time order: what was heard, asked of WeChat Pay, changed, and told."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,22 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
+from payscore_worker.domain.refund import CLOSED, RefundState
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.logs import short_openid
 from payscore_worker.storage import CallOutcome, Direction
+from payscore_worker.storage.refunds import CLEAR, RefundReports
 from payscore_worker.storage.reports import Reports, Row
+from payscore_worker.wechatpay import CallKind
 
-NOTIFICATIONS: Final = "payscore."
-"""What the types of WeChat Pay's notifications begin with; those of the ride service begin with `trip.`."""
+NOTIFICATIONS: Final = ("payscore.", "refund.")
+"""What the types of WeChat Pay's notifications begin with."""
+
+REQUESTED: Final = "refund.requested"
+"""The ride service says this of refunds; whatever else is said of them, WeChat Pay says."""
+
+REFUND_CALLS: Final = frozenset({CallKind.REFUND.value, CallKind.REFUND_QUERY.value})
+"""The calls whose generation is the place of a refund."""
 
 TOLD_OF: Final[Mapping[TripState, str]] = {
     TripState.OPEN: "settlement.opened",
@@ -32,6 +41,14 @@ WRITTEN_OFF: Final = "settlement.written_off"
 
 OVER: Final = {state.value: TOLD_OF[state] for state in TERMINAL}
 STATES: Final = frozenset(state.value for state in TripState)
+REFUND_STATES: Final = frozenset(state.value for state in RefundState)
+
+TOLD_OF_REFUNDS: Final[Mapping[str, tuple[str, str]]] = {
+    RefundState.REFUNDED: ("settlement.refunded", ""),
+    RefundState.FAILED: ("settlement.refund_problem", CLOSED),
+}
+"""The announcement, and the code in it, that is written in the same transaction as the end of a refund."""
+
 OUTCOMES: Final = frozenset(outcome.value for outcome in CallOutcome)
 
 UNREADABLE: Final = "unreadable"
@@ -48,6 +65,8 @@ class Heard:
     at: datetime
     type: str
     id: str
+    refund_id: str = ""
+    """The refund that it is about, here and below; empty: it is about the trip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +77,7 @@ class Notified:
     at: datetime
     type: str
     id: str
+    refund_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +101,7 @@ class Called:
     definite: int | None
     """Those of them that were surely not accepted."""
     answered_at: datetime | None
+    refund_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +115,20 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefundMoved:
+    """A refund of the trip came to a state."""
+
+    KIND: ClassVar = "refund"
+    at: datetime
+    refund_id: str
+    state: str
+    amount_fen: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Troubled:
-    """The trip began to need attention, and does still."""
+    """The trip, or a refund of it, began to need attention, and does still."""
 
     KIND: ClassVar = "troubled"
     at: datetime
@@ -104,6 +137,7 @@ class Troubled:
     code: str
     why: str
     request_id: str
+    refund_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,25 +153,30 @@ class Announced:
     """How often the broker had nobody to give it to."""
     unrouted_at: datetime | None = None
     """Nobody took it for an hour: since then it is kept, until a person has it told again."""
+    refund_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """A person did something about the trip."""
+    """A person did something about the trip, or about a refund of it."""
 
     KIND: ClassVar = "decided"
     at: datetime
     who: str
     verb: str
-    """As on the command line, without `trip`."""
+    """As on the command line, without `trip`; with `refund`, where it is about one."""
     why: str
+    """Of a refund that was asked for, also how much, and as which refund."""
     outcome: str
     ended_at: datetime | None
+    refund_id: str = ""
 
 
-Happening = Heard | Notified | Decided | Called | Moved | Troubled | Announced
+Happening = Heard | Notified | Decided | Called | Moved | RefundMoved | Troubled | Announced
 
-_RANK: Final = {kind: rank for rank, kind in enumerate((Heard, Notified, Decided, Called, Moved, Troubled, Announced))}
+_RANK: Final = {
+    kind: rank for rank, kind in enumerate((Heard, Notified, Decided, Called, Moved, RefundMoved, Troubled, Announced))
+}
 """Of what bears the same time, the cause goes before the effect."""
 
 
@@ -147,6 +186,27 @@ class Item:
 
     name: str
     amount_fen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundTold:
+    """One refund of the trip: how much goes back, and where it stands."""
+
+    refund_id: str
+    out_refund_no: str
+    transaction_id: str
+    amount_fen: int
+    payer_refund_fen: int | None
+    """What the passenger gets of it, where that is known; the rest was a coupon."""
+    reason: str
+    state: str
+    since: datetime
+    """When it came to this state."""
+    problem: str
+    """The code; empty: it does not stand still."""
+    why: str
+    """What the problem is, or what was refused and is asked about again."""
+    due_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +222,11 @@ class Story:
     transaction_id: str | None
     total_fen: int | None
     paid_fen: int | None
+    reserved_fen: int = 0
+    """Of what was paid: what refunds that are under way will send back."""
+    refunded_fen: int = 0
+    """Of what was paid: what went back."""
+    refunds: Sequence[RefundTold] = ()
     fare: Sequence[Item] = ()
     noted_at: datetime
     due_at: datetime | None
@@ -196,9 +261,17 @@ async def explain(reports: Reports, name: str) -> Story | None:
     if row is None:
         archived = await reports.archived(name)
         return None if archived is None else _archived(archived)
-    events, calls = await reports.events(row["trip_id"]), await reports.calls(row["trip_id"])
-    decided = map(_decided, await reports.actions_on(row["trip_id"]))
-    happenings = [*_told(events), *decided, *map(_called, calls), *_moves(row, events), *_troubles(row)]
+    trip_id = row["trip_id"]
+    events, calls = await reports.events(trip_id), await reports.calls(trip_id)
+    refunds, decided = await _refunds_of(reports, trip_id)
+    happenings = [
+        *_told(events, refunds),
+        *decided,
+        *(_called(call, refunds) for call in calls),
+        *_moves(row, events),
+        *_troubles(row),
+        *(one for refund in refunds for one in _about_refund(refund, events)),
+    ]
     return Story(
         trip_id=row["trip_id"],
         out_order_no=row["out_order_no"],
@@ -208,6 +281,9 @@ async def explain(reports: Reports, name: str) -> Story | None:
         transaction_id=row["transaction_id"] or None,
         total_fen=row["total_fen"],
         paid_fen=row["paid_fen"],
+        reserved_fen=row["reserved_fen"] or 0,
+        refunded_fen=row["refunded_fen"] or 0,
+        refunds=tuple(map(_refund_told, refunds)),
         fare=tuple(_fare(row)),
         noted_at=row["noted_at"],
         due_at=row["due_at"],
@@ -222,9 +298,18 @@ async def explain(reports: Reports, name: str) -> Story | None:
     )
 
 
-def _told(events: Sequence[Row]) -> Iterator[Happening]:
+async def _refunds_of(reports: Reports, trip_id: str) -> tuple[list[Row], list[Decided]]:
+    """Read the refunds of a trip, and what people did about the trip and them."""
+    about = RefundReports(reports)
+    refunds = await about.of_trip(trip_id)
+    actions = await about.actions_on(trip_id, [refund["refund_id"] for refund in refunds])
+    return refunds, [_decided(action) for action in (*await reports.actions_on(trip_id), *actions)]
+
+
+def _told(events: Sequence[Row], refunds: Sequence[Row]) -> Iterator[Happening]:
+    ids = {refund["out_refund_no"]: refund["refund_id"] for refund in refunds}
     for event in events:
-        at, type_, id_ = event["at"], event["type"], event["event_id"]
+        at, type_, id_, about = event["at"], event["type"], event["event_id"], _refund_meant(event, ids)
         if event["direction"] == Direction.OUT.value:
             yield Announced(
                 at=at,
@@ -233,14 +318,32 @@ def _told(events: Sequence[Row]) -> Iterator[Happening]:
                 published_at=None if event["pending"] else event["published_at"],
                 unroutable=event["attempts"],
                 unrouted_at=event["unrouted_at"],
+                refund_id=about,
             )
-        elif type_.startswith(NOTIFICATIONS):
-            yield Notified(at=at, type=type_, id=id_)
+        elif type_.startswith(NOTIFICATIONS) and type_ != REQUESTED:
+            yield Notified(at=at, type=type_, id=id_, refund_id=about)
         else:
-            yield Heard(at=at, type=type_, id=id_)
+            yield Heard(at=at, type=type_, id=id_, refund_id=about)
 
 
-def _called(call: Row) -> Called:
+def _refund_meant(event: Row, ids: Mapping[str, str]) -> str:
+    """Name the refund that an event is about; WeChat Pay knows it by its number."""
+    told = _about(event)
+    return told.refund_id or told.data.refund_id or ids.get(told.resource.out_refund_no, "")
+
+
+def _about(event: Row) -> "_About":
+    """Read of an event's body which refund it is about, and nothing else."""
+    if "refund" not in event["type"]:
+        return _About()
+    try:
+        return msgspec.json.decode(event["body"], type=_About)
+    except msgspec.MsgspecError:
+        return _About()
+
+
+def _called(call: Row, refunds: Sequence[Row]) -> Called:
+    places = {refund["generation"]: refund["refund_id"] for refund in refunds}
     return Called(
         at=call["prepared_at"],
         call=call["kind"],
@@ -254,6 +357,7 @@ def _called(call: Row) -> Called:
         begun=call["begun"] or None,
         definite=call["definite"] if call["begun"] else None,
         answered_at=call["answered_at"],
+        refund_id=places.get(call["generation"], "") if call["kind"] in REFUND_CALLS else "",
     )
 
 
@@ -265,6 +369,7 @@ def _decided(action: Row) -> Decided:
         why=action["reason"],
         outcome=action["outcome"],
         ended_at=action["ended_at"],
+        refund_id=action["target"] if action["action"] == CLEAR else "",
     )
 
 
@@ -294,10 +399,74 @@ def _troubles(row: Row) -> Iterator[Troubled]:
         yield Troubled(
             at=problem.since, what="problem", code=problem.code, why=problem.message, request_id=problem.request_id
         )
-    unreadable = [name for name, kind in _KINDS.items() if row[name] is not None and _read(row, name, kind) is None]
+    unreadable = [name for name, kind in _KINDS.items() if _is_unreadable(row, name, kind)]
     if unreadable:
         why = f"{', '.join(unreadable)}: {NEWER}"
         yield Troubled(at=row["updated_at"], what=UNREADABLE, code="", why=why, request_id="")
+
+
+def _about_refund(refund: Row, events: Sequence[Row]) -> Iterator[Happening]:
+    """Tell the states that a refund came to, and what it stands still for."""
+    refund_id, amount_fen, state = refund["refund_id"], refund["amount_fen"], refund["state"]
+
+    def moved(at: datetime, state: str, why: str = "") -> RefundMoved:
+        return RefundMoved(at=at, refund_id=refund_id, state=state, amount_fen=amount_fen, why=why)
+
+    yield moved(refund["requested_at"], RefundState.REQUESTED.value, refund["reason"])
+    if refund["accepted_at"] is not None:
+        yield moved(refund["accepted_at"], RefundState.ACCEPTED.value)
+    if state in TOLD_OF_REFUNDS:
+        yield moved(_ended_at(refund, events), state)
+    elif state not in REFUND_STATES:
+        yield moved(refund["updated_at"], state, NEWER)
+    problem = _read(refund, "problem", _Problem)
+    if problem is not None:
+        yield Troubled(
+            at=problem.since,
+            what="problem",
+            code=problem.code,
+            why=problem.message,
+            request_id=problem.request_id,
+            refund_id=refund_id,
+        )
+    unreadable = [name for name, kind in _KINDS_OF_REFUND.items() if _is_unreadable(refund, name, kind)]
+    if unreadable:
+        why = f"{', '.join(unreadable)}: {NEWER}"
+        at = refund["updated_at"]
+        yield Troubled(at=at, what=UNREADABLE, code="", why=why, request_id="", refund_id=refund_id)
+
+
+def _ended_at(refund: Row, events: Sequence[Row]) -> datetime:
+    """Tell when a refund ended, by our clock: when that was announced; the row's own time is WeChat Pay's."""
+    type_, code = TOLD_OF_REFUNDS[refund["state"]]
+
+    def tells_it(event: Row) -> bool:
+        told = _about(event).data
+        return event["type"] == type_ and told.refund_id == refund["refund_id"] and told.code in (code, "")
+
+    known = refund["refunded_at"] or refund["updated_at"]
+    at: datetime = next((event["at"] for event in events if tells_it(event)), known)
+    return at
+
+
+def _refund_told(refund: Row) -> RefundTold:
+    problem, refused = _read(refund, "problem", _Problem), _read(refund, "refused", _Doubt)
+    code = problem.code if problem is not None else UNREADABLE if _is_unreadable(refund, "problem", _Problem) else ""
+    since = {RefundState.REQUESTED.value: "requested_at", RefundState.ACCEPTED.value: "accepted_at"}
+    why = "" if refused is None else f"{refused.step}: {refused.code} {refused.message}".strip()
+    return RefundTold(
+        refund_id=refund["refund_id"],
+        out_refund_no=refund["out_refund_no"],
+        transaction_id=refund["transaction_id"],
+        amount_fen=refund["amount_fen"],
+        payer_refund_fen=refund["payer_refund_fen"],
+        reason=refund["reason"],
+        state=refund["state"],
+        since=refund[since.get(refund["state"], "refunded_at")] or refund["updated_at"],
+        problem=code,
+        why=why if problem is None else problem.message,
+        due_at=refund["due_at"],
+    )
 
 
 def _read(row: Row, name: str, kind: type[_Kind]) -> _Kind | None:
@@ -308,6 +477,10 @@ def _read(row: Row, name: str, kind: type[_Kind]) -> _Kind | None:
         return msgspec.json.decode(row[name], type=kind)
     except msgspec.MsgspecError:
         return None
+
+
+def _is_unreadable(row: Row, name: str, kind: type[msgspec.Struct]) -> bool:
+    return row[name] is not None and _read(row, name, kind) is None
 
 
 def _fare(row: Row) -> Iterator[Item]:
@@ -396,6 +569,19 @@ class _Unanswered(_Doubt):
     ask_after: datetime
 
 
+class _OfRefund(msgspec.Struct):
+    refund_id: str = ""
+    out_refund_no: str = ""
+    code: str = ""
+
+
+class _About(_OfRefund):
+    """Which refund an event is about: the ride service says so plainly, we within the data of an announcement."""
+
+    data: _OfRefund = msgspec.field(default_factory=_OfRefund)
+    resource: _OfRefund = msgspec.field(default_factory=_OfRefund)
+
+
 class _GivenUp(msgspec.Struct):
     total_fen: int
     by: str
@@ -411,6 +597,8 @@ class _Ended(msgspec.Struct):
     fees: list[_Line]
     discounts: list[_Line] = msgspec.field(default_factory=list)
 
+
+_KINDS_OF_REFUND: Final[Mapping[str, type[msgspec.Struct]]] = {"problem": _Problem, "refused": _Doubt}
 
 _KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "ended": _Ended,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -150,15 +150,8 @@ class Deciding:
             await self._settlement.clear_problem(trip_id)
             done.moved = 1
 
-    @asynccontextmanager
-    async def _recorded(self, trip_id: str, decision: Decision) -> AsyncIterator[Done]:
+    def _recorded(self, trip_id: str, decision: Decision) -> AbstractAsyncContextManager[Done]:
         action = Action(
             who=decision.by, action=f"trip {decision.verb}", queue="", target=trip_id, reason=decision.reason
         )
-        async with self._actions.recorded(action, self._clock) as done:
-            done.must_move = True
-            try:
-                yield done
-            except Rejected:
-                done.refused = 1
-                raise
+        return self._actions.recorded_for_one(action, self._clock)

@@ -1,7 +1,8 @@
 """Note that money is to go back; advance a refund, step by step, until it rests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -10,12 +11,21 @@ import msgspec
 from payscore_worker import metrics
 from payscore_worker.domain import refund as outcomes
 from payscore_worker.domain.refund import Pair, Refund, next_step
+from payscore_worker.domain.refund import RefundRequested as Asked
 from payscore_worker.domain.trip import Rest, Rules, Trip
-from payscore_worker.errors import ConflictingFact, MalformedMessage, Rejected, Retryable, TripArchived, TripBusy
+from payscore_worker.errors import (
+    ConflictingFact,
+    IllegalTransition,
+    MalformedMessage,
+    Rejected,
+    Retryable,
+    TripArchived,
+    TripBusy,
+)
 from payscore_worker.events import EventIn, RefundChanged, RefundRequested, message_in_hand
 from payscore_worker.settlement.books import MAX_CONFLICTS, RefundBooks
 from payscore_worker.settlement.refund_steps import RefundRun, RefundSteps, contradiction
-from payscore_worker.settlement.translation import refund_requested, refund_seen
+from payscore_worker.settlement.translation import new_refund, refund_requested, refund_seen
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, Storage
 from payscore_worker.wechatpay.transactions import Refunds as WechatPayRefunds
@@ -25,6 +35,25 @@ NOTIFICATIONS: Final = "refund."
 
 MAX_STEPS: Final = 8
 """A refund needs at most three steps at a time; more is a bug."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreseen:
+    """What would come of a request for a refund."""
+
+    trip: Trip
+    refund: Refund | None
+    """As it would be noted, or as it stands; None: it would be refused."""
+    stands: bool = False
+    """It was requested before."""
+    why_not: str = ""
+    body: bytes = b""
+    """What WeChat Pay would be sent."""
+
+    @property
+    def mark(self) -> str:
+        """Sum up what it is asked of."""
+        return outcomes.mark_of(self.trip)
 
 
 class Refunds:
@@ -63,7 +92,9 @@ class Refunds:
             TripArchived: it is archived.
 
         """
-        asked = refund_requested(event)
+        return await self._request(refund_requested(event), [self._heard("refund.requested", event)])
+
+    async def _request(self, asked: Asked, events: Sequence[EventRecord], *, mark: str | None = None) -> Refund:
         for _ in range(MAX_CONFLICTS):
             # The trip first: a refund that is written after it was loaded is seen next, or keeps us from writing.
             trip = await self._storage.load(asked.trip_id)
@@ -73,13 +104,16 @@ class Refunds:
                 return refund
             if trip is None:
                 raise await self._not_there(asked.trip_id)
-            pair = outcomes.request(trip, asked, self._clock(), mchid=self._mchid(trip), prefix=self._prefix)
-            written = await self._books.write(
-                (trip, pair[1]), pair, calls=(), events=[self._heard("refund.requested", event)]
-            )
+            if mark is not None and mark != outcomes.mark_of(trip):
+                raise IllegalTransition("the trip's money has changed since you looked: look again")
+            pair = self._reserved(trip, asked)
+            written = await self._books.write((trip, pair[1]), pair, calls=(), events=events)
             if written is not None:
                 return written[1]
         raise TripBusy(f"trip {asked.trip_id} was moved by others {MAX_CONFLICTS} times in a row")
+
+    def _reserved(self, trip: Trip, asked: Asked) -> Pair:
+        return outcomes.request(trip, asked, self._clock(), mchid=self._mchid(trip), prefix=self._prefix)
 
     async def note_changed(self, event: RefundChanged) -> str:
         """Note what a verified notification says of a refund; returns the refund's id.
@@ -134,6 +168,61 @@ class Refunds:
         with suppress(Retryable):  # the reconciler goes on with it
             await self.advance(refund_id)
         return await self._storage.load_refund(refund_id) or cleared
+
+    # --- What people ask for ---
+
+    async def look(self, trip_id: str) -> Trip:
+        """See the trip that money is to go back of.
+
+        Raises:
+            Rejected: there is no such trip.
+            TripArchived: it is archived.
+
+        """
+        return await self._trip(trip_id)
+
+    async def find(self, refund_id: str) -> Refund:
+        """See a refund as it stands.
+
+        Raises:
+            Rejected: there is no such refund.
+
+        """
+        refund = await self._storage.load_refund(refund_id)
+        if refund is None:
+            raise Rejected(f"refund {refund_id!r} is not known")
+        return refund
+
+    async def foresee(self, asked: Asked) -> Foreseen:
+        """See what would come of a request, and change nothing.
+
+        Raises:
+            ConflictingFact: the refund was requested otherwise before.
+            Rejected: there is no such trip.
+            TripArchived: it is archived.
+
+        """
+        trip, refund = await self._trip(asked.trip_id), await self._storage.load_refund(asked.refund_id)
+        if refund is not None:
+            outcomes.see_that_it_is_the_same(refund, asked)
+            return Foreseen(trip=trip, refund=refund, stands=True)
+        try:
+            _, refund = self._reserved(trip, asked)
+            call = self._refunds.request(new_refund(refund))
+        except (IllegalTransition, MalformedMessage) as error:
+            return Foreseen(trip=trip, refund=None, why_not=str(error))
+        return Foreseen(trip=trip, refund=refund, body=call.body)
+
+    async def request_by_hand(self, asked: Asked, *, mark: str) -> Refund:
+        """Do as `note_requested` on a person's word, which stands in the record of actions: nobody told us of it.
+
+        `mark` is the mark of what that person saw; the same request again changes nothing, whatever it is.
+
+        Raises:
+            IllegalTransition: what was seen is no longer so; otherwise as `note_requested`.
+
+        """
+        return await self._request(asked, [], mark=mark)
 
     async def _trip(self, trip_id: str) -> Trip:
         trip = await self._storage.load(trip_id)

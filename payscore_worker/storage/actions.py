@@ -1,4 +1,4 @@
-"""The record of what people did to dead letters and trips, written before it is done: nothing is done unrecorded."""
+"""The record of what people did to dead letters, trips and refunds, written before it is done, or it is not done."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +12,7 @@ from sqlalchemy import insert, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from payscore_worker.errors import StorageUnavailable
+from payscore_worker.errors import Rejected, StorageUnavailable
 from payscore_worker.storage.tables import operator_action
 
 WRITE_SECONDS: Final = 10.0
@@ -31,13 +31,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """Somebody is about to do something to dead letters of a queue, or to a trip."""
+    """Somebody is about to do something to dead letters of a queue, to a trip, or to a refund."""
 
     who: str
     action: str
     queue: str
     target: str
-    """A letter's id, a group's, or `*` for all; a trip's id."""
+    """A letter's id, a group's, or `*` for all; a trip's id, also where a refund of it is asked for; a refund's id."""
     reason: str = ""
 
 
@@ -48,7 +48,7 @@ class Done:
     moved: int = 0
     refused: int = 0
     must_move: bool = False
-    """Whether it has failed if nothing was moved: it was about one letter, or one trip."""
+    """Whether it has failed if nothing was moved: it was about one letter, one trip, or one refund."""
 
 
 class Actions:
@@ -87,6 +87,17 @@ class Actions:
             raise
         finally:
             await self.end(number, outcome, moved=done.moved, refused=done.refused, now=clock())
+
+    @asynccontextmanager
+    async def recorded_for_one(self, action: Action, clock: Callable[[], datetime]) -> AsyncIterator[Done]:
+        """Do the same to one trip, or one refund: it is done once it has moved, and what is rejected was refused."""
+        async with self.recorded(action, clock) as done:
+            done.must_move = True
+            try:
+                yield done
+            except Rejected:
+                done.refused = 1
+                raise
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:

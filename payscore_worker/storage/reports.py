@@ -278,6 +278,10 @@ class Reports:
         rows = await self._all(select(func.count().label("rows")).where(trip_event.c.pending))
         return int(rows[0]["rows"])
 
+    async def rows(self, statement: Select[Any]) -> list[Row]:
+        """Answer a question that another report asks, within the bounds of this one."""
+        return await self._all(statement)
+
     async def _all(self, statement: Select[Any]) -> list[Row]:
         try:
             async with self._engine.connect() as connection:

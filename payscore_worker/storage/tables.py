@@ -171,6 +171,12 @@ refund: Final = Table(
     Index("refund_due", "due_at", postgresql_where=text("due_at IS NOT NULL"), sqlite_where=text("due_at IS NOT NULL")),
     Index("refund_trip", "trip_id"),
     Index(
+        "refund_problem",
+        "requested_at",
+        postgresql_where=text("problem IS NOT NULL"),
+        sqlite_where=text("problem IS NOT NULL"),
+    ),
+    Index(
         "refund_under_way",
         "state",
         postgresql_where=text("state IN ('REQUESTED', 'ACCEPTED')"),
@@ -267,7 +273,7 @@ operator_action: Final = Table(
     Column("ended_at", Moment),
     Index("operator_action_target", "target"),
 )
-"""What people did to dead letters and trips, written before it is done; nothing of ours ever deletes a row."""
+"""What people did to dead letters, trips and refunds, written before it is done; nothing of ours ever deletes a row."""
 
 schema_range: Final = Table(
     "schema_range",

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from payscore_worker.cli import deciding as commands
+from payscore_worker.cli import desk as cli_desk
 from payscore_worker.cli.trips import trip
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.trip import TripState
@@ -46,7 +47,7 @@ class Terminal:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(commands, "_deciding", self._deciding)
             if answers is not None:
-                patch.setattr(commands, "_is_somebody_there", lambda: True)
+                patch.setattr(cli_desk, "is_somebody_there", lambda: True)
             return CliRunner().invoke(trip, words, input=answers)
 
     @asynccontextmanager

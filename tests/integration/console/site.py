@@ -79,6 +79,7 @@ async def a_site(
         out_order_no_prefix="",
         storage=town.storage,
         settlement=town.settlement,
+        refunds=town.refunds,
         payscores=town.payscores,
         breaker=Breaker(),
         is_linked=lambda: True,

@@ -9,8 +9,21 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.errors import OutcomeUnknown
-from payscore_worker.oversight.explain import Announced, Called, Heard, Moved, Notified, Story, Troubled, explain
+from payscore_worker.oversight.explain import (
+    Announced,
+    Called,
+    Decided,
+    Heard,
+    Moved,
+    Notified,
+    RefundMoved,
+    Story,
+    Troubled,
+    explain,
+)
 from payscore_worker.simulator import FaultKind
+from payscore_worker.simulator.refunds.book import RefundStatus
+from payscore_worker.storage.actions import Action, Actions
 from payscore_worker.storage.archive import Archive, Plan
 from payscore_worker.storage.reports import Reports
 from tests.integration.settlement.town import Town
@@ -190,3 +203,134 @@ async def test_what_a_newer_release_wrote_is_told_as_far_as_it_can_be_read(
 async def test_a_name_that_no_trip_can_have_is_nobodys(reports: Reports) -> None:
     for name in ("no\0thing", "half \ud83d"):
         assert await explain(reports, name) is None
+
+
+# --- Refunds ---
+
+
+async def paid(town: Town) -> None:
+    await town.rides()
+    await town.passes(60)
+    assert (await town.trip()).payment is not None
+
+
+def of_refund(story: Story, refund_id: str) -> list[str]:
+    """Tell what happened to one refund."""
+    lines = []
+    for one in story.happenings:
+        if isinstance(one, Moved) or one.refund_id != refund_id:
+            continue
+        match one:
+            case RefundMoved():
+                lines.append(f"{one.KIND} {one.state}")
+            case Heard() | Notified() | Announced():
+                lines.append(f"{one.KIND} {one.type}")
+            case Called():
+                lines.append(f"called {one.call} {one.outcome}")
+            case Troubled():
+                lines.append(f"troubled {one.what} {one.code}")
+            case Decided():
+                lines.append(f"decided {one.verb}")
+    return lines
+
+
+async def test_a_refund_is_told_from_its_request_to_the_money_s_return(reports: Reports, town: Town) -> None:
+    await paid(town)
+    await town.refunds_of("r1", amount_fen=1_000)
+    await town.passes(60)
+
+    story = await story_of(reports)
+
+    assert of_refund(story, "r1") == [
+        "heard refund.requested",
+        "called refund accepted",
+        "refund REQUESTED",
+        "refund ACCEPTED",
+        "notified refund.success",
+        "refund REFUNDED",
+        "announced settlement.refunded",
+    ]
+    assert (story.paid_fen, story.reserved_fen, story.refunded_fen) == (3_200, 0, 1_000)
+    (refund,) = story.refunds
+    assert (refund.refund_id, refund.amount_fen, refund.state, refund.problem) == ("r1", 1_000, "REFUNDED", "")
+    assert json.loads(json.dumps(story.document()))["refunds"][0]["reason"] == "绕路"
+
+
+async def test_two_refunds_of_one_trip_are_told_apart(reports: Reports, town: Town) -> None:
+    await paid(town)
+    await town.refunds_of("r1", amount_fen=1_000)
+    town.refuse("refund", "NOT_ENOUGH", "基本账户余额不足", status=403)
+    await town.refunds_of("r2", amount_fen=200)
+    await town.passes(80)
+
+    story = await story_of(reports)
+
+    assert "called refund accepted" in of_refund(story, "r1")
+    assert "called refund refused" in of_refund(story, "r2")
+    assert "refund REFUNDED" in of_refund(story, "r1")
+    assert of_refund(story, "r2")[-1] != "refund REFUNDED"
+    assert (story.reserved_fen, story.refunded_fen) == (200, 1_000)
+    assert [(one.refund_id, one.state) for one in story.refunds] == [("r1", "REFUNDED"), ("r2", "REQUESTED")]
+    assert story.refunds[1].why == "SendRefund: NOT_ENOUGH 基本账户余额不足"
+
+
+async def test_a_refund_that_was_closed_and_one_that_stands_still_say_so(
+    reports: Reports, town: Town, engine: AsyncEngine
+) -> None:
+    await paid(town)
+    await town.refunds_of("r1", amount_fen=1_000)
+    town.clock.now += timedelta(seconds=5)
+    town.simulator.end_refund("r1", RefundStatus.CLOSED)
+    await town.passes(0)
+    closed_at = town.now
+    await town.passes(80)
+    async with engine.begin() as connection:  # as where it was written again, for whatever reason
+        await connection.execute(text("UPDATE refund SET updated_at = requested_at"))
+    await town.refunds_of("r2", amount_fen=1_000)
+    town.simulator.end_refund("r2", RefundStatus.ABNORMAL)
+    await town.passes(0)
+
+    story = await story_of(reports)
+
+    assert of_refund(story, "r1")[-2:] == ["refund FAILED", "announced settlement.refund_problem"]
+    assert "troubled problem refund_abnormal" in of_refund(story, "r2")
+    (trouble,) = (one for one in story.happenings if isinstance(one, Troubled))
+    assert (trouble.refund_id, trouble.at) == ("r2", town.now)
+    (ended,) = (one for one in story.happenings if isinstance(one, RefundMoved) and one.state == "FAILED")
+    assert ended.at == closed_at
+    assert [(one.state, one.problem) for one in story.refunds] == [("FAILED", ""), ("ACCEPTED", "refund_abnormal")]
+
+
+async def test_a_refund_of_a_newer_release_is_told_as_far_as_it_can_be_read(
+    reports: Reports, town: Town, engine: AsyncEngine
+) -> None:
+    await paid(town)
+    await town.refunds_of("r1", amount_fen=1_000)
+    async with engine.begin() as connection:
+        await connection.execute(text("""UPDATE refund SET state = 'LOST', problem = '{"new": 1}'"""))
+        await connection.execute(text("UPDATE trip_event SET body = 'no json' WHERE type = 'refund.requested'"))
+
+    story = await story_of(reports)
+
+    assert {"refund LOST", "troubled unreadable "} < set(of_refund(story, "r1"))
+    assert (story.refunds[0].state, story.refunds[0].problem) == ("LOST", "unreadable")
+    assert "heard refund.requested" in told(story)
+
+
+async def test_what_people_did_about_another_trip_or_its_refunds_is_not_told_here(
+    reports: Reports, town: Town, engine: AsyncEngine
+) -> None:
+    await paid(town)
+    await town.refunds_of("t2", amount_fen=1_000)
+    for action, target in (
+        ("refund request", "t1"),
+        ("refund request", "t2"),
+        ("refund clear-problem", "t1"),
+        ("refund clear-problem", "t2"),
+        ("trip cancel", "t2"),
+    ):
+        await Actions(engine).begin(Action(who="li", action=action, queue="", target=target), town.now)
+
+    decided = [one for one in (await story_of(reports)).happenings if isinstance(one, Decided)]
+
+    assert [(one.verb, one.refund_id) for one in decided] == [("refund request", ""), ("refund clear-problem", "t2")]

@@ -10,7 +10,7 @@ import pytest
 from payscore_worker.bootstrap.wechatpay import WechatPay, make_wechatpay
 from payscore_worker.cli import doctor, wechatpay_checks
 from payscore_worker.cli.checks import Check, print_check
-from payscore_worker.cli.wechatpay_checks import Heard
+from payscore_worker.cli.wechatpay_checks import TimeListener
 from payscore_worker.messaging.drift import Drift, Plan, Remedy
 from payscore_worker.settings import BrokerSettings, MerchantSettings
 from payscore_worker.wechatpay import Notifications, VerificationKeys
@@ -28,8 +28,8 @@ def at_eight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wechatpay_checks, "now", lambda: NOW)
 
 
-def wechatpay(wechat: Wechat, keys: VerificationKeys, heard: Heard | None = None) -> WechatPay:
-    client = a_client(wechat, clock=Clock(), keys=keys, transport=heard or httpx.MockTransport(wechat))
+def wechatpay(wechat: Wechat, keys: VerificationKeys, listener: TimeListener | None = None) -> WechatPay:
+    client = a_client(wechat, clock=Clock(), keys=keys, transport=listener or httpx.MockTransport(wechat))
     notifications = Notifications(keys=keys, apiv3_keys=[APIV3_KEY], clock=Clock())
     payscores = MerchantPayScores("serviceorder", client)
     return WechatPay(client, keys, payscores, MerchantRefunds(client), notifications)
@@ -74,9 +74,9 @@ async def test_a_signed_call_that_is_not_sent_for_lack_of_a_key_sends_to_the_key
     assert (check.ok, check.repair) == (False, "mend the verification keys first")
 
 
-def heard_from(headers: dict[str, str], *, status: int = 404) -> tuple[Wechat, Heard]:
+def listener_to(headers: dict[str, str], *, status: int = 404) -> tuple[Wechat, TimeListener]:
     wechat = Wechat(replies=[httpx.Response(status, json={"code": "ORDER_NOT_EXIST"}, headers=headers)])
-    return wechat, Heard(httpx.MockTransport(wechat))
+    return wechat, TimeListener(httpx.MockTransport(wechat))
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def heard_from(headers: dict[str, str], *, status: int = 404) -> tuple[Wechat, H
 async def test_the_clock_is_compared_with_what_a_signed_call_brings(
     headers: dict[str, str], said: str, *, ok: bool
 ) -> None:
-    wechat, heard = heard_from(headers)
+    wechat, listener = listener_to(headers)
 
-    signed = await wechatpay_checks.signed_call(wechatpay(wechat, public_key_mode(Clock()), heard))
-    check = wechatpay_checks.clock(heard)
+    signed = await wechatpay_checks.signed_call(wechatpay(wechat, public_key_mode(Clock()), listener))
+    check = wechatpay_checks.clock(listener)
 
     assert signed.ok
     assert check.ok is ok
@@ -107,20 +107,22 @@ async def test_the_clock_is_compared_with_what_a_signed_call_brings(
 
 
 async def test_the_time_that_an_unsigned_call_brings_is_nobodys() -> None:
-    _, heard = heard_from({"Date": "Sat, 21 Nov 2026 08:00:00 GMT"})
+    _, listener = listener_to({"Date": "Sat, 21 Nov 2026 08:00:00 GMT"})
 
-    await heard.handle_async_request(httpx.Request("GET", "https://api.mch.weixin.qq.com/v3/certificates"))
+    await listener.handle_async_request(httpx.Request("GET", "https://api.mch.weixin.qq.com/v3/certificates"))
 
-    assert heard.skew is None
+    assert listener.skew is None
 
 
 async def test_a_clock_that_makes_wechat_pay_refuse_us_is_found_by_its_refusal() -> None:
-    wechat, heard = heard_from({"Date": (NOW + timedelta(minutes=6)).strftime("%a, %d %b %Y %H:%M:%S GMT")}, status=401)
+    wechat, listener = listener_to(
+        {"Date": (NOW + timedelta(minutes=6)).strftime("%a, %d %b %Y %H:%M:%S GMT")}, status=401
+    )
 
-    await wechatpay_checks.signed_call(wechatpay(wechat, public_key_mode(Clock()), heard))
+    await wechatpay_checks.signed_call(wechatpay(wechat, public_key_mode(Clock()), listener))
 
-    assert not wechatpay_checks.clock(heard).ok
-    assert "360.0 s behind" in wechatpay_checks.clock(heard).detail
+    assert not wechatpay_checks.clock(listener).ok
+    assert "360.0 s behind" in wechatpay_checks.clock(listener).detail
 
 
 async def test_the_doctor_speaks_through_the_transport_of_the_roles() -> None:
@@ -135,7 +137,7 @@ async def test_the_doctor_speaks_through_the_transport_of_the_roles() -> None:
         notify_url="https://pay.example.com/notify/payscore",
     )
 
-    await wechatpay_checks.verification_keys(make_wechatpay(settings, Heard(httpx.MockTransport(wechat))))
+    await wechatpay_checks.verification_keys(make_wechatpay(settings, TimeListener(httpx.MockTransport(wechat))))
 
     assert {request.url.path for request in wechat.requests} == {"/v3/certificates"}
 

@@ -81,6 +81,7 @@ def test_what_stands_in_everybody_s_way_means_that_money_is_stuck(situation: Sit
         (a_situation(a_depth(dead=2)), "finding_dead"),
         (a_situation(a_depth(queue="q.replay", ready=1, dead=None, is_consumed=False)), "finding_staged"),
         (a_situation(standing=replace(CALM, with_problem=Some(count=1, oldest=MINUTE))), "finding_problems"),
+        (a_situation(refunds_with_problem=Some(count=1, oldest=MINUTE)), "finding_refunds"),
         (a_situation(standing=replace(CALM, outbox=Some(count=1, oldest=6 * MINUTE))), "finding_outbox"),
         (a_situation(standing=replace(CALM, overdue=1)), "finding_overdue"),
         (a_situation(standing=replace(CALM, stale=1)), "finding_stale"),

@@ -12,11 +12,13 @@ from payscore_worker.console.replays import Stage
 from payscore_worker.console.verdict import Severity
 from payscore_worker.console.words import WORDS, Language, preferred, say
 from payscore_worker.domain.decisions import Verb
+from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import FailureClass
-from payscore_worker.settlement import deciding
+from payscore_worker.settlement import deciding, refunding
 from payscore_worker.storage import CallOutcome
 from payscore_worker.storage.actions import Outcome
+from payscore_worker.storage.refunds import CLEAR, REQUEST
 
 CONSOLE: Final = Path(screen.__file__).parent
 TEMPLATES: Final = {page.name: page.read_text(encoding="utf-8") for page in (CONSOLE / "templates").glob("*.html")}
@@ -30,11 +32,13 @@ FAMILIES: Final = {
     "breaker_reason_": [reason.value for reason in FailureClass],
     "state_": [state.value for state in TripState],
     "outcome_": [outcome.value for outcome in CallOutcome],
-    "kind_": ["heard", "notified", "called", "moved", "troubled", "announced", "decided"],
+    "kind_": ["heard", "notified", "called", "moved", "refund", "troubled", "announced", "decided"],
+    "refund_state_": [state.value for state in RefundState],
+    "refund_outlook_": list(refunding.WORDS),
     "show_": list(looking.SHOWS),
     "age_": list(looking.AGES),
     "job_": [stage.value for stage in Stage],
-    "action_": ["replay", "drop", "outbox replay", *(f"trip {verb}" for verb in Verb)],
+    "action_": ["replay", "drop", "outbox replay", REQUEST, CLEAR, *(f"trip {verb}" for verb in Verb)],
     "verb_": [verb.value for verb in Verb],
     "verb_means_": [verb.value for verb in Verb],
     "outlook_": list(deciding.WORDS),
@@ -82,11 +86,12 @@ def test_every_word_of_a_family_is_there(family: str) -> None:
 
 
 def test_what_will_come_of_a_decision_is_said_as_on_the_command_line() -> None:
-    for key, text in deciding.WORDS.items():
-        places = [
-            {name for _, name, _, _ in Formatter().parse(one) if name} for one in (text, *WORDS[f"outlook_{key}"])
-        ]
-        assert places[0] == places[1] == places[2]
+    for family, words in {"outlook": deciding.WORDS, "refund_outlook": refunding.WORDS}.items():
+        for key, text in words.items():
+            places = [
+                {name for _, name, _, _ in Formatter().parse(one) if name} for one in (text, *WORDS[f"{family}_{key}"])
+            ]
+            assert places[0] == places[1] == places[2]
 
 
 def test_pages_say_nothing_past_the_table() -> None:
