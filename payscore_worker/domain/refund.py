@@ -302,9 +302,10 @@ def next_step(refund: Refund, now: datetime) -> RefundStep:
 
 def _next_when_accepted(refund: Refund, now: datetime) -> RefundStep:
     since = refund.patient_since or refund.requested_at
-    if now >= since + LONGEST_PROCESSING:
+    asked_at = refund.asked_at or since
+    if asked_at >= since + LONGEST_PROCESSING:  # while nobody could ask, it may have gone back: only an answer tells
         return GiveUpWaiting()
-    poll_at = (refund.asked_at or since) + POLL_DELAYS[min(refund.polls, len(POLL_DELAYS) - 1)]
+    poll_at = asked_at + POLL_DELAYS[min(refund.polls, len(POLL_DELAYS) - 1)]
     return AskRefund() if now >= poll_at else Rest(poll_at)
 
 

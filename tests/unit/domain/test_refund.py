@@ -584,6 +584,22 @@ def test_a_question_that_was_answered_is_counted_and_what_was_unanswered_before_
 # --- Slow ---
 
 
+def test_a_refund_that_wechat_has_in_hand_for_fifteen_days_is_given_up() -> None:
+    _, refund = situation("accepted")
+    refund = replace(refund, polls=99, asked_at=NOW + LONGEST_PROCESSING - 6 * HOUR)
+
+    assert next_step(refund, NOW + LONGEST_PROCESSING - SECOND) == Rest(NOW + LONGEST_PROCESSING)
+    asked = refunds.asked(refund, NOW + LONGEST_PROCESSING)
+    assert next_step(asked, NOW + LONGEST_PROCESSING) == GiveUpWaiting()
+    assert timedelta(days=15) == LONGEST_PROCESSING
+
+
+def test_a_refund_is_not_given_up_before_it_was_asked_about_once_more() -> None:
+    _, refund = situation("accepted, asked")
+
+    assert next_step(refund, NOW + 2 * LONGEST_PROCESSING) == AskRefund()
+
+
 def test_a_refund_that_is_given_up_is_told_as_slow() -> None:
     _, before = situation("accepted")
 
@@ -593,6 +609,19 @@ def test_a_refund_that_is_given_up_is_told_as_slow() -> None:
         "problem": a_problem("refund_slow", WORDS_FOR_A_PERSON["refund_slow"], since=LATER),
         "problem_told": "refund_slow AskRefund",
     }
+
+
+def test_a_slow_refund_at_which_a_person_has_looked_is_asked_about_at_once_and_given_up_after_as_long_again() -> None:
+    looked_at = NOW + LONGEST_PROCESSING + HOUR
+    refund = refunds.without_problem(situation("with a problem, slow")[1], looked_at)
+    assert next_step(refund, looked_at) == AskRefund()
+
+    refund = refunds.asked(refund, looked_at)
+    assert next_step(refund, looked_at) == Rest(looked_at + MINUTE)
+    refund = refunds.asked(refund, looked_at + LONGEST_PROCESSING - SECOND)
+    assert next_step(refund, looked_at + LONGEST_PROCESSING) != GiveUpWaiting()
+    refund = refunds.asked(refund, looked_at + LONGEST_PROCESSING)
+    assert next_step(refund, looked_at + LONGEST_PROCESSING) == GiveUpWaiting()
 
 
 # --- What WeChat shows ---
