@@ -539,6 +539,9 @@ def test_that_wechat_knows_no_such_refund_is_no_answer_once_it_was_accepted() ->
 
     assert after == refunds.no_answer(before, ABSENT, LATER)
     assert changed(before, after) == {"unanswered": 1, "ask_after": LATER + MINUTE}
+    stopped = refunds.not_found(replace(before, unanswered=len(PAUSES)), ABSENT, LATER)
+    assert stopped.problem is not None
+    assert (stopped.problem.code, stopped.problem.step) == ("CODE", "AskRefund")
 
 
 @pytest.mark.parametrize("name", ["sent, refused", "accepted"])
@@ -895,6 +898,12 @@ def test_a_refund_that_was_accepted_is_asked_about_at_once_when_a_person_has_loo
         "unanswered": 0,
     }
     assert next_step(after, LATER) == AskRefund()
+
+
+def test_when_a_person_has_looked_no_pause_is_waited_for() -> None:
+    refund = refunds.without_problem(replace(situation("with a problem, slow")[1], ask_after=LATER + DAY), LATER)
+
+    assert next_step(refund, LATER) == AskRefund()
 
 
 def test_a_refund_of_whose_amount_another_was_shown_goes_on_when_ours_is_shown() -> None:
