@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from payscore_worker.domain import outcomes
+from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
     Cancelled,
     Debit,
@@ -214,3 +216,110 @@ SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     "with a problem, charged though over": lambda: outcomes.see(_declined_unsure(), an_order(OrderPhase.DONE), NOW),
 }
 """Every situation that the state table decides about."""
+
+
+# --- Refunds ---
+
+MCHID: Final = "1230000109"
+MINUTE: Final = timedelta(minutes=1)
+
+
+def a_paid_trip(*collected_fen: int | None, paid_at: datetime = NOW) -> Trip:
+    """Have a trip of 3,200 fen that is paid, in a debit for each amount; None: WeChat did not say how much."""
+    trip = SITUATIONS["paid"]()
+    assert trip.payment is not None
+    told = tuple(
+        Debit(transaction_id=f"420000{number}", amount_fen=amount_fen)
+        for number, amount_fen in enumerate(collected_fen or (None,), start=1)
+    )
+    return replace(trip, payment=replace(trip.payment, paid_at=paid_at, debits=told))
+
+
+def a_request(**changes: Any) -> RefundRequested:
+    return replace(RefundRequested(trip_id="t1", refund_id="r1", amount_fen=1_000, reason="绕路"), **changes)
+
+
+def a_refused(refusal: Refusal = Refusal.NOT_ENOUGH, **changes: Any) -> Refused:
+    """Have a send refused; or, of another step, a question."""
+    why = Refused(step="SendRefund", refusal=refusal, code="CODE", message="基本账户余额不足", request_id="08F1-1")
+    return replace(why, **changes)
+
+
+def a_word(phase: RefundPhase = RefundPhase.SUCCESS, **changes: Any) -> RefundSeen:
+    """What WeChat shows of a_refund()."""
+    word = RefundSeen(
+        phase=phase,
+        wechatpay_refund_id="50300000012026050100000001",
+        transaction_id="4200001",
+        amount_fen=1_000,
+        total_fen=3_200,
+    )
+    if phase is RefundPhase.SUCCESS:
+        word = replace(word, payer_refund_fen=900, refunded_at=NOW - MINUTE)
+    return replace(word, **changes)
+
+
+def requested(trip: Trip | None = None, now: datetime = NOW, **changes: Any) -> Pair:
+    """Have a refund asked for; `changes` are to the request."""
+    return refunds.request(trip or a_paid_trip(), a_request(**changes), now, mchid=MCHID)
+
+
+def a_refund(**changes: Any) -> Refund:
+    return replace(requested()[1], **changes)
+
+
+def _after(change: Callable[[Refund], Refund], pair: Pair | None = None) -> Pair:
+    trip, refund = pair or requested()
+    return trip, change(refund)
+
+
+def _sent() -> Pair:
+    return _after(refunds.prepared)
+
+
+def _refused_send(pair: Pair | None = None, refusal: Refusal = Refusal.NOT_ENOUGH) -> Pair:
+    return _after(lambda refund: refunds.refused(refund, a_refused(refusal), NOW), pair or _sent())
+
+
+def _unanswered(pair: Pair) -> Pair:
+    return _after(lambda refund: refunds.no_answer(refund, a_refused(step="AskRefund"), NOW), pair)
+
+
+def _shown(*words: RefundSeen) -> Pair:
+    pair = _sent()
+    for word in words:
+        pair = refunds.see(*pair, word, NOW)
+    return pair
+
+
+def _accepted(*more: RefundSeen) -> Pair:
+    return _shown(a_word(RefundPhase.PROCESSING), *more)
+
+
+REFUND_SITUATIONS: Final[Mapping[str, Callable[[], Pair]]] = {
+    "requested": requested,
+    "requested, to be sent later": lambda: requested(requested(refund_id="r0")[0]),
+    "sent": _sent,
+    "sent, refused": _refused_send,
+    "sent, refused, question unanswered": lambda: _unanswered(_refused_send()),
+    "sent, refused, absent": lambda: _after(
+        lambda refund: refunds.not_found(refund, a_refused(Refusal.RESOURCE_NOT_FOUND, step="AskRefund"), NOW),
+        _refused_send(),
+    ),
+    "accepted": _accepted,
+    "accepted, asked": lambda: _after(lambda refund: refunds.asked(refund, NOW), _accepted()),
+    "accepted, question unanswered": lambda: _unanswered(_accepted()),
+    "refunded": lambda: _accepted(a_word()),
+    "failed": lambda: _accepted(a_word(RefundPhase.CLOSED)),
+    # A person must look.
+    "with a problem, refused": lambda: _refused_send(
+        _refused_send(refusal=Refusal.ACCOUNT_ABNORMAL), Refusal.ACCOUNT_ABNORMAL
+    ),
+    "with a problem, sent, amount differs": lambda: _shown(a_word(RefundPhase.PROCESSING, amount_fen=999)),
+    "with a problem, amount differs": lambda: _accepted(a_word(amount_fen=999)),
+    "with a problem, abnormal": lambda: _accepted(a_word(RefundPhase.ABNORMAL)),
+    "with a problem, slow": lambda: _after(lambda refund: refunds.given_up(refund, NOW), _accepted()),
+    "with a problem, refunded": lambda: _accepted(a_word(), a_word(amount_fen=999)),
+    "with a problem, failed": lambda: _accepted(a_word(RefundPhase.CLOSED), a_word(amount_fen=999)),
+}
+"""Every situation of a refund that the state table decides about."""

@@ -258,10 +258,7 @@ def see_that_it_is_the_same(refund: Refund, asked: RefundRequested) -> None:
         ConflictingFact: it says otherwise than the first.
 
     """
-    said = RefundRequested(
-        trip_id=refund.trip_id, refund_id=refund.refund_id, amount_fen=refund.amount_fen, reason=refund.reason
-    )
-    names = [name for name in ("trip_id", "amount_fen", "reason") if getattr(said, name) != getattr(asked, name)]
+    names = [name for name in ("trip_id", "amount_fen", "reason") if getattr(refund, name) != getattr(asked, name)]
     if names:
         raise ConflictingFact(f"refund.requested says otherwise than before in {', '.join(names)}")
 
@@ -310,9 +307,10 @@ def next_step(refund: Refund, now: datetime) -> RefundStep:
 
 def _next_when_accepted(refund: Refund, now: datetime) -> RefundStep:
     since = refund.patient_since or refund.requested_at
-    if now >= since + LONGEST_PROCESSING:
+    asked_at = refund.asked_at or since
+    if asked_at >= since + LONGEST_PROCESSING:  # while nobody could ask, it may have gone back: only an answer tells
         return GiveUpWaiting()
-    poll_at = (refund.asked_at or since) + POLL_DELAYS[min(refund.polls, len(POLL_DELAYS) - 1)]
+    poll_at = asked_at + POLL_DELAYS[min(refund.polls, len(POLL_DELAYS) - 1)]
     return AskRefund() if now >= poll_at else Rest(poll_at)
 
 

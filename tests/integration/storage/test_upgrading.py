@@ -3,13 +3,14 @@
 import asyncio
 import re
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from payscore_worker import migrations
 from payscore_worker.bootstrap.database import database
@@ -20,23 +21,24 @@ from payscore_worker.settings import Environment
 from payscore_worker.storage import SCHEMA_REVISION, Schema, Storage, see_that_it_fits
 from payscore_worker.storage import schema as schema_module
 from payscore_worker.storage.archive import Archive, Plan
+from payscore_worker.storage.cases import Entry
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import engine_for
 from tests.acceptance.commands import payscore_worker
-from tests.builders import NOW, SITUATIONS, a_trip
+from tests.builders import NOW, SITUATIONS, a_trip, requested
 
 VERSIONS: Final = Path(migrations.__file__).parent / "versions"
 PROCESSES: Final = 18
 ROWS: Final = 1_000
 
 
-async def migrate_to(database_url: str, revision: str) -> None:
-    """Bring a database to where an earlier release left it."""
+async def migrate_to(database_url: str, revision: str, *, down: bool = False) -> None:
+    """Bring a database to where an earlier release left it; `down`: take it back there."""
 
     def upgrade(connection: Connection) -> None:
         config = migrations._config()
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        (command.downgrade if down else command.upgrade)(config, revision)
         connection.commit()
 
     async with engine_for(database_url) as engine, engine.connect() as connection:
@@ -157,7 +159,7 @@ asyncio.run(migrate(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("index", ["trip_transaction", "trip_event_unrouted"])
+@pytest.mark.parametrize("index", ["trip_transaction", "trip_event_unrouted", "refund_due", "refund_under_way"])
 async def test_a_run_that_was_killed_is_finished_by_the_next(full_database_url: str, index: str) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, full_database_url, index)
     assert await process.wait() < 0
@@ -165,6 +167,61 @@ async def test_a_run_that_was_killed_is_finished_by_the_next(full_database_url: 
     await migrate(full_database_url)
 
     assert (await read_schema(full_database_url)).revision == SCHEMA_REVISION
+
+
+async def test_a_payment_from_before_refunds_were_kept_can_be_refunded(full_database_url: str) -> None:
+    await migrate_to(full_database_url, "0006")
+    await change(
+        full_database_url,
+        """
+        UPDATE trip SET state = 'PAID', paid_fen = 3200, paid_at = noted_at, transaction_id = '4200001',
+            transaction_ids = '["4200001"]'
+        WHERE trip_id = 't1'
+        """,
+    )
+
+    await migrate(full_database_url)
+
+    storage = await open_storage(full_database_url)
+    trip = await storage.load("t1")
+    assert trip is not None
+    pair = requested(trip)
+    assert await storage.save_together([Entry(case=case, due_at=None) for case in pair], now=NOW)
+    stored = await storage.load("t1")
+    await storage.aclose()
+    assert stored == replace(pair[0], version=2)
+    assert stored.payment is not None
+    assert (stored.payment.transaction_ids, stored.payment.reserved_fen) == (("4200001",), 1_000)
+
+
+async def test_refunds_are_taken_out_of_the_schema_and_put_in_again(full_database_url: str) -> None:
+    await migrate(full_database_url)
+    before = await refund_schema(full_database_url)
+
+    await migrate_to(full_database_url, "0006", down=True)
+    assert await refund_schema(full_database_url) == ([], [])
+    assert await first(full_database_url, "SELECT count(*) FROM trip") == ROWS
+
+    await migrate(full_database_url)
+    assert await refund_schema(full_database_url) == before
+    assert before == (
+        ["refund_due", "refund_trip", "refund_under_way"],
+        ["debits", "refunded_fen", "reserved_fen"],
+    )
+
+
+async def refund_schema(database_url: str) -> tuple[list[str], list[str]]:
+    """List the indexes of the table of refunds, if it is there, and what trips have for them."""
+
+    def look(connection: Connection) -> tuple[list[str], list[str]]:
+        inspector = inspect(connection)
+        indexes = inspector.get_indexes("refund") if inspector.has_table("refund") else []
+        columns = {column["name"] for column in inspector.get_columns("trip")}
+        names = (str(index["name"]) for index in indexes if not index["unique"])
+        return sorted(names), sorted(columns & {"debits", "reserved_fen", "refunded_fen"})
+
+    async with engine_for(database_url) as engine, engine.connect() as connection:
+        return await connection.run_sync(look)
 
 
 # --- On PostgreSQL ---
@@ -187,7 +244,10 @@ async def test_an_index_that_a_broken_run_left_invalid_is_built_again(full_datab
 
 
 @postgresql_only
-@pytest.mark.parametrize(("revision", "waits"), [("0002", "CREATE INDEX CONCURRENTLY"), ("0003", "ALTER TABLE trip")])
+@pytest.mark.parametrize(
+    ("revision", "waits"),
+    [("0002", "CREATE INDEX CONCURRENTLY"), ("0003", "ALTER TABLE trip"), ("0006", "ALTER TABLE trip")],
+)
 async def test_trips_are_written_while_a_migration_waits_for_somebodys_long_transaction(
     full_database_url: str, monkeypatch: pytest.MonkeyPatch, revision: str, waits: str
 ) -> None:

@@ -5,11 +5,9 @@ the page says what the rules demand, so that a fault which stands in both is fou
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -30,13 +28,10 @@ from payscore_worker.domain.trip import (
 )
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import NOW, PAYAFTER, SITUATIONS, a_cancellation, a_doubt, a_start, an_end, an_order, debits
-
-PAGE: Final = Path(__file__).parents[3] / "docs" / "state-table.md"
+from tests.unit.domain.state_table import CANNOT_BE, Cell, broken, rules, table
 
 Event = tuple[Callable[[Trip, datetime], Trip], timedelta]
 """What happens to a trip, and how long after NOW."""
-
-CANNOT_BE: Final = "–"
 
 AT_ONCE: Final = timedelta(0)
 SOON: Final = APART - timedelta(seconds=1)
@@ -243,54 +238,7 @@ ENDS: Final[Mapping[str, Event]] = {
     "cancel accepted": (cancel_accepted, AT_ONCE),
 }
 
-# --- Reading the page ---
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the page, and how it reads."""
-
-    table: str
-    row: str
-    column: str
-    text: str
-
-    @property
-    def state(self) -> str:
-        """The state afterwards; empty where nothing changes, a fact is refused, or a person must look."""
-        return self._part(r"([A-Z]+)\b.* →")
-
-    @property
-    def step(self) -> str:
-        return self._part(r".* → (\w+)")
-
-    @property
-    def problem(self) -> str:
-        return self._part(r"problem (\w+)")
-
-    def says(self, mark: str) -> bool:
-        """Tell whether a mark of the page (`look`, `runs`, `anew`) stands in the cell."""
-        return f", {mark}" in self.text
-
-    def _part(self, pattern: str) -> str:
-        found = re.fullmatch(pattern + ".*", self.text)
-        return found[1] if found else ""
-
-
-@cache
-def table(heading: str) -> tuple[tuple[Cell, ...], dict[str, str]]:
-    """Read one table of the page: its cells, and the rules that each row cites."""
-    section = PAGE.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
-    header, _, *rows = ([cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines)
-    assert header[-1] == "rules"
-    cells = tuple(
-        Cell(heading, row, column, text)
-        for row, *values, _ in rows
-        for column, text in zip(header[1:-1], values, strict=True)
-    )
-    return cells, {row[0]: row[-1] for row in rows}
-
+# --- The tables ---
 
 TABLES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "Facts": (tuple(SITUATIONS), ("needs", *FACTS)),
@@ -492,21 +440,11 @@ def ends_without_charge(cell: Cell) -> bool:
     return cell.state in NO_CHARGE and not was_over(cell)
 
 
-def broken(cells_: Iterable[Cell], law: Callable[[Cell], bool]) -> list[Cell]:
-    """Collect the cells that a law does not hold for; some must be read, or the law holds nothing."""
-    read = [cell for cell in cells_ if cell.text != CANNOT_BE]
-    assert read
-    return [cell for cell in read if not law(cell)]
-
-
 @pytest.mark.parametrize("heading", TABLES)
 def test_every_row_names_the_rules_it_follows_from(heading: str) -> None:
-    section = PAGE.read_text(encoding="utf-8").partition("\n## Rules\n")[2].partition("\n## ")[0]
-    rules = set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) - {"rule"}
-
     for row, cited in table(heading)[1].items():
         assert cited, f"{row} names no rule"
-        assert set(cited.split(", ")) <= rules, f"{row} names a rule that the page does not state"
+        assert set(cited.split(", ")) <= rules(), f"{row} names a rule that the page does not state"
 
 
 def test_no_refusal_ends_a_trip_or_stops_it_at_once() -> None:

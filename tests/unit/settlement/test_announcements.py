@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, Final
 
 import pytest
 from msgspec import UNSET
 
 from payscore_worker.domain import outcomes
+from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.refund import Pair, RefundPhase
 from payscore_worker.domain.trip import (
     Declined,
     DeclineReason,
@@ -30,13 +33,31 @@ from payscore_worker.events import (
     SettlementOverdue,
     SettlementPaid,
     SettlementProblem,
+    SettlementRefunded,
+    SettlementRefundProblem,
     SettlementStale,
     SettlementWrittenOff,
 )
-from payscore_worker.settlement.announcements import announcements
-from tests.builders import HOUR, NOW, SITUATIONS, a_cancellation, a_start, a_trip, an_end, an_order, debits
+from payscore_worker.settlement.announcements import announcements, refund_announcements
+from tests.builders import (
+    HOUR,
+    MINUTE,
+    NOW,
+    REFUND_SITUATIONS,
+    SITUATIONS,
+    a_cancellation,
+    a_paid_trip,
+    a_refused,
+    a_start,
+    a_trip,
+    a_word,
+    an_end,
+    an_order,
+    debits,
+    requested,
+)
 
-NAMED = {"trip_id": "t1", "out_order_no": "n1"}
+NAMED: Final[dict[str, Any]] = {"trip_id": "t1", "out_order_no": "n1"}
 
 
 def told(before: Trip, after: Trip) -> list[Announcement]:
@@ -258,3 +279,122 @@ def test_of_an_end_of_which_the_row_says_no_more_nothing_is_announced(state: Tri
     before = SITUATIONS["open"]()
 
     assert told(before, replace(before, state=state)) == []
+
+
+# --- Refunds ---
+
+OF_THE_REFUND: Final[dict[str, Any]] = {"refund_id": "r1", "out_refund_no": "n-r1", "amount_fen": 1_000}
+
+
+def told_of(before: Pair, after: Pair) -> list[Announcement]:
+    """List what is announced of a refund whose trip and itself have other numbers than their ids."""
+
+    def numbered(pair: Pair) -> Pair:
+        return replace(pair[0], out_order_no="n1"), replace(pair[1], out_refund_no="n-r1")
+
+    return list(refund_announcements(numbered(before), numbered(after)))
+
+
+@pytest.mark.parametrize("situation", REFUND_SITUATIONS)
+def test_nothing_is_announced_of_a_refund_that_did_not_change(situation: str) -> None:
+    pair = REFUND_SITUATIONS[situation]()
+
+    assert told_of(pair, pair) == []
+
+
+@pytest.mark.parametrize(
+    "word", [RefundPhase.PROCESSING, RefundPhase.SUCCESS, RefundPhase.CLOSED, RefundPhase.ABNORMAL]
+)
+@pytest.mark.parametrize("situation", ["refunded", "failed"])
+def test_nothing_more_is_announced_of_a_refund_that_is_over(situation: str, word: RefundPhase) -> None:
+    trip, refund = REFUND_SITUATIONS[situation]()
+
+    assert (
+        told_of((trip, refund), (trip, replace(refund, polls=refund.polls + 1, wechatpay_refund_id=word.value))) == []
+    )
+
+
+def test_what_is_only_under_way_is_not_announced() -> None:
+    pair = requested()
+    trip, refund = pair
+    accepted = refunds.see(trip, refund, a_word(RefundPhase.PROCESSING), NOW)
+
+    assert told_of(pair, (trip, refunds.prepared(refund))) == []
+    assert told_of(pair, (trip, refunds.refused(refund, a_refused(), NOW))) == []
+    assert told_of(pair, accepted) == []
+
+
+def test_money_that_went_back_is_announced_with_how_much_of_the_trip_went_back_so_far() -> None:
+    trip, _ = refunds.see(*requested(refund_id="r0", amount_fen=700), a_word(amount_fen=700), NOW)
+    before = requested(trip)
+
+    assert told_of(before, refunds.see(*before, a_word(), NOW)) == [
+        SettlementRefunded(**NAMED, **OF_THE_REFUND, state="PAID", refunded_fen=1_700, refunded_at=NOW - MINUTE)
+    ]
+
+
+def test_what_went_back_of_every_debit_is_added_up() -> None:
+    trip, _ = refunds.see(
+        *requested(a_paid_trip(1_500, 1_700), refund_id="r0", amount_fen=1_600),
+        a_word(amount_fen=1_600, total_fen=1_700),
+        NOW,
+    )
+    before = requested(trip)
+
+    (refunded,) = told_of(before, refunds.see(*before, a_word(total_fen=1_500), NOW))
+
+    assert isinstance(refunded, SettlementRefunded)
+    assert refunded.refunded_fen == 2_600
+
+
+def test_a_trip_of_which_the_payment_is_not_known_is_told_to_have_sent_back_nothing() -> None:
+    before, after = REFUND_SITUATIONS["accepted"](), REFUND_SITUATIONS["refunded"]()
+
+    (refunded,) = told_of(before, (replace(after[0], payment=None), after[1]))
+
+    assert isinstance(refunded, SettlementRefunded)
+    assert refunded.refunded_fen == 0
+
+
+def test_of_money_that_went_back_without_a_time_nothing_is_announced() -> None:
+    before, (trip, refund) = REFUND_SITUATIONS["accepted"](), REFUND_SITUATIONS["refunded"]()
+
+    assert told_of(before, (trip, replace(refund, refunded_at=None))) == []
+
+
+def test_a_refund_that_was_closed_says_that_nothing_went_back() -> None:
+    before = REFUND_SITUATIONS["accepted"]()
+
+    assert told_of(before, refunds.see(*before, a_word(RefundPhase.CLOSED), NOW)) == [
+        SettlementRefundProblem(
+            **NAMED,
+            **OF_THE_REFUND,
+            state="PAID",
+            code="refund_closed",
+            message="WeChat Pay has closed the refund, and nothing went back",
+        )
+    ]
+
+
+def test_a_problem_of_a_refund_is_told_in_full_and_the_same_one_again_is_not() -> None:
+    trip, before = REFUND_SITUATIONS["sent"]()
+    problem = Problem(code="USER_ACCOUNT_ABNORMAL", message="用户已注销", request_id="r1", step="SendRefund", since=NOW)
+    stopped = refunds.with_problem(before, problem)
+    cleared = refunds.without_problem(stopped, NOW)
+
+    assert told_of((trip, before), (trip, stopped)) == [
+        SettlementRefundProblem(
+            **NAMED, **OF_THE_REFUND, state="PAID", code="USER_ACCOUNT_ABNORMAL", message="用户已注销"
+        )
+    ]
+    assert told_of((trip, stopped), (trip, cleared)) == []
+    assert told_of((trip, cleared), (trip, refunds.with_problem(cleared, problem))) == []
+    other = replace(problem, code="PARAM_ERROR")
+    assert told_of((trip, cleared), (trip, refunds.with_problem(cleared, other))) != []
+
+
+def test_a_problem_that_a_word_has_ended_is_not_told_with_the_end() -> None:
+    before = REFUND_SITUATIONS["with a problem, abnormal"]()
+
+    for phase, kind in ((RefundPhase.SUCCESS, SettlementRefunded), (RefundPhase.CLOSED, SettlementRefundProblem)):
+        assert [type(one) for one in told_of(before, refunds.see(*before, a_word(phase), NOW))] == [kind]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from payscore_worker.domain import outcomes
+from payscore_worker.domain.refund import AskRefund, RefundPhase, RefundRequested, RefundSeen, Refused, SendRefund
 from payscore_worker.domain.trip import (
     AskOrder,
     Cancelled,
@@ -27,6 +28,7 @@ from payscore_worker.domain.trip import (
 from payscore_worker.errors import Refusal, WechatPayRejected
 from payscore_worker.events import DiscountItem as TripDiscount
 from payscore_worker.events import FeeItem as TripFee
+from payscore_worker.events import RefundRequested as RefundRequestedEvent
 from payscore_worker.events import TripCancelled, TripEnded, TripStarted
 from payscore_worker.settlement import translation
 from payscore_worker.wechatpay.payscore import (
@@ -39,7 +41,8 @@ from payscore_worker.wechatpay.payscore import (
     Order,
     Phase,
 )
-from tests.builders import HOUR, NOW, SITUATIONS, a_trip
+from payscore_worker.wechatpay.transactions import NewRefund, RefundStatus, RefundTold
+from tests.builders import HOUR, NOW, SITUATIONS, a_refund, a_trip
 
 STARTED = Started(
     openid="oPassenger",
@@ -324,4 +327,70 @@ def test_an_answer_that_cannot_be_is_a_doubt_that_settles_nothing(request_id: st
         message="another order",
         request_id=request_id,
         uncertain=True,
+    )
+
+
+# --- Refunds ---
+
+
+def test_a_refund_is_asked_for_as_the_ride_service_says() -> None:
+    event = RefundRequestedEvent(trip_id="t1", refund_id="r1", amount_fen=1_000, reason="绕路")
+
+    assert translation.refund_requested(event) == RefundRequested(
+        trip_id="t1", refund_id="r1", amount_fen=1_000, reason="绕路"
+    )
+
+
+def test_a_refund_is_asked_of_wechat_for_its_debit_and_under_its_own_number() -> None:
+    refund = a_refund(out_refund_no="n-r1", total_fen=3_100, transaction_id="4200002")
+
+    assert translation.new_refund(refund) == NewRefund(
+        out_refund_no="n-r1", transaction_id="4200002", amount_fen=1_000, total_fen=3_100, reason="绕路"
+    )
+
+
+def a_refund_told(**changes: Any) -> RefundTold:
+    told = RefundTold(
+        mchid="1230000109",
+        out_refund_no="n-r1",
+        refund_id="503",
+        transaction_id="4200001",
+        status=RefundStatus.SUCCESS,
+        amount_fen=1_000,
+        total_fen=3_200,
+        payer_refund_fen=900,
+        succeeded_at=NOW - HOUR,
+    )
+    return replace(told, **changes)
+
+
+def test_what_is_shown_of_a_refund_is_taken_as_it_is() -> None:
+    assert translation.refund_seen(a_refund_told()) == RefundSeen(
+        phase=RefundPhase.SUCCESS,
+        wechatpay_refund_id="503",
+        transaction_id="4200001",
+        amount_fen=1_000,
+        total_fen=3_200,
+        payer_refund_fen=900,
+        refunded_at=NOW - HOUR,
+    )
+
+
+@pytest.mark.parametrize("status", RefundStatus)
+def test_every_status_of_a_refund_has_the_same_name_for_us(status: RefundStatus) -> None:
+    assert translation.refund_seen(a_refund_told(status=status)).phase.value == status.value
+
+
+@pytest.mark.parametrize("step", [SendRefund, AskRefund])
+def test_a_refused_refund_is_taken_with_the_step_that_met_it(step: type) -> None:
+    error = WechatPayRejected("余额不足", refusal=Refusal.NOT_ENOUGH, status=403, code="NOT_ENOUGH", request_id="r1")
+
+    assert translation.refund_refused(step, error) == Refused(
+        step=step.__name__, refusal=Refusal.NOT_ENOUGH, code="NOT_ENOUGH", message="余额不足", request_id="r1"
+    )
+
+
+def test_an_answer_about_a_refund_that_cannot_be_is_no_word() -> None:
+    assert translation.odd_refund(AskRefund, "not_ours", "another refund") == Refused(
+        step="AskRefund", refusal=Refusal.UNCLEAR, code="not_ours", message="another refund", request_id=""
     )
