@@ -140,7 +140,7 @@ class Refunds:
         if archived is not None:
             raise TripArchived(
                 f"trip_id: the trip ended as {archived.state}, and is archived in {archived.archive}; "
-                "refund it in the merchant platform"
+                "see there whether it was refunded already, else refund it in the merchant platform"
             )
         raise Rejected(f"trip_id: trip {trip_id!r} is not known")
 
