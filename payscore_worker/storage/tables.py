@@ -171,6 +171,12 @@ refund: Final = Table(
     Index("refund_due", "due_at", postgresql_where=text("due_at IS NOT NULL"), sqlite_where=text("due_at IS NOT NULL")),
     Index("refund_trip", "trip_id"),
     Index(
+        "refund_problem",
+        "requested_at",
+        postgresql_where=text("problem IS NOT NULL"),
+        sqlite_where=text("problem IS NOT NULL"),
+    ),
+    Index(
         "refund_under_way",
         "state",
         postgresql_where=text("state IN ('REQUESTED', 'ACCEPTED')"),

@@ -64,6 +64,7 @@ def upgrade() -> None:
     )
     create_index("refund_due", "refund", ["due_at"], where="due_at IS NOT NULL")
     create_index("refund_trip", "refund", ["trip_id"])
+    create_index("refund_problem", "refund", ["requested_at"], where="problem IS NOT NULL")
     create_index("refund_under_way", "refund", ["state"], where="state IN ('REQUESTED', 'ACCEPTED')")
 
 
