@@ -7,6 +7,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from payscore_worker import metrics
 from payscore_worker.domain import outcomes
+from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.refund import Refund, RefundRequested
 from payscore_worker.domain.trip import OrderPhase, Problem, Trip
 from payscore_worker.settlement import tally
 from payscore_worker.storage import Direction, EventRecord
@@ -79,3 +81,37 @@ def test_a_problem_is_counted_by_a_code_of_which_there_are_few(code: str, counte
     problem = Problem(code=code, message="", request_id="", step="", since=NOW)
 
     assert written(before, outcomes.with_problem(before, problem)) == {counted: 1}
+
+
+# --- Refunds ---
+
+
+@pytest.mark.parametrize(
+    ("code", "counted"),
+    [
+        ("refund_abnormal", "refund_abnormal"),
+        ("refund_slow", "refund_slow"),
+        ("refund_amount_differs", "refund_amount_differs"),
+        ("malformed_call", "malformed_call"),
+        ("malformed_answer", "malformed_answer"),
+        ("not_ours", "not_ours"),
+        ("unclear_answer", "unclear_answer"),
+        ("NOT_ENOUGH", "NOT_ENOUGH"),
+        ("A_CODE_OF_TOMORROW", "other"),
+    ],
+)
+def test_a_refund_that_stops_is_counted_once_by_our_code_or_one_that_a_table_knows(code: str, counted: str) -> None:
+    before = replace(refund(), version=1)
+    problem = Problem(code=code, message="", request_id="", step="AskRefund", since=NOW)
+    after = refunds.with_problem(before, problem)
+    stood = value(metrics.REFUND_PROBLEMS, code=counted) or 0
+
+    tally.count_refund(before, after, [])
+    tally.count_refund(after, after, [])
+
+    assert value(metrics.REFUND_PROBLEMS, code=counted) == stood + 1
+
+
+def refund() -> Refund:
+    asked = RefundRequested(trip_id="t1", refund_id="r1", amount_fen=1_000, reason="绕路")
+    return refunds.request(SITUATIONS["paid"](), asked, NOW, mchid="1900000001")[1]
