@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.refund import Pair, RefundRequested, RefundState, request
 from payscore_worker.domain.trip import (
     Cancelled,
     Debit,
@@ -76,21 +75,6 @@ def an_order(phase: OrderPhase = OrderPhase.RUNNING, **changes: Any) -> OrderSee
 def debits(*transaction_ids: str) -> tuple[Debit, ...]:
     """Debits of which WeChat did not say how much they collected."""
     return tuple(Debit(transaction_id=id) for id in transaction_ids)
-
-
-def a_refund(trip: Trip, refund_id: str = "r1", *, amount_fen: int = 1_000, **changes: Any) -> Pair:
-    """Refund a trip that is paid; what a refund that is over has reserved is booked."""
-    asked = RefundRequested(trip_id=trip.trip_id, refund_id=refund_id, amount_fen=amount_fen, reason="绕路")
-    reserved, refund = request(trip, asked, NOW, mchid="1900000001")
-    refund = replace(refund, **changes)
-    if reserved.payment is None or refund.state in (RefundState.REQUESTED, RefundState.ACCEPTED):
-        return reserved, refund
-    went_back_fen = amount_fen if refund.state is RefundState.REFUNDED else 0
-    [debit] = reserved.payment.debits
-    booked = replace(
-        debit, reserved_fen=debit.reserved_fen - amount_fen, refunded_fen=debit.refunded_fen + went_back_fen
-    )
-    return replace(reserved, payment=replace(reserved.payment, debits=(booked,))), refund
 
 
 def a_doubt(refusal: Refusal = Refusal.WRONG_STATE, **changes: Any) -> Doubt:

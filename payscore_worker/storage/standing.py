@@ -36,14 +36,17 @@ class Some:
     oldest: timedelta
 
 
+NONE: Final = Some(count=0, oldest=timedelta())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundStanding:
     """What of the money that is to go back is unfinished."""
 
-    states: Mapping[str, Some]
-    with_problem: Some
-    due_lag: timedelta
-    reserved_fen: int
+    states: Mapping[str, Some] = field(default_factory=dict)
+    with_problem: Some = NONE
+    due_lag: timedelta = timedelta()
+    reserved_fen: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +60,9 @@ class Standing:
     due_lag: timedelta
     calls_out: Mapping[str, Some]
     outstanding_fen: int
-    refunds: RefundStanding
     outbox: Some
     """What only a relay is missing for; the oldest of those that were never told."""
+    refunds: RefundStanding = RefundStanding()
     unrouted: Mapping[str, int] = field(default_factory=dict)
     """Announcements that nobody listens to, by type; of very many the newest are counted."""
 

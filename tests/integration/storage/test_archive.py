@@ -21,7 +21,8 @@ from payscore_worker.errors import Refusal, UnreadableRow
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, Entry, EventRecord, ServiceNote, Storage
 from payscore_worker.storage.archive import PASSENGERS_KEPT, Archive, ArchiveInUse, ArchiveUnwritable, Moved, Plan
 from payscore_worker.storage.engine import engine_for
-from tests.builders import NOW, PAYAFTER, SITUATIONS, a_refund
+from tests.builders import NOW, PAYAFTER, SITUATIONS
+from tests.integration.storage.refunds import a_refund_of
 
 DAY: Final = timedelta(days=1)
 LATER: Final = NOW + DAY
@@ -240,7 +241,7 @@ async def refunded(storage: Storage, *refund_ids: str, trip_id: str = "paid", **
     """Have a paid trip, and refunds of it that changed nothing since."""
     trip = await note(storage, "paid", trip_id)
     for refund_id in refund_ids:
-        trip, refund = a_refund(trip, refund_id, amount_fen=100, **{"state": RefundState.REFUNDED, **changes})
+        trip, refund = a_refund_of(trip, refund_id, amount_fen=100, **{"state": RefundState.REFUNDED, **changes})
         entries = [Entry(case=trip, due_at=None), Entry(case=refund, due_at=None)]
         assert await storage.save_together(entries, now=NOW)
         trip = replace(trip, version=trip.version + 1)

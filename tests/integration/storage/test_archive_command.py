@@ -11,8 +11,9 @@ from payscore_worker.domain.refund import RefundState
 from payscore_worker.storage import Entry
 from payscore_worker.storage.database import open_storage
 from tests.acceptance.commands import Done, payscore_worker
-from tests.builders import NOW, SITUATIONS, a_refund
+from tests.builders import NOW, SITUATIONS
 from tests.integration.databases import make_tables
+from tests.integration.storage.refunds import a_refund_of
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ async def settings(tmp_path: Path) -> dict[str, str]:
         await storage.save(trip, due_at=None, now=NOW)
     paid = await storage.load("paid")
     assert paid is not None
-    refunded = [Entry(case=case, due_at=None) for case in a_refund(paid, state=RefundState.REFUNDED)]
+    refunded = [Entry(case=case, due_at=None) for case in a_refund_of(paid, state=RefundState.REFUNDED)]
     assert await storage.save_together(refunded, now=NOW)
     await storage.aclose()
     return {"PAYSCORE_DATABASE_URL": url}
