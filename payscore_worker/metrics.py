@@ -130,7 +130,7 @@ QUEUE_NOT_EMPTY = _gauge(
     "queue",
 )
 
-# --- The worker: trips ---
+# --- The worker: trips and refunds ---
 
 EVENTS_NOTED = _counter("payscore_events_noted_total", "Facts noted on trips that said something new.", "type")
 STATES_REACHED = _counter("payscore_trips_reached_total", "Trips that came to this state.", "state")
@@ -210,6 +210,24 @@ UNANSWERED_AGE = _gauge(
 OUTSTANDING_FEN = _gauge(
     "payscore_outstanding_fen", f"Money of COMPLETED trips, accepted and not yet in, in fen.{ALIKE}"
 )
+REFUNDS = _gauge("payscore_refunds", f"Refunds that are under way, in each state.{ALIKE}", "state")
+REFUNDS_AGE = _gauge(
+    "payscore_refunds_oldest_age_seconds",
+    f"How long the oldest refund is in this state; 0 without one.{ALIKE}",
+    "state",
+)
+PROBLEM_REFUNDS = _gauge("payscore_refunds_with_problem", f"Refunds that stand still until a person has looked.{ALIKE}")
+PROBLEM_REFUNDS_AGE = _gauge(
+    "payscore_refunds_with_problem_oldest_age_seconds",
+    f"How long the one that stands still longest has not moved; 0 without one.{ALIKE}",
+)
+REFUNDS_DUE_LAG = _gauge(
+    "payscore_refunds_due_lag_seconds",
+    f"For how long the first due refund has not been taken up; 0 without one.{ALIKE}",
+)
+RESERVED_FEN = _gauge(
+    "payscore_reserved_fen", f"Money of refunds that are under way, promised and not yet sent back, in fen.{ALIKE}"
+)
 OUTBOX_ROWS = _gauge(
     "payscore_outbox_rows", f"Announcements that wait for a relay or the broker to be published.{ALIKE}"
 )
@@ -242,7 +260,8 @@ CLOCK_AHEAD_OF_WECHATPAY = _gauge(
 )
 LOOK_AGE = _gauge(
     "payscore_look_age_seconds",
-    "How old what this worker last read is: of unfinished trips (trips), of all trips (books), of RabbitMQ (queues).",
+    "How old what this worker last read is: of unfinished trips and refunds (trips), of all trips (books), of RabbitMQ "
+    "(queues).",
     "look",
 )
 
@@ -272,6 +291,7 @@ TRIPS_MOVED: Final = (
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)
 DATABASE: Final = (
     *(TRIPS, TRIPS_AGE, PROBLEM_TRIPS, PROBLEM_AGE, TRIPS_LATE, TRIPS_DUE_LAG, UNANSWERED, UNANSWERED_AGE),
+    *(REFUNDS, REFUNDS_AGE, PROBLEM_REFUNDS, PROBLEM_REFUNDS_AGE, REFUNDS_DUE_LAG, RESERVED_FEN),
     *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, OUTBOX_UNROUTED, BOOKS, IMBALANCE, LOOK_AGE),
     CLOCK_AHEAD,
 )
@@ -290,7 +310,7 @@ TABLE: Final[Mapping[str, Group]] = {
     "Calls to WeChat Pay (worker, webhook and console)": CALLING,
     "Messages (worker)": MESSAGES,
     "Queues (worker)": QUEUES,
-    "Trips on the move (worker)": TRIPS_MOVED,
+    "Trips and refunds on the move (worker)": TRIPS_MOVED,
     "Circuit breaker (worker)": BREAKER,
     "What the database holds (worker)": DATABASE,
     "Notifications (webhook)": CALLBACKS,

@@ -62,7 +62,7 @@ class Before(click.ParamType[datetime]):
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @json_option
 def archive(*, before: datetime, directory: Path, batch: int, limit: int, dry_run: bool, as_json: bool) -> None:
-    """Move trips that are over, with their calls and events, into files, and forget all but what guards the money."""
+    """Move trips that are over, with all that belongs to them, into files, and forget all but what guards the money."""
     plan = Plan(before=before, directory=directory, batch=batch, limit=limit)
     moved, forgotten = run(_count(Environment(), plan) if dry_run else _move(Environment(), plan, quiet=as_json))
     if as_json:
@@ -73,6 +73,7 @@ def archive(*, before: datetime, directory: Path, batch: int, limit: int, dry_ru
                 "trips": moved.trips,
                 "calls": moved.calls,
                 "events": moved.events,
+                "refunds": moved.refunds,
                 "unreadable": moved.unreadable,
                 "passengers": forgotten,
                 "files": moved.files,
@@ -80,7 +81,8 @@ def archive(*, before: datetime, directory: Path, batch: int, limit: int, dry_ru
         )
         return
     verb = "would be moved" if dry_run else "moved"
-    click.echo(f"{moved.trips} trips {verb}, with {moved.calls} calls and {moved.events} events")
+    belongings = f"{moved.calls} calls, {moved.events} events and {moved.refunds} refunds"
+    click.echo(f"{moved.trips} trips {verb}, with {belongings}")
     if moved.unreadable:
         click.echo(f"{moved.unreadable} trips of a newer release cannot be read by this one, and stay", err=True)
     if forgotten:

@@ -17,7 +17,13 @@ from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, 
 from payscore_worker.messaging.inspect import Depth, depths
 from payscore_worker.messaging.link import connect
 from payscore_worker.messaging.topology import Topology
-from payscore_worker.oversight.audit import Finding, audit_books, audit_queues, audit_wechatpay
+from payscore_worker.oversight.audit import (
+    Finding,
+    audit_books,
+    audit_queues,
+    audit_refunds_at_wechatpay,
+    audit_wechatpay,
+)
 from payscore_worker.settings import BrokerSettings, DatabaseSettings, Environment, MerchantSettings
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
@@ -36,7 +42,7 @@ PAUSE_SECONDS: Final = 1.0
     "sample",
     default=0,
     type=click.IntRange(0, ALL),
-    help="Also ask about so many trips, at random, and about all with a problem.",
+    help="Also ask about so many trips, at random, and about all with a problem, and about their refunds.",
 )
 @json_option
 def audit(*, sample: int, as_json: bool) -> None:
@@ -81,4 +87,7 @@ async def _audit(environment: Environment, sample: int) -> list[Finding]:
             wechatpay = make_wechatpay(environment.read(MerchantSettings))
             async with aclosing(wechatpay.client):
                 findings.append(await audit_wechatpay(list(rows.values()), wechatpay.payscores))
+                refunds = [*await reports.parked_refunds(), *await reports.refunds_of(list(rows))]
+                by_id = {row["refund_id"]: row for row in refunds}
+                findings.append(await audit_refunds_at_wechatpay(list(by_id.values()), wechatpay.refunds))
     return findings

@@ -62,6 +62,8 @@ class RefundState(StrEnum):
 
 
 OVER: Final = frozenset({RefundState.REFUNDED, RefundState.FAILED})
+UNDER_WAY: Final = tuple(state for state in RefundState if state not in OVER)
+"""What these promise stays reserved on the trip."""
 
 
 class RefundPhase(StrEnum):

@@ -10,7 +10,7 @@ from payscore_worker import metrics
 from payscore_worker.events import ANNOUNCEMENTS
 from payscore_worker.ops.looking import Looking, Rhythm
 from payscore_worker.storage.reports import Reports
-from payscore_worker.storage.standing import Some, standing
+from payscore_worker.storage.standing import RefundStanding, Some, standing
 
 UNFINISHED: Final = Rhythm(every=timedelta(seconds=10), limit=timedelta(seconds=5))
 """What is unfinished is little, even of a city."""
@@ -49,6 +49,7 @@ class DatabaseLook:
         metrics.PROBLEM_AGE.set(_seconds(found.with_problem))
         metrics.TRIPS_DUE_LAG.set(found.due_lag.total_seconds())
         metrics.OUTSTANDING_FEN.set(found.outstanding_fen)
+        _show_refunds(found.refunds)
         metrics.OUTBOX_ROWS.set(found.outbox.count)
         metrics.OUTBOX_AGE.set(_seconds(found.outbox))
         for type_ in {*TYPES, *found.unrouted}:
@@ -69,6 +70,16 @@ class DatabaseLook:
         for state, entry in OVER.items():
             metrics.of(metrics.TRIPS, state).set(entries[entry])
         metrics.IMBALANCE.set(books.noted - sum(entries.values()))
+
+
+def _show_refunds(found: RefundStanding) -> None:
+    for state, some in found.states.items():
+        metrics.of(metrics.REFUNDS, state).set(some.count)
+        metrics.of(metrics.REFUNDS_AGE, state).set(_seconds(some))
+    metrics.PROBLEM_REFUNDS.set(found.with_problem.count)
+    metrics.PROBLEM_REFUNDS_AGE.set(_seconds(found.with_problem))
+    metrics.REFUNDS_DUE_LAG.set(found.due_lag.total_seconds())
+    metrics.RESERVED_FEN.set(found.reserved_fen)
 
 
 def _seconds(some: Some) -> float:

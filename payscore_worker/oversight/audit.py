@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.messaging.inspect import Depth
-from payscore_worker.storage.reports import MAX_DOUBTFUL, MAX_NAMED, STUCK_AFTER, Books, Doubtful, Reports
+from payscore_worker.storage.reports import MAX_DOUBTFUL, MAX_NAMED, STUCK_AFTER, Books, Doubtful, RefundBooks, Reports
 from payscore_worker.storage.rows import terms_from_json
 from payscore_worker.wechatpay.payscore import Order, PayScores, Phase
+from payscore_worker.wechatpay.transactions import Refunds, RefundStatus, RefundTold
 
 AT_ONCE: Final = 8
 """Questions to WeChat Pay at the same time: an audit must not slow the settlement down."""
@@ -22,6 +24,7 @@ SAME_WRITE: Final = timedelta(seconds=10)
 GIVEN_UP: Final = frozenset({Phase.REVOKED, Phase.EXPIRED})
 
 STATES: Final = frozenset(state.value for state in TripState)
+REFUND_STATES: Final = frozenset(state.value for state in RefundState)
 
 Row = Mapping[str, Any]
 
@@ -44,6 +47,9 @@ async def audit_books(reports: Reports, now: datetime) -> list[Finding]:
     for check, trip_ids in (await reports.contradictions(now)).items():
         findings.append(_about(check, trip_ids))
     findings.append(_over_here_alive_there(await reports.doubtful(), now))
+    for check, trip_ids in (await reports.refund_contradictions(now)).items():
+        findings.append(_about(check, trip_ids))
+    findings.append(_refunds(await reports.refund_books()))
     return findings
 
 
@@ -140,6 +146,88 @@ def _agrees(state: TripState, row: Row, order: Order) -> bool:
             return order.phase is Phase.DONE and (order.paid_fen or 0) == row["paid_fen"]
         case TripState.DECLINED | TripState.CANCELLED:
             return order.phase in GIVEN_UP
+
+
+# --- Refunds ---
+
+
+async def audit_refunds_at_wechatpay(rows: Sequence[Row], refunds: Refunds) -> Finding:
+    """Ask WeChat Pay about each of these refunds, and compare."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(row: Row) -> str | None:
+        async with places:
+            return _refund_contradiction(row, await _refund_told(row, refunds))
+
+    answers = await asyncio.gather(*(ask(row) for row in rows))
+    wrong = [(row, said) for row, said in zip(rows, answers, strict=True) if said is not None]
+    said = [f"{row['refund_id']} of {row['trip_id']}: {text}" for row, text in wrong[:MAX_NAMED]]
+    return Finding(
+        check="WeChat Pay says the same of refunds",
+        ok=not wrong,
+        detail="; ".join(said) or f"{len(rows)} refunds agree",
+        trips=tuple(dict.fromkeys(row["trip_id"] for row, _ in wrong[:MAX_NAMED])),
+    )
+
+
+NO_REFUND: Final = "no such refund"
+
+
+async def _refund_told(row: Row, refunds: Refunds) -> RefundTold | str:
+    """Find the refund, or say why there is none to show."""
+    if row["mchid"] != refunds.mchid:
+        return f"could not be asked: the refund is of a payment to mchid {row['mchid']}"
+    try:
+        told, _ = await refunds.query(row["out_refund_no"])
+    except WechatPayRejected as error:
+        return NO_REFUND if error.refusal is Refusal.RESOURCE_NOT_FOUND else str(error)
+    except SettlementError as error:
+        return f"could not be asked: {error}"
+    if told.out_refund_no != row["out_refund_no"] or told.transaction_id not in ("", row["transaction_id"]):
+        return "unknown: it answered with another refund than ours"
+    return "unknown: it does not say where the refund stands" if told.status is RefundStatus.UNKNOWN else told
+
+
+def _refund_contradiction(row: Row, told: RefundTold | str) -> str | None:
+    """Say how WeChat Pay's word on a refund differs from ours; None where it does not."""
+    if row["state"] not in REFUND_STATES:
+        return f"{row['state']}, a state that this release does not know"
+    state = RefundState(row["state"])
+    ours = f"{state} with {row['amount_fen']} of {row['total_fen']} fen"
+    if row["problem"] is not None:
+        ours += ", waiting for a person"
+    if isinstance(told, str):
+        not_yet_there = told == NO_REFUND and state is RefundState.REQUESTED
+        return None if not_yet_there else f"{ours}, and WeChat Pay: {told}"
+    if _refund_agrees(state, row, told):
+        return None
+    return f"{ours}, and WeChat Pay: {told.status}, {told.amount_fen} of {told.total_fen}"
+
+
+def _refund_agrees(state: RefundState, row: Row, told: RefundTold) -> bool:
+    """Compare. A refund that waits for a person goes nowhere by itself, so it must stand where WeChat Pay has it."""
+    if told.amount_fen not in (None, row["amount_fen"]) or told.total_fen not in (None, row["total_fen"]):
+        return False
+    parked = row["problem"] is not None
+    match state:
+        case RefundState.REQUESTED:
+            return bool(row["is_prepared"]) and not parked
+        case RefundState.ACCEPTED:
+            return not parked or told.status in (RefundStatus.PROCESSING, RefundStatus.ABNORMAL)
+        case RefundState.REFUNDED:
+            return told.status is RefundStatus.SUCCESS
+        case RefundState.FAILED:
+            return told.status is RefundStatus.CLOSED
+
+
+def _refunds(books: RefundBooks) -> Finding:
+    """Say how the refunds stand; those that wait for a person are no fault of the books."""
+    states = [f"{books.count[state]} {state} with {books.amount_fen[state]} fen" for state in books.count]
+    problems = ", ".join(f"{count} {code}" for code, count in books.problems.items())
+    said = [", ".join(states) or "none"]
+    if problems:
+        said.append(f"{sum(books.problems.values())} with a problem: {problems}")
+    return Finding(check="refunds", ok=True, detail="; ".join(said))
 
 
 def _over_here_alive_there(doubtful: Sequence[Doubtful], now: datetime) -> Finding:

@@ -30,6 +30,9 @@ BUSY_SECONDS: Final = 0.05
 PAUSE_SECONDS: Final = 5.0
 """Wait this long while the database is away."""
 
+OUTCOMES: Final = ("done", "waits", "stuck", "error")
+"""What becomes of a case that was taken up."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -66,6 +69,8 @@ class Reconciler(Generic[C]):
         self._clock = clock
         self._is_out = is_out
         self._stopping = asyncio.Event()
+        for outcome in OUTCOMES:  # from 0 on, so that the first of a kind is seen to be one more
+            metrics.of(desk.taken_up, outcome)
 
     async def run(self) -> None:
         """Reconcile until stop(); a slow case holds up no other."""

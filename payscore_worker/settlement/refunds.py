@@ -237,7 +237,7 @@ class Refunds:
             return Rejected(f"trip_id: trip {trip_id!r} is not known")
         return TripArchived(
             f"trip_id: the trip ended as {archived.state}, and is archived in {archived.archive}; "
-            "refund it in the merchant platform"
+            "see there whether it was refunded already, else refund it in the merchant platform"
         )
 
     def _mchid(self, trip: Trip) -> str:

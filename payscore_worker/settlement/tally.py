@@ -13,7 +13,10 @@ from payscore_worker.wechatpay.refusals import code_label
 
 CALLBACK: Final = "payscore.user_paid"
 
-REFUND_CODES: Final = frozenset({refunds.ABNORMAL, refunds.SLOW, refunds.AMOUNT_DIFFERS})
+ODD: Final = frozenset({"malformed_call", "malformed_answer", "not_ours", "unclear_answer"})
+"""What the steps of a refund call what they cannot send, and a signed word that they cannot use."""
+
+REFUND_CODES: Final = frozenset({refunds.ABNORMAL, refunds.SLOW, refunds.AMOUNT_DIFFERS}) | ODD
 """Problems of refunds that are ours to name."""
 
 

@@ -1,4 +1,4 @@
-"""Moves trips that are over, with their calls and events, out of the database into files, a batch at a time.
+"""Moves trips that are over, with their calls, events and refunds, out of the database into files, a batch at a time.
 
 A batch is one transaction: its trips are locked, written to a file, the file is read back, and only then are the rows
 deleted and a short memory of each trip left in their place. The file's name tells how far that got:
@@ -24,9 +24,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from payscore_worker.domain.refund import OVER
 from payscore_worker.domain.trip import TERMINAL
 from payscore_worker.errors import SchemaOutdated, SettlementError, StorageUnavailable, UnreadableRow
 from payscore_worker.storage.archived import ArchivedTrip
@@ -34,9 +35,13 @@ from payscore_worker.storage.cases import TRIPS
 from payscore_worker.storage.engine import BROKEN, cause_of, engine_for, lock_from_the_start, schema_of
 from payscore_worker.storage.reading import note_unreadable
 from payscore_worker.storage.schema import SCHEMA_REVISION
-from payscore_worker.storage.tables import Json, archived_trip, passenger, trip, trip_event, wechatpay_call
+from payscore_worker.storage.tables import Json, archived_trip, passenger, refund, trip, trip_event, wechatpay_call
 
 FORMAT: Final = "payscore-archive/1"
+"""A header, then a story a line: `trip`, `calls`, `events`, `refunds`; none of these last before schema 0007."""
+
+GO_WITH_THEIR_TRIP: Final = (wechatpay_call, trip_event, refund)
+"""What a story consists of, beside the trip."""
 
 BATCH_TRIPS: Final = 500
 """Some three megabytes in memory, and rows locked for a tenth of a second that nobody else wants."""
@@ -91,6 +96,7 @@ class Moved:
     trips: int = 0
     calls: int = 0
     events: int = 0
+    refunds: int = 0
     unreadable: int = 0
     """Trips of a newer release, which stay."""
     files: tuple[str, ...] = ()
@@ -100,6 +106,7 @@ class Moved:
             trips=self.trips + other.trips,
             calls=self.calls + other.calls,
             events=self.events + other.events,
+            refunds=self.refunds + other.refunds,
             unreadable=self.unreadable + other.unreadable,
             files=self.files + other.files,
         )
@@ -132,11 +139,11 @@ class Archive:
         ids = select(trip.c.trip_id).where(_is_over(before))
         async with _transaction(self._engine) as connection:
             trips = await connection.scalar(select(func.count()).select_from(ids.subquery()))
-            counts = [
+            calls, events, refunds = [
                 await connection.scalar(select(func.count()).select_from(table).where(table.c.trip_id.in_(ids)))
-                for table in (wechatpay_call, trip_event)
+                for table in GO_WITH_THEIR_TRIP
             ]
-        return Moved(trips=trips or 0, calls=counts[0] or 0, events=counts[1] or 0)
+        return Moved(trips=trips or 0, calls=calls or 0, events=events or 0, refunds=refunds or 0)
 
     async def run(self, plan: Plan, now: datetime) -> AsyncIterator[Moved]:
         """Put right what broke off, then move batches until none is left or the limit is reached.
@@ -216,13 +223,23 @@ class Archive:
             events = await _all(
                 connection, select(trip_event).where(trip_event.c.trip_id.in_(ids)).order_by(trip_event.c.id)
             )
+            refunds = await _all(
+                connection, select(refund).where(refund.c.trip_id.in_(ids)).order_by(refund.c.generation)
+            )
             header = {"format": FORMAT, "schema": SCHEMA_REVISION, "archived_at": now, "trips": len(rows)}
-            await asyncio.to_thread(_write, prepared, [header, *_stories(rows, calls, events)])
+            await asyncio.to_thread(_write, prepared, [header, *_stories(rows, calls, events, refunds)])
             await connection.execute(insert(archived_trip), [memory.row() for memory in memories.values()])
-            for table in (wechatpay_call, trip_event, trip):
+            for table in (*GO_WITH_THEIR_TRIP, trip):
                 await connection.execute(delete(table).where(table.c.trip_id.in_(ids)))
         _rename(prepared, _final(prepared))
-        return Moved(trips=len(rows), calls=len(calls), events=len(events), unreadable=unreadable, files=(name,))
+        return Moved(
+            trips=len(rows),
+            calls=len(calls),
+            events=len(events),
+            refunds=len(refunds),
+            unreadable=unreadable,
+            files=(name,),
+        )
 
     def _memory(self, row: Row, archive: str, now: datetime) -> ArchivedTrip | None:
         """Make what is remembered of a trip; None, and the trip stays, where this release cannot read it."""
@@ -240,7 +257,7 @@ class Archive:
 
 
 def _is_over(before: datetime) -> ColumnElement[bool]:
-    """Say which trips may go: over, calm, untouched since, and with nothing left to announce."""
+    """Say which trips may go: over, calm, untouched since, with nothing left to announce and no money going back."""
     return and_(
         trip.c.state.in_([state.value for state in TERMINAL]),
         trip.c.noted_at < before,  # follows from the next, and has an index
@@ -248,7 +265,13 @@ def _is_over(before: datetime) -> ColumnElement[bool]:
         trip.c.problem.is_(None),
         trip.c.due_at.is_(None),
         ~exists().where(trip_event.c.trip_id == trip.c.trip_id, trip_event.c.pending),
+        ~exists().where(refund.c.trip_id == trip.c.trip_id, _goes_on()),
     )
+
+
+def _goes_on() -> ColumnElement[bool]:
+    """Say which refunds keep their trip: not over, as far as this release knows, or left to a person."""
+    return or_(refund.c.state.not_in([state.value for state in OVER]), refund.c.problem.is_not(None))
 
 
 def _batch(before: datetime, trips: int, passed_over: Sequence[str]) -> Select[Any]:
@@ -338,23 +361,27 @@ def _told(path: Path) -> Iterator[None]:
         raise ArchiveUnwritable(f"{path}: {error.strerror or error!r}") from error
 
 
-def _stories(rows: Sequence[Row], calls: Sequence[Row], events: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _stories(
+    rows: Sequence[Row], calls: Sequence[Row], events: Sequence[Row], refunds: Sequence[Row]
+) -> Iterator[dict[str, Any]]:
     """Put each trip together with what belongs to it."""
     stories: dict[str, dict[str, Any]] = {
-        row["trip_id"]: {"trip": _plain(row), "calls": [], "events": []} for row in rows
+        row["trip_id"]: {"trip": _plain(row, of=trip), "calls": [], "events": [], "refunds": []} for row in rows
     }
     for call in calls:
-        stories[call["trip_id"]]["calls"].append(_plain(call))
+        stories[call["trip_id"]]["calls"].append(_plain(call, of=wechatpay_call))
     for noted in events:
-        stories[noted["trip_id"]]["events"].append(_plain(noted))
+        stories[noted["trip_id"]]["events"].append(_plain(noted, of=trip_event))
+    for one in refunds:
+        stories[one["trip_id"]]["refunds"].append(_plain(one, of=refund))
     yield from stories.values()
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: Row, *, of: Table) -> dict[str, Any]:
     """Write bytes as text where they are text, so that the exact bytes can be had back: UTF-8, or else Base64."""
     plain: dict[str, Any] = {}
     for name, value in row.items():
-        if name in _JSON and value is not None:
+        if of.c[name].type is Json and value is not None:
             plain[name] = msgspec.Raw(value.encode())
             continue
         if not isinstance(value, bytes):
@@ -365,6 +392,3 @@ def _plain(row: Row) -> dict[str, Any]:
         except UnicodeDecodeError:
             plain[f"{name}_base64"] = base64.b64encode(value).decode()
     return plain
-
-
-_JSON: Final = frozenset(column.name for column in trip.columns if column.type is Json)

@@ -1,17 +1,18 @@
 """What people ask about trips: rare reads, the same on both databases, by SQLAlchemy Core."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from payscore_worker.domain.refund import OVER, UNDER_WAY, RefundState
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage.engine import BROKEN, cause_of
-from payscore_worker.storage.tables import archived_trip, operator_action, trip, trip_event, wechatpay_call
+from payscore_worker.storage.tables import archived_trip, operator_action, refund, trip, trip_event, wechatpay_call
 from payscore_worker.storage.values import is_keepable
 
 MAX_ROWS: Final = 1000
@@ -40,7 +41,11 @@ ANNOUNCED_WITHIN: Final = timedelta(minutes=5)
 """An announcement that waits longer has no relay, or no broker."""
 
 MAX_PARKED: Final = 1000
-"""Trips with a problem that WeChat Pay is asked about in one audit; more of them are one problem, and not many."""
+"""Trips with a problem that WeChat Pay is asked about in one audit, and refunds with one; more of them are one problem,
+and not many."""
+
+BATCH_TRIPS: Final = 1000
+"""Trips whose refunds are asked for in one statement; a database takes only so many parameters."""
 
 MAX_DOUBTFUL: Final = 10_000
 """Trips that are over, and whose order may not be; those that changed last."""
@@ -62,6 +67,16 @@ class Books:
     cancelled: int
     waiting: int
     with_problem: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundBooks:
+    """How many refunds there are in each state, of how much, and with which problems."""
+
+    count: Mapping[str, int]
+    amount_fen: Mapping[str, int]
+    problems: Mapping[str, int]
+    """By code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +237,85 @@ class Reports:
         found["announcements are published"] = await self._trip_ids(select(trip_event.c.trip_id).where(late).distinct())
         return found
 
+    async def refund_books(self) -> RefundBooks:
+        """Count refunds and their money by state, and the problems among them by code."""
+        refunds = func.count().label("refunds")
+        by_state = await self._all(
+            select(refund.c.state, refunds, func.sum(refund.c.amount_fen).label("amount_fen"))
+            .group_by(refund.c.state)
+            .order_by(refund.c.state)
+        )
+        code: ColumnElement[Any] = _code_of(refund).label("code")
+        by_code = select(code, refunds).where(refund.c.problem.is_not(None)).group_by(code).order_by(code)
+        problems = await self._all(by_code)
+        return RefundBooks(
+            count={row["state"]: row["refunds"] for row in by_state},
+            amount_fen={row["state"]: int(row["amount_fen"]) for row in by_state},
+            problems={row["code"] or "": row["refunds"] for row in problems},
+        )
+
+    async def refund_contradictions(self, now: datetime) -> dict[str, list[str]]:
+        """Find trips whose row and refunds do not fit together; one more than MAX_NAMED of each at most."""
+        over = refund.c.state.in_([state.value for state in OVER])
+        under_way = refund.c.state.in_([state.value for state in UNDER_WAY])
+        calm = refund.c.problem.is_(None)
+        told = and_(trip_event.c.trip_id == refund.c.trip_id, trip_event.c.direction == "out")
+        went_back = exists().where(told, trip_event.c.type == "settlement.refunded")
+        in_trouble = exists().where(told, trip_event.c.type == "settlement.refund_problem")
+        checks: dict[str, Any] = {
+            "every refund is of a trip": ~exists().where(trip.c.trip_id == refund.c.trip_id),
+            "every refund is in a state that this release knows": refund.c.state.not_in(
+                [state.value for state in RefundState]
+            ),
+            "money that went back is announced": and_(refund.c.state == "REFUNDED", ~went_back),
+            "refunds that failed or wait for a person are announced": and_(
+                or_(refund.c.state == "FAILED", refund.c.problem.is_not(None)), ~in_trouble
+            ),
+            "refunds that are over are not due": and_(over, refund.c.due_at.is_not(None)),
+            "somebody will look at every refund under way": and_(under_way, refund.c.due_at.is_(None), calm),
+            "due refunds are taken up": and_(under_way, refund.c.due_at < now - STUCK_AFTER, calm),
+        }
+        found = {
+            check: await self._trip_ids(select(refund.c.trip_id).where(wrong).distinct())
+            for check, wrong in checks.items()
+        }
+        return {**await self._refunds_against_their_trips(), **found}
+
+    async def _refunds_against_their_trips(self) -> dict[str, list[str]]:
+        """Compare what trips say of their refunds with what these say, both in one statement: else money would move."""
+        promised = func.sum(refund.c.amount_fen).filter(refund.c.state.in_([state.value for state in UNDER_WAY]))
+        sent = func.sum(refund.c.amount_fen).filter(refund.c.state == "REFUNDED")
+        sums = (
+            select(refund.c.trip_id, promised.label("reserved_fen"), sent.label("refunded_fen"))
+            .group_by(refund.c.trip_id)
+            .subquery()
+        )
+        reserved_fen, refunded_fen = (_or_zero(column) for column in (trip.c.reserved_fen, trip.c.refunded_fen))
+        checks = {
+            "a trip reserves what its refunds promise": reserved_fen != _or_zero(sums.c.reserved_fen),
+            "a trip has sent back what its refunds have": refunded_fen != _or_zero(sums.c.refunded_fen),
+            "no more goes back than was paid": reserved_fen + refunded_fen > _or_zero(trip.c.paid_fen),
+        }
+        both = trip.outerjoin(sums, sums.c.trip_id == trip.c.trip_id)
+        return {
+            check: await self._trip_ids(select(trip.c.trip_id).select_from(both).where(wrong))
+            for check, wrong in checks.items()
+        }
+
+    async def refunds_of(self, trip_ids: Sequence[str]) -> list[Row]:
+        """List the refunds of these trips, those of one in the order in which they were requested."""
+        found: list[Row] = []
+        for first in range(0, len(trip_ids), BATCH_TRIPS):
+            some = trip_ids[first : first + BATCH_TRIPS]
+            statement = select(refund).where(refund.c.trip_id.in_(some))
+            found += await self._all(statement.order_by(refund.c.trip_id, refund.c.generation))
+        return found
+
+    async def parked_refunds(self) -> list[Row]:
+        """List the refunds with a problem, whatever their state, the newest first."""
+        parked = refund.c.problem.is_not(None)
+        return await self._all(select(refund).where(parked).order_by(refund.c.requested_at.desc()).limit(MAX_PARKED))
+
     async def _trip_ids(self, statement: Select[Any]) -> list[str]:
         return [row["trip_id"] for row in await self._all(statement.limit(MAX_NAMED + 1))]
 
@@ -291,8 +385,16 @@ class Reports:
 
 
 def _has_problem(code: str) -> ColumnElement[bool]:
-    its_code: ColumnElement[str] = trip.c.problem.op("->>")(literal_column("'code'"))
-    return and_(trip.c.problem.is_not(None), its_code == code)
+    return and_(trip.c.problem.is_not(None), _code_of(trip) == code)
+
+
+def _code_of(table: Table) -> ColumnElement[str]:
+    code: ColumnElement[str] = table.c.problem.op("->>")(literal_column("'code'"))
+    return code
+
+
+def _or_zero(fen: ColumnElement[int]) -> ColumnElement[int]:
+    return func.coalesce(fen, 0)
 
 
 def _has_call(kind: str, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -18,6 +18,8 @@ from payscore_worker.events import (
     Notification,
     OrderPaid,
     Received,
+    RefundChanged,
+    RefundRequested,
     ServiceChanged,
     TripCancelled,
     TripEnded,
@@ -60,8 +62,24 @@ SAMPLES: Final[Mapping[str, tuple[type[EventIn], dict[str, Any]]]] = {
         TripCancelled,
         {"trip_id": "t1", "cancelled_at": "2026-05-01T12:05:00Z", "reason": "乘客取消"},
     ),
+    "refund.requested": (
+        RefundRequested,
+        {"trip_id": "t1", "refund_id": "r1", "amount_fen": 1000, "reason": "绕路"},
+    ),
     "payscore.user_paid": (OrderPaid, json.loads(vectors.USER_PAID_RESOURCE)),
     "payscore.user_open_service": (ServiceChanged, json.loads(vectors.OPEN_SERVICE_RESOURCE)),
+    "refund.success": (
+        RefundChanged,
+        {
+            "mchid": "1230000109",
+            "out_refund_no": "r1",
+            "refund_id": "50300000012026050100000001",
+            "transaction_id": "4200000914202605019240252096",
+            "refund_status": "SUCCESS",
+            "success_time": "2026-05-01T12:40:00+08:00",
+            "amount": {"refund": 1000, "total": 3200, "payer_refund": 900, "payer_total": 2900},
+        },
+    ),
 }
 
 ENVELOPE: Final = {
@@ -200,6 +218,8 @@ def breaches(message: Message, received: Received) -> Iterable[str]:
         yield "untrue: the trip id"
     if isinstance(event, TripStarted) and not re.fullmatch(r"[0-9A-Za-z_-]{1,128}", event.openid):
         yield "untrue: the openid"
+    if isinstance(event, RefundRequested):
+        yield from _refund_breaches(event, document)
     if isinstance(event, TripEnded):
         yield from _fare_breaches(event, document)
     yield from _storing_breaches(event)
@@ -227,6 +247,15 @@ def _fare_breaches(event: TripEnded, document: dict[str, Any]) -> Iterable[str]:
     for amount in (*fees, *discounts, event.total_fen, document["total_fen"]):
         if type(amount) is not int or not 0 <= amount <= MAX_FEN:
             yield f"untrue: an amount of {amount!r}"
+
+
+def _refund_breaches(event: RefundRequested, document: dict[str, Any]) -> Iterable[str]:
+    if not re.fullmatch(r"[\x20-\x7e]{1,64}", event.refund_id):
+        yield "untrue: the refund id"
+    if event.amount_fen != document["amount_fen"]:
+        yield "untrue: another amount than was sent"
+    if type(event.amount_fen) is not int or not 0 < event.amount_fen <= MAX_FEN:
+        yield f"untrue: an amount of {event.amount_fen!r}"
 
 
 def _storing_breaches(event: EventIn) -> Iterable[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from consumers import order_paid
+from payscore_worker.domain.refund import RefundState
 from payscore_worker.errors import ConflictingFact, Rejected, TripArchived
 from payscore_worker.events import OrderPaid
 from payscore_worker.oversight.audit import audit_books
@@ -112,6 +113,27 @@ async def test_a_new_trip_whose_number_is_that_of_an_archived_one_is_for_a_perso
             await town.starts("b1")
 
         assert town.calls_made("create") == 0
+
+
+async def test_a_refund_that_is_requested_again_after_years_sends_nothing_back_and_says_where_to_look(
+    town: Town, database_url: str, tmp_path: Path
+) -> None:
+    await settle(town)
+    await town.refunds_of("r1")
+    await town.passes(60)
+    assert (await town.refund("r1")).state is RefundState.REFUNDED
+    await years_pass_and_trips_are_archived(town, database_url, tmp_path)
+
+    for refund_id in ("r1", "r2"):
+        with pytest.raises(
+            TripArchived,
+            match=r"is archived in trips-before-.*\.jsonl\.gz; see there whether it was refunded already",
+        ):
+            await town.refunds_of(refund_id)
+
+    assert town.calls_made("refund") == 1
+    assert await town.storage.load_refund("r1") is None
+    assert await town.announced() == []
 
 
 async def test_a_callback_that_comes_again_after_years_changes_nothing(

@@ -10,15 +10,23 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.domain.decisions import Decision, Verb
+from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import TripState
 from payscore_worker.messaging.inspect import Depth
-from payscore_worker.oversight.audit import Finding, audit_books, audit_queues, audit_wechatpay
-from payscore_worker.simulator import FaultKind
+from payscore_worker.oversight.audit import (
+    Finding,
+    audit_books,
+    audit_queues,
+    audit_refunds_at_wechatpay,
+    audit_wechatpay,
+)
+from payscore_worker.simulator import FaultKind, RefundStatus
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.wechatpay import Answer
 from payscore_worker.wechatpay.payscore import Order, Phase
+from payscore_worker.wechatpay.transactions import MerchantRefunds
 from tests.integration.databases import database_url, empty_database_url, storage
 from tests.integration.settlement.town import Town, a_town, no_sleep
 
@@ -43,14 +51,29 @@ TAMPERED: Final = {
         "UPDATE trip SET order_alive = true, look_at = noted_at WHERE trip_id = 'cancelled'"
     ),
     "conservation": "DELETE FROM trip WHERE trip_id = 'open'",
+    "a trip reserves what its refunds promise": "UPDATE trip SET reserved_fen = NULL WHERE trip_id = 'paid'",
+    "a trip has sent back what its refunds have": "UPDATE trip SET refunded_fen = 301 WHERE trip_id = 'paid'",
+    "no more goes back than was paid": "UPDATE trip SET paid_fen = 799 WHERE trip_id = 'paid'",
+    "every refund is of a trip": "UPDATE refund SET trip_id = 'nobodys' WHERE refund_id = 'going'",
+    "every refund is in a state that this release knows": "UPDATE refund SET state = 'SENT' WHERE refund_id = 'going'",
+    "money that went back is announced": "DELETE FROM trip_event WHERE type = 'settlement.refunded'",
+    "refunds that failed or wait for a person are announced": (
+        "UPDATE refund SET state = 'FAILED' WHERE refund_id = 'going'"
+    ),
+    "refunds that are over are not due": "UPDATE refund SET due_at = requested_at WHERE refund_id = 'back'",
+    "somebody will look at every refund under way": "UPDATE refund SET due_at = NULL WHERE refund_id = 'going'",
+    "due refunds are taken up": "UPDATE refund SET due_at = requested_at WHERE refund_id = 'going'",
 }
 """What was done behind our back, by the check that must find it."""
 
 
 async def a_day(town: Town) -> None:
-    """Settle a trip, and have one of every other kind."""
+    """Settle a trip, send some of its fare back, and have one of every other kind."""
     await town.rides("paid")
     await town.passes(3)
+    await town.refunds_of("back", trip_id="paid", amount_fen=300)
+    await town.passes(80)
+    await town.refunds_of("going", trip_id="paid", amount_fen=500)
     await town.cancels("cancelled")
     await town.starts("declined", openid="oWithout")
     await town.starts("open", openid="oRider")
@@ -79,6 +102,8 @@ async def test_books_in_order_are_found_to_be_so_and_add_up(town: Town, engine: 
     findings = await audit_books(Reports(engine), town.now)
 
     assert wrong(findings) == {}
+    refunds = next(finding for finding in findings if finding.check == "refunds")
+    assert refunds.detail == "1 ACCEPTED with 500 fen, 1 REFUNDED with 300 fen"
     conservation = next(finding for finding in findings if finding.check == "conservation")
     assert conservation.detail == ("4 noted = 1 settled + 1 declined + 1 cancelled + 1 waiting + 0 with a problem")
 
@@ -86,7 +111,7 @@ async def test_books_in_order_are_found_to_be_so_and_add_up(town: Town, engine: 
 async def test_every_check_is_tampered_with_here(town: Town, engine: AsyncEngine) -> None:
     checks = {finding.check for finding in await audit_books(Reports(engine), town.now)}
 
-    assert checks == set(TAMPERED)
+    assert checks - {"refunds"} == set(TAMPERED)  # how they stand is told, and nothing is wrong with it
 
 
 @pytest.mark.parametrize("check", TAMPERED)
@@ -327,3 +352,156 @@ async def test_a_state_that_no_table_knows_is_unknown_and_no_agreement(
 
     assert not finding.ok
     assert finding.detail == "open: OPEN, and WeChat Pay: unknown: it does not say where the order stands"
+
+
+# --- Refunds ---
+
+A_PROBLEM: Final = (
+    """problem = '{"code": "NOT_ENOUGH", "message": "", "request_id": "", "step": "", """
+    """"since": "2026-05-01T12:00:00Z"}'"""
+)
+
+
+async def refunds_at_wechatpay(town: Town, engine: AsyncEngine, *trip_ids: str) -> Finding:
+    rows = await Reports(engine).refunds_of(trip_ids or ["paid", "open"])
+    return await audit_refunds_at_wechatpay(rows, MerchantRefunds(town.client))
+
+
+async def test_refunds_with_a_problem_are_counted_by_code_and_are_no_fault_of_the_books(
+    town: Town, engine: AsyncEngine
+) -> None:
+    await tampered(
+        engine,
+        f"UPDATE refund SET due_at = NULL, {A_PROBLEM} WHERE refund_id = 'going'",  # noqa: S608 - our own words
+        "UPDATE trip_event SET type = 'settlement.refund_problem' WHERE type = 'settlement.completed'",
+    )
+
+    findings = await audit_books(Reports(engine), town.now)
+
+    assert wrong(findings) == {}
+    refunds = next(finding for finding in findings if finding.check == "refunds")
+    assert refunds.detail == ("1 ACCEPTED with 500 fen, 1 REFUNDED with 300 fen; 1 with a problem: 1 NOT_ENOUGH")
+
+
+async def test_a_refund_that_failed_holds_nothing_back_on_its_trip(town: Town, engine: AsyncEngine) -> None:
+    town.simulator.end_refund("going", RefundStatus.CLOSED)
+    await town.passes(60)
+    assert (await town.refund("going")).state is RefundState.FAILED
+
+    findings = await audit_books(Reports(engine), town.now)
+
+    assert wrong(findings) == {}
+    assert (await refunds_at_wechatpay(town, engine)).detail == "2 refunds agree"
+
+
+async def test_wechat_pay_is_asked_about_every_refund_of_the_trips_and_agrees(town: Town, engine: AsyncEngine) -> None:
+    before = town.calls_made("refund_query")
+
+    finding = await refunds_at_wechatpay(town, engine)
+
+    assert (finding.ok, finding.detail) == (True, "2 refunds agree")
+    assert town.calls_made("refund_query") == before + 2
+
+
+@pytest.mark.parametrize(
+    ("tampering", "said"),
+    [
+        (
+            "UPDATE refund SET state = 'REFUNDED' WHERE refund_id = 'going'",
+            "going of paid: REFUNDED with 500 of 3200 fen, and WeChat Pay: PROCESSING, 500 of 3200",
+        ),
+        (
+            "UPDATE refund SET amount_fen = 400 WHERE refund_id = 'going'",
+            "going of paid: ACCEPTED with 400 of 3200 fen, and WeChat Pay: PROCESSING, 500 of 3200",
+        ),
+        (
+            "UPDATE refund SET total_fen = 3000 WHERE refund_id = 'going'",
+            "going of paid: ACCEPTED with 500 of 3000 fen, and WeChat Pay: PROCESSING, 500 of 3200",
+        ),
+        (
+            "UPDATE refund SET state = 'FAILED' WHERE refund_id = 'back'",
+            "back of paid: FAILED with 300 of 3200 fen, and WeChat Pay: SUCCESS, 300 of 3200",
+        ),
+        (
+            f"UPDATE refund SET {A_PROBLEM}, state = 'ACCEPTED' WHERE refund_id = 'back'",  # noqa: S608 - our own words
+            "back of paid: ACCEPTED with 300 of 3200 fen, waiting for a person, and WeChat Pay: SUCCESS, 300 of 3200",
+        ),
+        (
+            "UPDATE refund SET state = 'REQUESTED', is_prepared = false WHERE refund_id = 'going'",
+            "going of paid: REQUESTED with 500 of 3200 fen, and WeChat Pay: PROCESSING, 500 of 3200",
+        ),
+        (
+            "UPDATE refund SET out_refund_no = 'nobodys' WHERE refund_id = 'back'",
+            "back of paid: REFUNDED with 300 of 3200 fen, and WeChat Pay: no such refund",
+        ),
+        (
+            "UPDATE refund SET transaction_id = 'another' WHERE refund_id = 'back'",
+            "WeChat Pay: unknown: it answered with another refund than ours",
+        ),
+        (
+            "UPDATE refund SET mchid = '1' WHERE refund_id = 'back'",
+            "WeChat Pay: could not be asked: the refund is of a payment to mchid 1",
+        ),
+        (
+            "UPDATE refund SET state = 'SENT' WHERE refund_id = 'going'",
+            "going of paid: SENT, a state that this release does not know",
+        ),
+    ],
+)
+async def test_a_refund_that_wechat_pay_tells_otherwise_is_named_with_its_word(
+    town: Town, engine: AsyncEngine, tampering: str, said: str
+) -> None:
+    await tampered(engine, tampering)
+
+    finding = await refunds_at_wechatpay(town, engine)
+
+    assert (finding.ok, finding.trips) == (False, ("paid",))
+    assert finding.detail.endswith(said)
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE refund SET state = 'REQUESTED' WHERE refund_id = 'going'",
+        "UPDATE refund SET state = 'ACCEPTED' WHERE refund_id = 'back'",
+        "UPDATE refund SET state = 'REQUESTED', out_refund_no = 'not_yet_sent' WHERE refund_id = 'going'",
+        f"UPDATE refund SET {A_PROBLEM} WHERE refund_id = 'going'",  # noqa: S608 - our own words
+    ],
+    ids=["its acceptance is not noted yet", "its end is not noted yet", "not sent yet", "on its way there as here"],
+)
+async def test_a_refund_that_moves_on_while_it_is_asked_about_is_no_disagreement(
+    town: Town, engine: AsyncEngine, tampering: str
+) -> None:
+    await tampered(engine, tampering)
+
+    assert (await refunds_at_wechatpay(town, engine)).ok
+
+
+async def test_a_refund_that_could_not_be_asked_about_is_not_taken_for_agreement(
+    town: Town, engine: AsyncEngine
+) -> None:
+    town.fault(FaultKind.UNAVAILABLE, "refund_query", times=None)
+
+    finding = await refunds_at_wechatpay(town, engine)
+
+    assert not finding.ok
+    assert finding.detail.count("could not be asked") == 2
+
+
+@pytest.mark.usefixtures("town")
+async def test_the_refunds_with_a_problem_are_found_whatever_the_sample(engine: AsyncEngine) -> None:
+    await tampered(engine, f"UPDATE refund SET {A_PROBLEM} WHERE refund_id = 'back'")  # noqa: S608 - our own words
+
+    assert [row["refund_id"] for row in await Reports(engine).parked_refunds()] == ["back"]
+
+
+@pytest.mark.usefixtures("town")
+async def test_refunds_of_more_trips_than_fit_into_a_statement_are_all_listed(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payscore_worker.storage.reports.BATCH_TRIPS", 1)
+    await tampered(engine, "UPDATE refund SET trip_id = 'open' WHERE refund_id = 'going'")
+
+    rows = await Reports(engine).refunds_of(["declined", "open", "paid"])
+
+    assert [row["refund_id"] for row in rows] == ["going", "back"]

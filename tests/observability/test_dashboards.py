@@ -68,8 +68,12 @@ def short_trips() -> list[PlannedTrip]:
         return trip.begins_after_seconds + trip.messages[-1].after_seconds
 
     short = sorted((trip for trip in generated_trips(60, seed=1) if ends(trip) < SECONDS), key=ends)
-    paid = [trip.trip_id for trip in short if trip.must_end is TripState.PAID]
-    return [replace(trip, callback_lost=trip.trip_id == paid[0]) for trip in short]
+    first = next(trip.trip_id for trip in short if trip.must_end is TripState.PAID)
+    return [replace(trip, callback_lost=trip.trip_id == first) for trip in short]
+
+
+def paid_trips() -> list[str]:
+    return [trip.trip_id for trip in short_trips() if trip.must_end is TripState.PAID and trip.owed_fen]
 
 
 class Scene:
@@ -113,10 +117,30 @@ class Scene:
                 await eventually(lambda: self._shows(seen, 'payscore_breaker_open{reason="trouble"}'))
             (await http.delete(faults)).raise_for_status()
 
-    async def _is_scraped(self, _stage: Stage) -> None:
-        """Let Prometheus see how it ended: the trip whose callback got lost is the last."""
+    async def _is_scraped(self, stage: Stage) -> None:
+        """Let Prometheus see how it ended, the trip whose callback got lost is the last; then send money back."""
         async with asking(self) as http:
             await eventually(lambda: self._shows(http, 'payscore_trips_paid_total{by="query"}'))
+            await self._refund_two(stage, http)
+
+    async def _refund_two(self, stage: Stage, seen: httpx.AsyncClient) -> None:
+        """Have money go back twice; of the first refund WeChat Pay tells another amount than ours."""
+        fault = {"fault": "callback_amount_differs", "times": 1}
+        async with httpx.AsyncClient(timeout=DEADLINE_SECONDS) as http:
+            (await http.post(f"{stage.simulator_url}/admin/faults", json=fault)).raise_for_status()
+        one, another, *_ = paid_trips()
+        await self._request_refund(stage, one)
+        await eventually(lambda: self._shows(seen, "payscore_refunds_stopped_total"))
+        await self._request_refund(stage, another)
+        await eventually(lambda: self._shows(seen, 'payscore_refunds_reached_total{state="REFUNDED"}'))
+
+    async def _request_refund(self, stage: Stage, trip_id: str) -> None:
+        asked = {"trip_id": trip_id, "refund_id": f"refund-{trip_id}", "amount_fen": 1, "reason": "绕路"}
+        prefix = stage.worker._environment["PAYSCORE_AMQP_PREFIX"]
+        async with await connect(self._broker.url, "a ride service") as connection, connection.channel() as channel:
+            exchange = await channel.get_exchange(f"{prefix}ride.events")
+            message = Message(json.dumps(asked).encode(), message_id=trip_id, content_type="application/json")
+            await exchange.publish(message, "refund.requested")
 
     async def _shows(self, http: httpx.AsyncClient, expr: str) -> bool:
         self.ended = time.time()
@@ -189,6 +213,8 @@ async def test_every_panel_of_every_dashboard_shows_a_run_with_faults(
                 'payscore_trips_paid_total{by="query"}',
                 "sum(payscore_message_retries_total)",
                 "max(payscore_trips)",
+                "payscore_refunded_fen_total",
+                'payscore_refunds_stopped_total{code="refund_amount_differs"}',
                 "sum(rabbitmq_detailed_queue_consumers)",
                 "sum(rabbitmq_detailed_queue_messages_ready)",
             ):

@@ -3,19 +3,22 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker import metrics
-from payscore_worker.domain.trip import TripState
+from payscore_worker.domain.trip import IN_HAND, TripState
+from payscore_worker.errors import Retryable
 from payscore_worker.ops.database import DatabaseLook
 from payscore_worker.simulator import FaultKind
 from payscore_worker.simulator.payscore.orders import Stage
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
-from payscore_worker.storage.standing import UNFINISHED, standing
+from payscore_worker.storage.standing import REFUND_SINCE, UNFINISHED, refunds_under_way, standing
+from payscore_worker.storage.tables import refund
 from tests.integration.databases import database_url, empty_database_url, storage
 from tests.integration.settlement.town import Town, a_town
 from tests.unit.ops.samples import value
@@ -49,6 +52,11 @@ async def test_an_empty_database_is_all_zeros(look: DatabaseLook) -> None:
     for state in UNFINISHED:
         assert value(metrics.TRIPS, state=state) == 0
         assert value(metrics.TRIPS_AGE, state=state) == 0
+    for state in REFUND_SINCE:
+        assert value(metrics.REFUNDS, state=state) == 0
+        assert value(metrics.REFUNDS_AGE, state=state) == 0
+    for gauge in (metrics.PROBLEM_REFUNDS, metrics.PROBLEM_REFUNDS_AGE, metrics.REFUNDS_DUE_LAG, metrics.RESERVED_FEN):
+        assert value(gauge) == 0
     for gauge in (metrics.PROBLEM_TRIPS, metrics.OUTBOX_ROWS, metrics.OUTBOX_AGE, metrics.OUTSTANDING_FEN):
         assert value(gauge) == 0
     assert value(metrics.IMBALANCE) == 0
@@ -158,6 +166,109 @@ async def test_trips_that_nobody_takes_up_are_seen(town: Town, look: DatabaseLoo
 
     assert value(metrics.TRIPS_DUE_LAG) == 0
     assert value(metrics.TRIPS_LATE, what="stale") == 1
+
+
+# --- Refunds ---
+
+
+async def paid(town: Town) -> None:
+    await town.rides()
+    await town.passes(3)
+    assert await town.state() is TripState.PAID
+
+
+async def test_refunds_under_way_are_counted_by_state_with_their_age_and_the_money_promised(
+    town: Town, look: DatabaseLook
+) -> None:
+    await paid(town)
+    town.fault(FaultKind.UNAVAILABLE, "refund", times=None)
+    with pytest.raises(Retryable):
+        await town.refunds_of("waits", amount_fen=300)
+    town.simulator.clear_faults()
+    town.clock.now += timedelta(seconds=20)
+    await town.refunds_of("goes", amount_fen=500)
+    town.clock.now += timedelta(seconds=100)
+    await town.refunds.advance("goes")  # a minute apart from the first, as WeChat Pay wants it
+    town.clock.now += timedelta(seconds=30)
+
+    await look.look_at_unfinished()
+
+    assert {state: value(metrics.REFUNDS, state=state) for state in REFUND_SINCE} == {"REQUESTED": 1, "ACCEPTED": 1}
+    assert value(metrics.REFUNDS_AGE, state="REQUESTED") == pytest.approx(150)
+    assert value(metrics.REFUNDS_AGE, state="ACCEPTED") == pytest.approx(30)
+    assert value(metrics.RESERVED_FEN) == 800
+    assert value(metrics.PROBLEM_REFUNDS) == 0
+
+    for _ in range(3):
+        await town.passes(600)
+    await look.look_at_unfinished()
+
+    assert {state: value(metrics.REFUNDS, state=state) for state in REFUND_SINCE} == {"REQUESTED": 0, "ACCEPTED": 0}
+    assert (value(metrics.RESERVED_FEN), value(metrics.REFUNDS_DUE_LAG)) == (0, 0)
+
+
+async def test_a_refund_with_a_problem_is_counted_its_age_grows_and_its_money_stays_promised(
+    town: Town, look: DatabaseLook
+) -> None:
+    await paid(town)
+    await stopped(town)
+    problem = (await town.refund()).problem
+    assert problem is not None
+    town.clock.now = problem.since + timedelta(hours=5)
+
+    await look.look_at_unfinished()
+
+    assert value(metrics.PROBLEM_REFUNDS) == 1
+    assert value(metrics.PROBLEM_REFUNDS_AGE) == pytest.approx(5 * 3600)
+    assert value(metrics.RESERVED_FEN) == 1_000
+    assert value(metrics.REFUNDS_DUE_LAG) == 0
+    assert value(metrics.PROBLEM_TRIPS) == 0  # the trip is paid, and nobody need look at it
+
+
+async def stopped(town: Town) -> None:
+    """Have a refund that WeChat Pay refused twice, in a way that no waiting changes."""
+    town.refuse("refund", "USER_ACCOUNT_ABNORMAL", "用户账户异常或已注销", status=403, times=None)
+    await town.refunds_of("r1")
+    for _ in range(4):
+        await town.passes(300)
+
+
+async def test_refunds_that_nobody_takes_up_are_seen(town: Town, look: DatabaseLook) -> None:
+    await paid(town)
+    town.fault(FaultKind.UNAVAILABLE, "refund", times=None)
+    with pytest.raises(Retryable):
+        await town.refunds_of("r1")
+    town.clock.now += IN_HAND + timedelta(seconds=400)
+
+    await look.look_at_unfinished()
+
+    assert value(metrics.REFUNDS_DUE_LAG) == pytest.approx(400)
+    assert value(metrics.TRIPS_DUE_LAG) == 0
+
+    town.simulator.clear_faults()
+    await town.refund_reconciler.run_once()
+    await look.look_at_unfinished()
+
+    assert value(metrics.REFUNDS_DUE_LAG) == 0
+
+
+@pytest.mark.parametrize(
+    ("index", "statement"),
+    [
+        ("refund_under_way", select(func.sum(refund.c.amount_fen)).where(refunds_under_way())),
+        ("refund_problem", select(func.count()).select_from(refund).where(refund.c.problem.is_not(None))),
+    ],
+    ids=["under way", "with a problem"],
+)
+async def test_refunds_that_are_over_are_not_read(engine: AsyncEngine, index: str, statement: Select[Any]) -> None:
+    word = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    written = str(statement.compile(engine, compile_kwargs={"literal_binds": False, "render_postcompile": True}))
+    async with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))  # an empty table is read whole
+        plan = await connection.execute(text(f"{word} {written}"))
+
+        assert f" {index}" in " ".join(str(column) for row in plan for column in row)
 
 
 async def test_the_books_balance_until_somebody_takes_a_trip_out_of_them(

@@ -4,12 +4,15 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from prometheus_client import Counter
 
+from payscore_worker import metrics
 from payscore_worker.domain.trip import TripState
 from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.simulator import Behaviour, Passenger
 from payscore_worker.storage import Storage
 from tests.integration.settlement.town import MINUTE, Town, a_town
+from tests.unit.ops.samples import value
 
 
 async def test_a_trip_paid_through_another_channel_is_found_paid_although_no_callback_tells_of_it(town: Town) -> None:
@@ -105,3 +108,10 @@ async def test_an_unpaid_trip_is_asked_about_at_ever_longer_intervals_until_it_i
 
         assert await town.state() is TripState.PAID
         assert asked <= 40 + days  # the first day by the schedule, then once a day (reference D.5)
+
+
+@pytest.mark.usefixtures("town")
+@pytest.mark.parametrize("counter", [metrics.TAKEN_UP, metrics.REFUNDS_TAKEN_UP], ids=["trips", "refunds"])
+async def test_what_becomes_of_the_cases_taken_up_is_counted_from_the_start(counter: Counter) -> None:
+    for outcome in ("done", "waits", "stuck", "error"):
+        assert value(counter, outcome=outcome) is not None

@@ -15,12 +15,14 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from payscore_worker.domain.trip import TERMINAL, Trip, due_at
-from payscore_worker.errors import UnreadableRow
-from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, ServiceNote, Storage
+from payscore_worker.domain.refund import RefundState, Refused
+from payscore_worker.domain.trip import TERMINAL, Problem, Trip, due_at
+from payscore_worker.errors import Refusal, UnreadableRow
+from payscore_worker.storage import CallOutcome, CallRecord, Direction, Entry, EventRecord, ServiceNote, Storage
 from payscore_worker.storage.archive import PASSENGERS_KEPT, Archive, ArchiveInUse, ArchiveUnwritable, Moved, Plan
 from payscore_worker.storage.engine import engine_for
 from tests.builders import NOW, PAYAFTER, SITUATIONS
+from tests.integration.storage.refunds import a_refund_of
 
 DAY: Final = timedelta(days=1)
 LATER: Final = NOW + DAY
@@ -230,6 +232,102 @@ async def test_an_archived_trip_cannot_be_noted_anew(storage: Storage, database_
 
     assert await standing(database_url) == set()
     assert await column(database_url, "SELECT event_id FROM trip_event") == []
+
+
+# --- Refunds ---
+
+
+async def refunded(storage: Storage, *refund_ids: str, trip_id: str = "paid", **changes: Any) -> None:
+    """Have a paid trip, and refunds of it that changed nothing since."""
+    trip = await note(storage, "paid", trip_id)
+    for refund_id in refund_ids:
+        trip, refund = a_refund_of(trip, refund_id, amount_fen=100, **{"state": RefundState.REFUNDED, **changes})
+        entries = [Entry(case=trip, due_at=None), Entry(case=refund, due_at=None)]
+        assert await storage.save_together(entries, now=NOW)
+        trip = replace(trip, version=trip.version + 1)
+
+
+async def refunds_standing(database_url: str) -> set[str]:
+    return set(await column(database_url, "SELECT refund_id FROM refund"))
+
+
+A_PROBLEM: Final = Problem(code="refund_slow", message="late", request_id="", step="AskRefund", since=NOW)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": RefundState.REQUESTED},
+        {"state": RefundState.ACCEPTED},
+        {"state": RefundState.REFUNDED, "problem": A_PROBLEM},
+    ],
+    ids=["requested", "accepted", "with a problem"],
+)
+async def test_a_trip_with_a_refund_under_way_stays_with_all_its_refunds(
+    storage: Storage, database_url: str, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    await refunded(storage, "r1", **changes)
+    await refunded(storage, "r2", trip_id="another")
+
+    async with Archive.of(database_url) as archive:
+        assert (await archive.count(LATER)).trips == 1
+    assert (await move(database_url, tmp_path)).trips == 1
+    assert await standing(database_url) == {"paid"}
+    assert await refunds_standing(database_url) == {"r1"}
+
+
+@pytest.mark.parametrize("state", [RefundState.REFUNDED, RefundState.FAILED])
+async def test_refunds_that_are_over_go_with_their_trip(
+    storage: Storage, database_url: str, tmp_path: Path, state: RefundState
+) -> None:
+    await refunded(storage, "r1", "r2", state=state)
+
+    async with Archive.of(database_url) as archive:
+        assert (await archive.count(LATER)).refunds == 2
+    moved = await move(database_url, tmp_path)
+
+    assert (moved.trips, moved.refunds) == (1, 2)
+    assert await refunds_standing(database_url) == set()
+
+
+async def test_a_refund_of_a_state_that_this_release_does_not_know_keeps_its_trip(
+    storage: Storage, database_url: str, tmp_path: Path
+) -> None:
+    await refunded(storage, "r1")
+    await change(database_url, "UPDATE refund SET state = 'RETURNED'")
+
+    assert (await move(database_url, tmp_path)).trips == 0
+
+
+async def test_the_story_tells_of_every_refund_all_that_its_row_held(
+    storage: Storage, database_url: str, tmp_path: Path
+) -> None:
+    why = Refused(step="SendRefund", refusal=Refusal.NOT_ENOUGH, code="NOT_ENOUGH", message="余额不足", request_id="x")
+    await refunded(storage, "r1", "r2", refused=why)
+    await refunded(storage, trip_id="never refunded")
+
+    await move(database_url, tmp_path)
+
+    told = {story["trip"]["trip_id"]: story["refunds"] for story in stories(tmp_path)}
+    assert [(refund["refund_id"], refund["amount_fen"], refund["state"]) for refund in told["paid"]] == [
+        ("r1", 100, "REFUNDED"),
+        ("r2", 100, "REFUNDED"),
+    ]
+    assert told["paid"][0]["refused"]["message"] == "余额不足"
+    assert told["paid"][0]["problem"] is None
+    assert told["never refunded"] == []
+
+
+async def test_a_run_that_cannot_write_costs_no_refund(
+    storage: Storage, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await refunded(storage, "r1")
+    monkeypatch.setattr("payscore_worker.storage.archive.gzip.decompress", lambda _data: b"")
+
+    with pytest.raises(ArchiveUnwritable):
+        await move(database_url, tmp_path)
+
+    assert await refunds_standing(database_url) == {"r1"}
 
 
 # --- Broken off ---

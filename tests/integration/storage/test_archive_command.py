@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from payscore_worker.domain.refund import RefundState
+from payscore_worker.storage import Entry
 from payscore_worker.storage.database import open_storage
 from tests.acceptance.commands import Done, payscore_worker
 from tests.builders import NOW, SITUATIONS
 from tests.integration.databases import make_tables
+from tests.integration.storage.refunds import a_refund_of
 
 
 @pytest.fixture
@@ -21,6 +24,10 @@ async def settings(tmp_path: Path) -> dict[str, str]:
     for situation in ("paid", "open"):
         trip = replace(SITUATIONS[situation](), trip_id=situation, out_order_no=situation)
         await storage.save(trip, due_at=None, now=NOW)
+    paid = await storage.load("paid")
+    assert paid is not None
+    refunded = [Entry(case=case, due_at=None) for case in a_refund_of(paid, state=RefundState.REFUNDED)]
+    assert await storage.save_together(refunded, now=NOW)
     await storage.aclose()
     return {"PAYSCORE_DATABASE_URL": url}
 
@@ -43,6 +50,7 @@ async def test_it_moves_what_is_old_and_over_and_tells_what_it_did(tmp_path: Pat
 
     assert (counted.code, counted.document["trips"], counted.document["files"]) == (0, 1, [])
     assert (moved.code, moved.document["trips"], len(moved.document["files"])) == (0, 1, 1)
+    assert (counted.document["refunds"], moved.document["refunds"]) == (1, 1)
     assert (again.code, again.document["trips"]) == (0, 0)
     assert moved.document["before"] == "2026-05-02T00:00:00+08:00"
     assert filed(tmp_path / "kept") == ["paid"]
@@ -60,7 +68,7 @@ async def test_what_happened_to_an_archived_trip_can_be_asked(tmp_path: Path, se
 async def test_trips_younger_than_the_retention_stay(tmp_path: Path, settings: dict[str, str]) -> None:
     kept = await archive("--before", "36500d", directory=tmp_path, settings=settings)
 
-    assert (kept.code, kept.out) == (0, "0 trips moved, with 0 calls and 0 events\n")
+    assert (kept.code, kept.out) == (0, "0 trips moved, with 0 calls, 0 events and 0 refunds\n")
 
 
 @pytest.mark.parametrize("before", ["2999-01-01", "yesterday", "2026-13-01", "3y", "-1d"])

@@ -139,6 +139,7 @@ def test_the_places_are_the_queues() -> None:
         ("cn." + NOTIFICATIONS, "payscore.user_open_service", True),
         ("cn." + NOTIFICATIONS, "refund.success", True),
         ("cn." + NOTIFICATIONS, "refund.processing", False),
+        ("cn." + NOTIFICATIONS, "transaction.success", False),
         ("cn." + EVENTS, "settlement.paid", False),
         ("cn.payscore.retry.5s", "cn.payscore.trip-ended", True),
         ("cn.payscore.retry.5m", "cn.payscore.trip-ended", False),
