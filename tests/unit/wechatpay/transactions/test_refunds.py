@@ -120,6 +120,12 @@ def test_everything_may_be_refunded_and_numbers_may_be_as_long_as_their_limits(r
     assert body["amount"] == {"refund": 3200, "total": 3200, "currency": "CNY"}
 
 
+def test_a_single_fen_may_be_refunded(refunds: MerchantRefunds) -> None:
+    body = msgspec.json.decode(refunds.request(a_refund(amount_fen=1)).body)
+
+    assert body["amount"]["refund"] == 1
+
+
 @pytest.mark.parametrize(
     ("reason", "sent"),
     [
