@@ -305,13 +305,16 @@ async def test_the_story_tells_of_every_refund_all_that_its_row_held(
     why = Refused(step="SendRefund", refusal=Refusal.NOT_ENOUGH, code="NOT_ENOUGH", message="余额不足", request_id="x")
     await refunded(storage, "r1", "r2", refused=why)
     await refunded(storage, trip_id="never refunded")
+    await change(
+        database_url, "UPDATE refund SET generation = 9 WHERE refund_id = 'r1'"
+    )  # its body came after the other's
 
     await move(database_url, tmp_path)
 
     told = {story["trip"]["trip_id"]: story["refunds"] for story in stories(tmp_path)}
     assert [(refund["refund_id"], refund["amount_fen"], refund["state"]) for refund in told["paid"]] == [
-        ("r1", 100, "REFUNDED"),
         ("r2", 100, "REFUNDED"),
+        ("r1", 100, "REFUNDED"),
     ]
     assert told["paid"][0]["refused"]["message"] == "余额不足"
     assert told["paid"][0]["problem"] is None

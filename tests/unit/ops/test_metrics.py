@@ -15,7 +15,7 @@ from payscore_worker.wechatpay.refusals import code_label
 from tests.unit.test_docs import ROOT
 
 ALL = [metric for group in metrics.TABLE.values() for metric in group]
-UNITS = ("seconds", "fen", "links", "messages", "trips", "rows", "ratio", "info", "total", "bytes")
+UNITS = ("seconds", "fen", "links", "messages", "trips", "refunds", "rows", "ratio", "info", "total", "bytes")
 OF_MANY = {"trip_id", "openid", "out_order_no", "message_id", "path", "request_id"}
 STATES = {"open", "paused", "consuming", "late", "unanswered", "problem", "hand", "consumers"}
 """What counts or tells yes from no needs no unit."""
