@@ -13,7 +13,7 @@ from payscore_worker import metrics, tracing
 from payscore_worker.errors import Rejected, Retryable
 from payscore_worker.messaging.link import end_if_told
 from payscore_worker.storage import Storage
-from payscore_worker.storage.cases import C
+from payscore_worker.storage.cases import C, table_of
 
 AT_ONCE: Final = 64
 """Cases of a kind taken up at the same time; each makes one WeChat call after the other."""
@@ -110,9 +110,10 @@ class Reconciler(Generic[C]):
                 await self._stopping.wait()
 
     async def _take_up(self, case: C) -> None:
-        name, taken_up = self._desk.kind.__name__.lower(), self._desk.taken_up
+        table, taken_up = table_of(self._desk.kind), self._desk.taken_up
+        name, key = table.name, {table.key: table.key_of(case)}
         with (
-            structlog.contextvars.bound_contextvars(trip_id=case.trip_id),
+            structlog.contextvars.bound_contextvars(**({"trip_id": case.trip_id} | key)),
             tracing.span(f"take up {name}", tracing.Kind.INTERNAL, {"payscore.trip_id": case.trip_id}),
         ):
             try:

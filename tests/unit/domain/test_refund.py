@@ -481,7 +481,7 @@ def test_a_send_that_is_refused_again_and_again_is_for_a_person_after_hours(refu
     assert (stopped.state, stopped.refused, stopped.ask_after) == (REQUESTED, None, None)
 
 
-@pytest.mark.parametrize("refusal", HOPELESS)
+@pytest.mark.parametrize("refusal", sorted(HOPELESS))
 def test_a_refusal_that_no_waiting_changes_is_for_a_person_the_second_time(refusal: Refusal) -> None:
     once = refunds.refused(situation("sent")[1], a_refused(refusal), NOW)
     assert once.problem is None
@@ -492,8 +492,8 @@ def test_a_refusal_that_no_waiting_changes_is_for_a_person_the_second_time(refus
     assert (twice.problem.code, twice.problem.since, twice.problem_told) == ("CODE", LATER, "CODE SendRefund")
 
 
-@pytest.mark.parametrize("refusal", HOPELESS)
-@pytest.mark.parametrize("before", [Refusal.NOT_ENOUGH, *HOPELESS])
+@pytest.mark.parametrize("refusal", sorted(HOPELESS))
+@pytest.mark.parametrize("before", [Refusal.NOT_ENOUGH, *sorted(HOPELESS)])
 def test_one_such_refusal_after_another_is_no_second_one(before: Refusal, refusal: Refusal) -> None:
     once = refunds.refused(situation("sent")[1], a_refused(before), NOW)
 
