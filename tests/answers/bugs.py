@@ -8,6 +8,8 @@ from typing import Any, Final
 import pytest
 
 from payscore_worker.domain import outcomes, trip
+from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import DeclineReason, Doubt, OpenOrder, OrderPhase, OrderSeen, Step, Trip, TripState
 from payscore_worker.errors import MerchantRefused, OutcomeUnknown, Refusal
 from payscore_worker.settlement.trip_steps import Run, Steps
@@ -53,6 +55,11 @@ def _writes_off_what_is_collected(patch: Patch) -> None:
         return refused(trip, doubt, now, **more) if trip.waived is None else outcomes._written_off(trip, trip.waived)
 
     patch.setattr(outcomes, "refused", done)
+
+
+def _fails_a_refund_over_a_refusal(patch: Patch) -> None:
+    """Take an unsigned refusal for the end of a refund."""
+    patch.setattr(refunds, "refused", lambda refund, _why, _now: replace(refund, state=RefundState.FAILED))
 
 
 def _ends_over_one_absence(patch: Patch) -> None:
@@ -320,6 +327,13 @@ BUGS: Final[Mapping[str, Bug]] = {
     "equal amounts are not adopted": Bug(
         install=_adopts_nothing,
         cases=("sqlite payafter by hand; one worker", "postgresql serviceorder by hand; two workers"),
+    ),
+    "fails a refund over a refusal": Bug(
+        install=_fails_a_refund_over_a_refusal,
+        cases=(
+            "sqlite payafter refund, unheard; one worker; refund #1; USER_ACCOUNT_ABNORMAL; once",
+            "postgresql serviceorder refund; one worker; refund #1; PARAM_ERROR, after; once",
+        ),
     ),
     "writes off what is collected": Bug(
         install=_writes_off_what_is_collected,
