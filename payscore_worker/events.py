@@ -355,12 +355,13 @@ class SettlementStale(Announcement, frozen=True, kw_only=True):
 
 
 class SettlementOverdue(Announcement, frozen=True, kw_only=True):
-    """The passenger has not paid for too long; WeChat Pay keeps trying."""
+    """The passenger has not paid for too long; WeChat Pay keeps trying. Said at every age that the settings name."""
 
     TYPE: ClassVar[str] = "settlement.overdue"
 
     since: datetime
     age_seconds: int
+    step: Annotated[int, Meta(description="which of the ages of PAYSCORE_OVERDUE_AFTER was reached: 1 is the first")]
 
 
 class SettlementRefunded(Announcement, frozen=True, kw_only=True):

@@ -190,8 +190,11 @@ class OrderSettings(Part, frozen=True, kw_only=True):
     ] = "1d"
     overdue_after: Annotated[
         str,
-        Meta(pattern=rf"^{_TIME}\Z", description="when an unpaid trip is announced as overdue; more than 0"),
-    ] = "3d"
+        Meta(
+            pattern=rf"^{_TIME}(?:,{_TIME})*\Z",
+            description="at which ages an unpaid trip is announced as overdue, comma between, each more than 0",
+        ),
+    ] = "3d,7d,30d"
 
 
 class WebhookSettings(Part, frozen=True, kw_only=True):

@@ -41,7 +41,7 @@ PAYAFTER: Final = Rules(
     risk_amount_fen=20_000,
     poll_delays=(timedelta(seconds=5), timedelta(seconds=30), timedelta(days=1)),
     stale_after=timedelta(days=1),
-    overdue_after=timedelta(days=3),
+    overdue_after=(timedelta(days=3), timedelta(days=7)),
 )
 SERVICEORDER: Final = replace(PAYAFTER, family="serviceorder")
 

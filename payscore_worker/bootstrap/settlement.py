@@ -65,5 +65,5 @@ def make_rules(payscores: PayScores, orders: OrderSettings) -> Rules:
         risk_amount_fen=orders.risk_amount_fen,
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),
-        overdue_after=duration(orders.overdue_after),
+        overdue_after=tuple(sorted(durations(orders.overdue_after))),
     )

@@ -387,6 +387,8 @@ def _reopened(trip: Trip) -> Trip:
         end_time=None,
         completed_at=None,
         overdue_since=None,
+        overdue_step=0,
+        overdue_told_at=None,
         waived=None,
         accepted_fen=None if trip.cancelled is None else trip.accepted_fen,
     )

@@ -149,9 +149,9 @@ def stale(trip: Trip, now: datetime) -> Trip:
     return replace(trip, stale_since=now)
 
 
-def overdue(trip: Trip, now: datetime) -> Trip:
-    """The money is out for too long; said once."""
-    return replace(trip, overdue_since=now)
+def overdue(trip: Trip, step: int, now: datetime) -> Trip:
+    """The money is out for too long; said once at each age that is reached."""
+    return replace(trip, overdue_since=trip.overdue_since or now, overdue_step=step, overdue_told_at=now)
 
 
 def service_answered(trip: Trip, *, enabled: bool) -> Trip:

@@ -350,6 +350,11 @@ class Trip:
     asked_at: datetime | None = None
     stale_since: datetime | None = None
     overdue_since: datetime | None = None
+    """When it was first said that the money is out for too long."""
+    overdue_step: int = 0
+    """How many of the ages at which that is said were reached."""
+    overdue_told_at: datetime | None = None
+    """When it was said last."""
     version: int = 0
 
     service_enabled: bool = False
@@ -461,7 +466,8 @@ class Rules:
     """For a trip that names none."""
     poll_delays: tuple[timedelta, ...]
     stale_after: timedelta
-    overdue_after: timedelta
+    overdue_after: tuple[timedelta, ...]
+    """The ages of a completion at which it is said that the money is out, each above the one before."""
 
     def family_of(self, trip: Trip) -> str:
         """Name the family that a trip's order is in, or would be opened in."""
@@ -531,6 +537,9 @@ class SayStale:
 @dataclass(frozen=True, slots=True)
 class SayOverdue:
     """Announce that the money is out for too long."""
+
+    step: int
+    """The how-manieth age it has reached."""
 
 
 Step = (
@@ -640,16 +649,16 @@ def _next_when_completed(trip: Trip, now: datetime, rules: Rules) -> Step:
         raise IllegalTransition("a COMPLETED trip without the time of its completion")
     if trip.waived is not None and not trip.waived.lowered:
         return _waive(trip, trip.waived, rules)
-    overdue_at = trip.completed_at + rules.overdue_after
-    if trip.overdue_since is None and now >= overdue_at:
-        return SayOverdue()
+    reached = sum(now >= trip.completed_at + age for age in rules.overdue_after)
+    if reached > trip.overdue_step:
+        return SayOverdue(reached)
     delay = rules.poll_delays[min(trip.polls, len(rules.poll_delays) - 1)]
     poll_at = (trip.asked_at or trip.completed_at) + delay
     if trip.unanswered is not None:
         poll_at = trip.unanswered.ask_after
     if now >= poll_at:
         return AskOrder()
-    return Rest(poll_at if trip.overdue_since is not None else min(poll_at, overdue_at))
+    return Rest(min([poll_at, *(trip.completed_at + age for age in rules.overdue_after[trip.overdue_step :])]))
 
 
 def _waive(trip: Trip, waived: Waived, rules: Rules) -> Step:

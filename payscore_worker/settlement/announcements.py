@@ -52,13 +52,14 @@ def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterato
             since=since,
             age_seconds=_age_seconds(since, after.stale_since),
         )
-    if before.overdue_since is None and after.overdue_since is not None and after.completed_at is not None:
+    if before.overdue_step < after.overdue_step and after.overdue_told_at and after.completed_at:
         yield SettlementOverdue(
             trip_id=trip_id,
             out_order_no=out_order_no,
             state=state,
             since=after.completed_at,
-            age_seconds=_age_seconds(after.completed_at, after.overdue_since),
+            age_seconds=_age_seconds(after.completed_at, after.overdue_told_at),
+            step=after.overdue_step,
         )
     if after.problem is not None and before.problem_told != after.problem_told:
         yield SettlementProblem(

@@ -147,7 +147,7 @@ class Steps:
             case SayStale():
                 await self._move(run, lambda trip: outcomes.stale(trip, now))
             case SayOverdue():
-                await self._move(run, lambda trip: outcomes.overdue(trip, now))
+                await self._move(run, lambda trip: outcomes.overdue(trip, step.step, now))
             case _:
                 assert_never(step)
 

@@ -81,6 +81,8 @@ TRIP_COLUMNS: Final = (
     "asked_at",
     "stale_since",
     "overdue_since",
+    "overdue_step",
+    "overdue_told_at",
     "due_at",
     "version",
     "updated_at",
@@ -136,6 +138,8 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         trip.asked_at,
         trip.stale_since,
         trip.overdue_since,
+        trip.overdue_step or None,
+        trip.overdue_told_at,
         due_at,
         trip.version + 1,
         now,
@@ -177,6 +181,9 @@ def trip_from_row(row: Row) -> Trip:
         asked_at=row["asked_at"],
         stale_since=row["stale_since"],
         overdue_since=row["overdue_since"],
+        overdue_step=row["overdue_step"]
+        or (0 if row["overdue_since"] is None else 1),  # one, of a release without steps
+        overdue_told_at=row["overdue_told_at"] or row["overdue_since"],
         version=row["version"],
     )
 

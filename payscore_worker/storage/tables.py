@@ -107,6 +107,8 @@ trip: Final = Table(
     Column("asked_at", Moment),
     Column("stale_since", Moment),
     Column("overdue_since", Moment),
+    Column("overdue_step", Integer),
+    Column("overdue_told_at", Moment),
     # who looks at it when
     Column("due_at", Moment),
     Column("claimed_until", Moment),

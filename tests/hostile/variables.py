@@ -59,10 +59,10 @@ PLAIN: Final = {
 }
 
 GOOD: Final = SECRETS | PLAIN
-DURATIONS: Final = ("retry_delays", "poll_delays")
+DURATIONS: Final = ("retry_delays", "poll_delays", "overdue_after")
 IN_HEADERS: Final = ("mchid", "merchant_serial_no", "wechatpay_public_key_id", "notify_url", "appid", "service_id")
 HEADER_TEXT: Final = re.compile(r"[\x21-\x7e]+")
-DURATION: Final = ("service_state_ttl", "stale_after", "overdue_after")
+DURATION: Final = ("service_state_ttl", "stale_after")
 
 NAMES: Final = frozenset({".env"} | {field.encode_name for part in PARTS for field in msgspec.structs.fields(part)})
 

@@ -445,15 +445,17 @@ async def test_a_passenger_who_pays_after_days_is_found_paid(storage: Storage, f
         assert "settlement.overdue" not in await town.announced_types()
 
 
-async def test_a_passenger_who_never_pays_is_said_to_be_overdue_once(town: Town) -> None:
+async def test_a_passenger_who_never_pays_is_said_to_be_overdue_once_at_each_age(town: Town) -> None:
     town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
     await town.rides()
 
-    for _ in range(6):
+    told = []
+    for day in range(1, 11):
         await town.passes(86_400)
+        told += [(day, data["step"]) for type_, data in await town.announced() if type_ == "settlement.overdue"]
 
     assert await town.state() is TripState.COMPLETED
-    assert (await town.announced_types()).count("settlement.overdue") == 1
+    assert told == [(3, 1), (7, 2)]
 
 
 async def test_a_trip_that_never_ends_is_said_to_be_stale_once(town: Town) -> None:

@@ -205,7 +205,7 @@ async def test_refunds_are_taken_out_of_the_schema_and_put_in_again(full_databas
     await migrate(full_database_url)
     assert await refund_schema(full_database_url) == before
     assert before == (
-        ["refund_due", "refund_trip", "refund_under_way"],
+        ["refund_due", "refund_problem", "refund_trip", "refund_under_way"],
         ["debits", "refunded_fen", "reserved_fen"],
     )
 

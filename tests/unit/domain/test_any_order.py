@@ -229,7 +229,7 @@ class AnyOrder(RuleBasedStateMachine):
             case SayStale():
                 self.trip = outcomes.stale(self.trip, self.now)
             case SayOverdue():
-                self.trip = outcomes.overdue(self.trip, self.now)
+                self.trip = outcomes.overdue(self.trip, step.step, self.now)
             case Stop():
                 raise AssertionError("no start lies in the future here")
 

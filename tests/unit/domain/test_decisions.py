@@ -625,13 +625,14 @@ def test_our_own_amount_is_adopted_and_not_accepted() -> None:
 
 
 def test_of_a_lost_completion_the_fare_is_what_it_was_and_its_body_is_built_anew() -> None:
-    accepted = replace(SITUATIONS["completed"](), overdue_since=NOW, accepted_fen=3_000)
+    accepted = replace(outcomes.overdue(SITUATIONS["completed"](), 1, NOW), accepted_fen=3_000)
     before = stuck(accepted, "completion_lost")
 
     after = decided(before, Verb.REBUILD, an_order(), certain=frozenset())
 
     assert (after.state, after.end_time, after.completed_at, after.ended) == (TripState.OPEN, None, None, before.ended)
-    assert (after.overdue_since, after.accepted_fen) == (None, None)
+    assert (after.overdue_since, after.overdue_step, after.overdue_told_at) == (None, 0, None)
+    assert after.accepted_fen is None
 
 
 @pytest.mark.parametrize("verb", [Verb.DECLINE, Verb.CANCEL])

@@ -591,7 +591,9 @@ def test_a_completion_ends_what_was_counted_of_it_and_every_thought_of_giving_up
 
 def test_what_is_said_once_is_noted_with_its_time() -> None:
     assert outcomes.stale(a_trip(), NOW) == replace(a_trip(), stale_since=NOW)
-    assert outcomes.overdue(a_trip(), NOW) == replace(a_trip(), overdue_since=NOW)
+    first = outcomes.overdue(a_trip(), 1, NOW)
+    assert first == replace(a_trip(), overdue_since=NOW, overdue_step=1, overdue_told_at=NOW)
+    assert outcomes.overdue(first, 3, NOW + HOUR) == replace(first, overdue_step=3, overdue_told_at=NOW + HOUR)
 
 
 def test_an_order_that_was_cancelled_for_its_fare_declines_and_ends_a_problem() -> None:

@@ -169,12 +169,28 @@ def test_a_completed_trip_is_asked_about_at_the_poll_delays_the_last_one_repeati
     assert seconds == [5, 35, 35 + 86_400, 35 + 2 * 86_400]
 
 
-def test_an_unpaid_trip_is_said_to_be_overdue_once() -> None:
+def test_an_unpaid_trip_is_said_to_be_overdue_once_at_each_age() -> None:
     trip = SITUATIONS["completed"]()
-    late = NOW + PAYAFTER.overdue_after
+    late, later = (NOW + age for age in PAYAFTER.overdue_after)
 
-    assert next_step(trip, late, PAYAFTER) == SayOverdue()
-    assert next_step(outcomes.overdue(trip, late), late, PAYAFTER) == AskOrder()
+    assert next_step(trip, late, PAYAFTER) == SayOverdue(1)
+    once = outcomes.overdue(trip, 1, late)
+    assert next_step(once, late, PAYAFTER) == AskOrder()
+    assert next_step(once, later - SECOND, PAYAFTER) == AskOrder()
+    assert next_step(once, later, PAYAFTER) == SayOverdue(2)
+    twice = outcomes.overdue(once, 2, later)
+    assert next_step(twice, later + 100 * PAYAFTER.overdue_after[1], PAYAFTER) == AskOrder()
+
+
+def test_ages_that_passed_while_nobody_looked_are_one_word_on_the_last_of_them() -> None:
+    assert next_step(SITUATIONS["completed"](), NOW + PAYAFTER.overdue_after[1], PAYAFTER) == SayOverdue(2)
+
+
+def test_an_unpaid_trip_rests_no_longer_than_to_the_age_that_it_reaches_next() -> None:
+    first, second = PAYAFTER.overdue_after
+    asked = replace(outcomes.overdue(SITUATIONS["completed"](), 1, NOW + first), polls=9, asked_at=NOW + second - HOUR)
+
+    assert next_step(asked, NOW + second - HOUR, PAYAFTER) == Rest(NOW + second)
 
 
 @pytest.mark.parametrize("situation", ["open", "ended, not started"])
@@ -439,11 +455,11 @@ def test_a_completed_trip_rests_until_the_next_poll_or_until_it_is_overdue_and_i
     poll_at = NOW + 29 * HOUR
 
     assert next_step(trip, NOW + 5 * HOUR, PAYAFTER) == Rest(poll_at)
-    soon_overdue = replace(PAYAFTER, overdue_after=28 * HOUR)
+    soon_overdue = replace(PAYAFTER, overdue_after=(28 * HOUR,))
     assert next_step(trip, NOW + 5 * HOUR, soon_overdue) == Rest(NOW + 28 * HOUR)
     assert next_step(trip, NOW + 28 * HOUR - SECOND, soon_overdue) == Rest(NOW + 28 * HOUR)
-    assert next_step(trip, NOW + 28 * HOUR, soon_overdue) == SayOverdue()
-    said = replace(trip, overdue_since=NOW + 28 * HOUR)
+    assert next_step(trip, NOW + 28 * HOUR, soon_overdue) == SayOverdue(1)
+    said = outcomes.overdue(trip, 1, NOW + 28 * HOUR)
     assert next_step(said, NOW + 28 * HOUR, soon_overdue) == Rest(poll_at)
     assert next_step(said, poll_at, soon_overdue) == AskOrder()
 

@@ -92,7 +92,7 @@ def test_nothing_is_announced_of_a_trip_that_did_not_change(situation: str) -> N
 
 
 def test_nothing_is_said_twice_of_a_trip_that_is_paid_when_another_transaction_is_noted() -> None:
-    paid = replace(SITUATIONS["paid"](), stale_since=NOW, overdue_since=NOW)
+    paid = replace(SITUATIONS["paid"](), stale_since=NOW, overdue_since=NOW, overdue_step=1, overdue_told_at=NOW)
     more = outcomes.see(paid, an_order(OrderPhase.DONE, debits=debits("4200001", "4200002")), NOW)
 
     assert more != paid
@@ -222,15 +222,19 @@ def test_a_trip_without_a_start_is_said_to_be_stale_since_it_was_noted() -> None
 def test_money_that_is_out_is_said_to_be_overdue_since_the_completion_in_whole_seconds() -> None:
     before = replace(SITUATIONS["completed"](), completed_at=NOW - HOUR - timedelta(milliseconds=900))
 
-    assert told(before, outcomes.overdue(before, NOW)) == [
-        SettlementOverdue(**NAMED, state="COMPLETED", since=NOW - HOUR - timedelta(milliseconds=900), age_seconds=3_600)
+    since = NOW - HOUR - timedelta(milliseconds=900)
+    once = outcomes.overdue(before, 1, NOW)
+    assert told(before, once) == [SettlementOverdue(**NAMED, state="COMPLETED", since=since, age_seconds=3_600, step=1)]
+    assert told(once, outcomes.overdue(once, 3, NOW + HOUR)) == [
+        SettlementOverdue(**NAMED, state="COMPLETED", since=since, age_seconds=7_200, step=3)
     ]
+    assert told(once, once) == []
 
 
 def test_nothing_is_overdue_that_was_not_completed() -> None:
     before = SITUATIONS["open"]()
 
-    assert told(before, outcomes.overdue(before, NOW)) == []
+    assert told(before, outcomes.overdue(before, 1, NOW)) == []
 
 
 def test_a_problem_is_told_in_full_and_the_same_one_again_is_not() -> None:
