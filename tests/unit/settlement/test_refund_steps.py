@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from payscore_worker.domain import refund as refunds
-from payscore_worker.domain.refund import PAUSES, Pair, Refund, RefundPhase, RefundState
+from payscore_worker.domain.refund import LONGEST_PROCESSING, PAUSES, Pair, Refund, RefundPhase, RefundState
 from payscore_worker.domain.trip import Problem, Trip
 from payscore_worker.errors import (
     MalformedMessage,
@@ -66,6 +66,8 @@ class Wechat:
     script: list[Scripted] = field(default_factory=list)
     sent: list[tuple[str, bytes]] = field(default_factory=list)
     """The kind of each call, and its body; of a question, the number that it names."""
+    places: list[str] = field(default_factory=list)
+    """Method and path of each send."""
     unreadable: str = ""
     """Why an answer cannot be read."""
     unspeakable: str = ""
@@ -78,6 +80,7 @@ class Wechat:
 
     async def send(self, call: Call) -> Answer:
         self.sent.append((call.kind.value, call.body))
+        self.places.append(f"{call.method} {call.path}")
         return await self._answer()
 
     async def query(self, out_refund_no: str) -> tuple[RefundTold, Answer]:
@@ -198,7 +201,7 @@ async def test_the_body_is_stored_with_the_mark_and_then_sent_and_the_answer_is_
     await desk.advances(looks)
 
     refund = await desk.refund()
-    assert desk.wechat.sent == [("refund", b"r1: 1000")]
+    assert (desk.wechat.sent, desk.wechat.places) == ([("refund", b"r1: 1000")], ["POST /refunds"])
     assert (refund.state, refund.accepted_at) == (RefundState.ACCEPTED, NOW + MINUTE / 2)
     call = await desk.call()
     assert (call.outcome, call.attempts, call.status, call.request_id) == (CallOutcome.ACCEPTED, 2, 200, "q1")
@@ -369,6 +372,17 @@ async def test_a_refund_of_a_merchant_whose_keys_are_not_set_waits(desk: Desk) -
 
     assert (refused.value.attempts, refused.value.failure.value) == (0, "misconfigured")
     assert desk.wechat.sent == []
+
+
+async def test_a_refund_that_is_still_under_way_after_fifteen_days_is_given_up_on_the_answer(desk: Desk) -> None:
+    await is_accepted(desk)
+    desk.now = NOW + LONGEST_PROCESSING
+
+    await desk.advances(a_refund_told())
+
+    problem = (await desk.refund()).problem
+    assert problem is not None
+    assert (problem.code, problem.since) == ("refund_slow", NOW + LONGEST_PROCESSING)
 
 
 # --- Signed answers that say nothing of our refund ---
