@@ -606,7 +606,7 @@ def test_a_refund_is_not_given_up_before_it_was_asked_about_once_more() -> None:
 def test_a_refund_that_is_given_up_is_told_as_slow() -> None:
     _, before = situation("accepted")
 
-    after = refunds.given_up(before, LATER)
+    after = refunds.waited_too_long(before, LATER)
 
     assert changed(before, after) == {
         "problem": a_problem("refund_slow", WORDS_FOR_A_PERSON["refund_slow"], since=LATER),

@@ -211,7 +211,7 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
             case AskRefund():
                 self.asks(refund_id, answer, refusal)
             case GiveUpWaiting():
-                self.moves(refund_id, lambda one: refunds.given_up(one, self.now))
+                self.moves(refund_id, lambda one: refunds.waited_too_long(one, self.now))
             case Rest():
                 return
 
