@@ -443,7 +443,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "verb_give-up": ("Give it up", "放弃退款"),
     "refund_give_up_means": (
-        "WeChat Pay refuses it for good: the refund ends here, and the ride service is told. WeChat Pay is asked first.",
+        "WeChat Pay refuses it for good: the refund ends, and the ride service is told. WeChat Pay is asked first.",
         "微信支付始终拒绝这笔退款：在此了结，并告知网约车平台。会先询问微信支付。",
     ),
     "refund_give_up_why": (
