@@ -367,6 +367,7 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
                 self.wechat_goes_on_with_it(refund_id, RefundPhase.SUCCESS)
             elif refund.problem is not None and looks < MOST_LOOKS:
                 looks += 1
+                self.wechat_goes_on_with_it(refund_id, RefundPhase.SUCCESS)  # what is abnormal, they say where to
                 self.a_person_has_looked(refund_id)
             elif isinstance(step, Rest):
                 return
