@@ -11,7 +11,7 @@ from payscore_worker.domain.refund import CLOSED, GIVEN_UP, RefundState
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.logs import short_openid
 from payscore_worker.storage import CallOutcome, Direction
-from payscore_worker.storage.refunds import CLEAR, RefundReports
+from payscore_worker.storage.refunds import CLEAR, GIVE_UP, RefundReports
 from payscore_worker.storage.reports import Reports, Row
 from payscore_worker.wechatpay import CallKind
 
@@ -371,7 +371,7 @@ def _decided(action: Row) -> Decided:
         why=action["reason"],
         outcome=action["outcome"],
         ended_at=action["ended_at"],
-        refund_id=action["target"] if action["action"] == CLEAR else "",
+        refund_id=action["target"] if action["action"] in (CLEAR, GIVE_UP) else "",
     )
 
 
