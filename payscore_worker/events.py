@@ -379,8 +379,9 @@ class SettlementRefunded(Announcement, frozen=True, kw_only=True):
 class SettlementRefundProblem(Announcement, frozen=True, kw_only=True):
     """A refund did not come off, or not yet.
 
-    `refund_closed`: nothing went back, and a new attempt takes a new `refund_id`. With any other code a person must
-    look, and the refund goes on then.
+    `refund_closed`, by WeChat Pay's word, and `refund_given_up`, by a person's after WeChat Pay refused it for good:
+    nothing went back, and a new attempt takes a new `refund_id`. With any other code a person must look, and the refund
+    goes on then.
     """
 
     TYPE: ClassVar[str] = "settlement.refund_problem"
@@ -391,8 +392,8 @@ class SettlementRefundProblem(Announcement, frozen=True, kw_only=True):
     code: Annotated[
         str,
         Meta(
-            description="`refund_closed`, `refund_abnormal`, `refund_slow`, `refund_amount_differs` or another word of "
-            "ours, or the code of WeChat Pay's refusal"
+            description="`refund_closed`, `refund_given_up`, `refund_abnormal`, `refund_slow`, `refund_amount_differs` "
+            "or another word of ours, or the code of WeChat Pay's refusal"
         ),
     ]
     message: str

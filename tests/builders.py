@@ -318,7 +318,7 @@ REFUND_SITUATIONS: Final[Mapping[str, Callable[[], Pair]]] = {
     "with a problem, sent, amount differs": lambda: _shown(a_word(RefundPhase.PROCESSING, amount_fen=999)),
     "with a problem, amount differs": lambda: _accepted(a_word(amount_fen=999)),
     "with a problem, abnormal": lambda: _accepted(a_word(RefundPhase.ABNORMAL)),
-    "with a problem, slow": lambda: _after(lambda refund: refunds.given_up(refund, NOW), _accepted()),
+    "with a problem, slow": lambda: _after(lambda refund: refunds.waited_too_long(refund, NOW), _accepted()),
     "with a problem, refunded": lambda: _accepted(a_word(), a_word(amount_fen=999)),
     "with a problem, failed": lambda: _accepted(a_word(RefundPhase.CLOSED), a_word(amount_fen=999)),
 }

@@ -20,7 +20,16 @@ from payscore_worker.domain.refund import Refund, RefundRequested, RefundState
 from payscore_worker.events import MAX_FEN
 from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
 from payscore_worker.settlement.deciding import MAX_REASON
-from payscore_worker.settlement.refunding import Refunding, RefundOutlook, money_of, new_refund_id, outlook, sent
+from payscore_worker.settlement.refund_sight import RefundSight
+from payscore_worker.settlement.refunding import (
+    Refunding,
+    RefundOutlook,
+    giving_up,
+    money_of,
+    new_refund_id,
+    outlook,
+    sent,
+)
 from payscore_worker.settlement.refunds import Foreseen
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.engine import engine_for
@@ -30,6 +39,9 @@ from payscore_worker.wechatpay import CallKind
 
 MAX_ID: Final = 64
 """Of a refund's id, which is printable ASCII, as the ride service's are."""
+
+NAMED: Final = 10
+"""Refunds that a preview names."""
 
 CALLS: Final = (CallKind.REFUND.value, CallKind.REFUND_QUERY.value)
 """Their generation is the place of the refund."""
@@ -220,13 +232,14 @@ async def _story(environment: Environment, name: str) -> dict[str, Any] | None:
             return None
         calls = await reports.calls(row["trip_id"])
         actions = await RefundReports(reports).actions_on(row["trip_id"], [row["refund_id"]])
-    refused = _decoded(row["refused"])
+    refused, given_up = _decoded(row["refused"]), _decoded(row["given_up"])
     return {
         **_summary(row),
         "refused": None if refused is None else _told(refused),
         "unanswered": row["unanswered"],
         "ask_after": row["ask_after"],
         "wechatpay_refund_id": row["wechatpay_refund_id"] or None,
+        "given_up": None if given_up is None else f"by {given_up['by']}: {given_up['reason']}",
         "calls": [
             {name: call[name] for name in ("kind", "attempts", "status", "code", "request_id", "outcome")}
             | {"begun": call["begun"], "definite": call["definite"]}
@@ -264,14 +277,36 @@ def _told(trouble: dict[str, Any] | None) -> str:
 
 
 @refund.command("clear-problem")
-@click.argument("refund_id", type=Text())
+@click.argument("refund_id", required=False, type=Text())
+@click.option("--code", type=Text(), metavar="CODE", help="Only refunds with this problem.")
+@click.option("--all", "everything", is_flag=True, help="All refunds with the problem that --code names.")
 @click.option(
     "--reason", required=True, type=Text(), metavar="TEXT", callback=one_line(MAX_REASON), help=f"{RECORDED}."
 )
 @as_option
+@yes_option
 @json_option
-def clear_problem(refund_id: str, *, reason: str, by: str | None, as_json: bool) -> None:
-    """Say that a person has looked, and take a refund up again: the same is asked, or sent. It never refunds twice."""
+def clear_problem(
+    refund_id: str | None,
+    *,
+    code: str | None,
+    everything: bool,
+    reason: str,
+    by: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Say that a person has looked, and take a refund up again; with --code and --all, every one with one problem.
+
+    The same is asked, or sent: it never refunds twice.
+    """
+    if refund_id is None and not (code and everything):
+        raise click.UsageError("say which: a REFUND_ID, or --code CODE --all")
+    if refund_id is not None and (code is not None or everything):
+        raise click.UsageError("a REFUND_ID goes with neither --code nor --all")
+    if refund_id is None:
+        run(_clear_all(Environment(), str(code), by=by or who(), reason=reason, yes=yes, as_json=as_json))
+        return
     after = run(_clear(Environment(), refund_id, by=by or who(), reason=reason))
     stands = {"refund_id": after.refund_id, "trip_id": after.trip_id} | _standing(after)
     if as_json:
@@ -284,6 +319,97 @@ def clear_problem(refund_id: str, *, reason: str, by: str | None, as_json: bool)
 async def _clear(environment: Environment, refund_id: str, *, by: str, reason: str) -> Refund:
     async with _refunding(environment) as refunding:
         return await refunding.clear_problem(refund_id, by=by, reason=reason)
+
+
+async def _clear_all(environment: Environment, code: str, *, by: str, reason: str, yes: bool, as_json: bool) -> None:
+    async with _reports(environment) as every_report, _refunding(environment) as refunding:
+        reports = RefundReports(every_report)
+        by_state = await reports.problems_by_state(code)
+        first = [row["refund_id"] for row in await reports.problems(code, after="", limit=NAMED)]
+        count = sum(by_state.values())
+        if not as_json:
+            click.echo(f"{count} refunds with the problem {code}")
+            if count:
+                print_table(["state", "refunds"], list(by_state.items()))
+                click.echo(f"the first: {', '.join(first)}")
+        if count and not yes:
+            ask_once_more(f"clear-problem: {count} refunds are taken up again. Do it?", as_json=as_json)
+        cleared = sum([1 async for _ in refunding.clear_all(reports, code, by=by, reason=reason)])
+    if as_json:
+        print_json({"code": code, "refunds": count, "by_state": by_state, "first": first, "cleared": cleared})
+    elif count:
+        click.echo(f"{cleared} refunds cleared; the workers take them up within a minute")
+
+
+# --- Giving it up ---
+
+
+@refund.command("give-up")
+@click.argument("refund_id", type=Text())
+@click.option(
+    "--reason",
+    required=True,
+    type=Text(),
+    metavar="TEXT",
+    callback=one_line(MAX_REASON),
+    help=f"{RECORDED}, and the ride service is told.",
+)
+@as_option
+@yes_option
+@json_option
+def give_up(refund_id: str, *, reason: str, by: str | None, yes: bool, as_json: bool) -> None:
+    """End a refund that WeChat Pay refuses for good, and free its money. Shows what WeChat Pay says, asks once more."""
+    run(_give_up(Environment(), refund_id, by=by or who(), reason=reason, yes=yes, as_json=as_json))
+
+
+async def _give_up(environment: Environment, refund_id: str, *, by: str, reason: str, yes: bool, as_json: bool) -> None:
+    async with _refunding(environment) as refunding:
+        sight = await refunding.see(refund_id)
+        prospect = giving_up(sight)
+        if not as_json:
+            print_table(["refund", refund_id], list(_seen(sight, prospect).items()))
+        if not prospect.allowed:
+            if as_json:
+                print_json(_seen_document(sight, prospect) | {"done": False})
+            click.echo(f"error: {prospect.text.removeprefix('refused: ')}", err=True)
+            raise click.exceptions.Exit(NOT_FINE)
+        if not yes:
+            ask_once_more(f"give-up: {prospect.text}. Do it?", as_json=as_json)
+        after = await refunding.give_up(refund_id, by=by, reason=reason, mark=sight.mark)
+    stands = _standing(after)
+    if as_json:
+        print_json(_seen_document(sight, prospect) | {"done": True} | stands)
+    else:
+        print_table(["now", refund_id], list(stands.items()))
+
+
+def _seen(sight: RefundSight, prospect: RefundOutlook) -> dict[str, Any]:
+    refund = sight.refund
+    return {
+        "trip": refund.trip_id,
+        "state": refund.state.value,
+        "amount_fen": refund.amount_fen,
+        "problem": "" if refund.problem is None else f"{refund.problem.code}: {refund.problem.message}",
+        "WeChat Pay now": sight.text,
+        "what will happen": prospect.text,
+    }
+
+
+def _seen_document(sight: RefundSight, prospect: RefundOutlook) -> dict[str, Any]:
+    refund, known = sight.refund, sight.known
+    seen = None if known is None else known.seen
+    return {
+        "refund_id": refund.refund_id,
+        "trip_id": refund.trip_id,
+        "amount_fen": refund.amount_fen,
+        "was": {"state": refund.state.value, "problem": _standing(refund)["problem"]},
+        "wechatpay": {
+            "asked": known is not None,
+            "why": sight.unknown or None,
+            "refund": None if seen is None else seen.phase.value,
+        },
+        "outlook": {"key": prospect.key, "allowed": prospect.allowed, "text": prospect.text},
+    }
 
 
 @asynccontextmanager

@@ -78,9 +78,9 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
             make_judge=make_judge,
             clock=plan.clock,
         )
-        deciding = Deciding(settlement=plan.settlement, actions=actions, clock=plan.clock)
+        deciding = Deciding(settlement=plan.settlement, actions=actions, clock=plan.clock, pause=plan.pause)
         decisions = DecidingPages(screen=screen, deciding=deciding, clock=plan.clock)
-        refunding = Refunding(refunds=plan.refunds, actions=actions, clock=plan.clock)
+        refunding = Refunding(refunds=plan.refunds, actions=actions, clock=plan.clock, pause=plan.pause)
         refunds = RefundPages(screen=screen, refunding=refunding, clock=plan.clock)
         application = Starlette(
             routes=[

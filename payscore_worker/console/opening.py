@@ -19,6 +19,7 @@ from payscore_worker.events import EventIn
 from payscore_worker.messaging.topology import Topology
 from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.settlement.refunds import Refunds
+from payscore_worker.settlement.sight import Pause
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.storage.url import Told
@@ -57,6 +58,8 @@ class Plan:
     ring: DepthRing
     policies: PolicyLook
     clock: Callable[[], datetime]
+    pause: Pause = asyncio.sleep
+    """Between two questions about what WeChat Pay is said not to have."""
 
 
 def is_shut(*, host: str, token: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""The pages on which a person sends money back, or takes a refund up again: shown first, and asked once more."""
+"""The pages on which a person sends money back, takes a refund up again, or gives it up: shown first, then asked."""
 
 import re
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from payscore_worker.console.access import Session
 from payscore_worker.console.screen import Screen, link
 from payscore_worker.domain.refund import Refund, RefundRequested
 from payscore_worker.domain.trip import Trip
-from payscore_worker.errors import Rejected, TripBusy
+from payscore_worker.errors import Rejected, TripBusy, WechatPayError
 from payscore_worker.events import MAX_FEN
 from payscore_worker.settlement.deciding import MAX_REASON
-from payscore_worker.settlement.refunding import Refunding, money_of, new_refund_id, outlook, sent
+from payscore_worker.settlement.refunding import Refunding, giving_up, money_of, new_refund_id, outlook, sent
 
 MAX_ID: Final = 128
 
@@ -48,6 +48,8 @@ class RefundPages:
             Route("/trip/refund", self.request, methods=["POST"]),
             Route("/trip/refund/clear", self.ask, methods=["GET"]),
             Route("/trip/refund/clear", self.clear, methods=["POST"]),
+            Route("/trip/refund/give-up", self.ask_to_give_up, methods=["GET"]),
+            Route("/trip/refund/give-up", self.give_up, methods=["POST"]),
         ]
 
     # --- Sending money back: amount and reason, then what will be sent, then the request ---
@@ -144,6 +146,38 @@ class RefundPages:
         self, request: Request, refund: Refund, *, not_done: str = "", status: int = HTTPStatus.OK
     ) -> Response:
         return self._screen.show(request, "refund_clear.html", {"refund": refund, "not_done": not_done}, status=status)
+
+    # --- Giving a refund up that WeChat Pay refuses for good ---
+
+    async def ask_to_give_up(self, request: Request) -> Response:
+        """Show what WeChat Pay says of the refund now and what will happen, and ask once more."""
+        return await self._ask_to_give_up(request, request.query_params.get("id", "")[:MAX_ID])
+
+    async def give_up(self, request: Request) -> Response:
+        """End it, as it was shown and not otherwise."""
+        fields = await self._screen.form(request)
+        refund_id, reason = fields.get("id", "")[:MAX_ID], fields.get("reason", "")
+        if not _is_reason(reason):
+            raise HTTPException(HTTPStatus.BAD_REQUEST)
+        refund, session = await self._refund(refund_id), _session(request)
+        note = {"trip_id": refund.trip_id, "refund_id": refund_id, "by": session.name}
+        try:
+            await self._refunding.give_up(refund_id, by=session.name, reason=reason, mark=fields.get("mark", ""))
+        except (Rejected, WechatPayError, TripBusy) as error:
+            log.info("giving_up_refused", **note, reason=str(error))
+            return await self._ask_to_give_up(request, refund_id, not_done=str(error), status=HTTPStatus.CONFLICT)
+        log.warning("refund_given_up", **note)
+        return RedirectResponse(link("trip", id=refund.trip_id), HTTPStatus.SEE_OTHER)
+
+    async def _ask_to_give_up(
+        self, request: Request, refund_id: str, *, not_done: str = "", status: int = HTTPStatus.OK
+    ) -> Response:
+        try:
+            sight = await self._refunding.see(refund_id)
+        except Rejected as error:
+            raise HTTPException(HTTPStatus.NOT_FOUND) from error
+        values = {"sight": sight, "refund": sight.refund, "prospect": giving_up(sight), "not_done": not_done}
+        return self._screen.show(request, "refund_give_up.html", values, status=status)
 
     async def _refund(self, refund_id: str) -> Refund:
         try:

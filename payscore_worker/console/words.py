@@ -427,11 +427,28 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "It was asked for before, and is {state}: nothing more is asked for.",
         "此前已申请，现为 {state}：不会再次申请。",
     ),
+    "refund_outlook_given_up": (
+        "{fen} fen are reserved no longer; the refund ends FAILED, and nothing goes back by it any more.",
+        "不再预留 {fen} 分；退款以 FAILED 告终，不会再通过它退回任何金额。",
+    ),
+    "refund_outlook_unasked": (
+        "Nothing can be decided while WeChat Pay cannot be asked.",
+        "无法询问微信支付，暂时什么都不能决定。",
+    ),
     "refund_outlook_refused": ("This cannot be done: {why}", "无法这样做：{why}"),
     "refund_sure": ("Yes, refund {yuan}", "确认退款 {yuan}"),
     "refund_clear_means": (
         "The cause is gone: WeChat Pay is asked about the refund, or sent the same again. It never refunds twice.",
         "原因已排除：询问微信支付退款现状，或按原样再次发送。绝不会重复退款。",
+    ),
+    "verb_give-up": ("Give it up", "放弃退款"),
+    "refund_give_up_means": (
+        "WeChat Pay refuses it for good: the refund ends, and the ride service is told. WeChat Pay is asked first.",
+        "微信支付始终拒绝这笔退款：在此了结，并告知网约车平台。会先询问微信支付。",
+    ),
+    "refund_give_up_why": (
+        "Why? It is recorded, and the ride service is told",
+        "原因（会写入记录，并告知网约车平台）",
     ),
     "refund_calm": ("This refund has no problem.", "该退款无需人工处理。"),
     # dead letters
@@ -517,6 +534,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "action_trip clear-problem": ("trip clear-problem", "继续推进"),
     "action_refund request": ("refund request", "申请退款"),
     "action_refund clear-problem": ("refund clear-problem", "继续推进退款"),
+    "action_refund give-up": ("refund give-up", "放弃退款"),
     "action_outbox replay": ("outbox replay", "重新通告"),
     "action_outcome_begun": ("begun", "已开始"),
     "action_outcome_done": ("done", "完成"),

@@ -48,6 +48,8 @@ CLOSED: Final = "refund_closed"
 SLOW: Final = "refund_slow"
 AMOUNT_DIFFERS: Final = "refund_amount_differs"
 """What is told of a refund that did not come off: in the merchant platform (ABNORMAL), under a new number (CLOSED)."""
+GIVEN_UP: Final = "refund_given_up"
+"""What is told of a refund that WeChat Pay does not have, and that a person has ended."""
 
 
 class RefundState(StrEnum):
@@ -58,7 +60,7 @@ class RefundState(StrEnum):
     """WeChat has taken it; the money is on its way."""
     REFUNDED = "REFUNDED"
     FAILED = "FAILED"
-    """Nothing went back, says WeChat's signed word."""
+    """Nothing went back, says WeChat's signed word; or WeChat has no such refund, and a person gave it up."""
 
 
 OVER: Final = frozenset({RefundState.REFUNDED, RefundState.FAILED})
@@ -119,6 +121,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A person has ended a refund that WeChat refuses for good: who, and why."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
     """One refund of one debit of a trip."""
 
@@ -160,6 +170,7 @@ class Refund:
     problem: Problem | None = None
     problem_told: str = ""
     """The last problem that was announced, by code and step; the same one again is not."""
+    given_up: GivenUp | None = None
     version: int = 0
 
 
@@ -368,7 +379,7 @@ def asked(refund: Refund, now: datetime) -> Refund:
     return replace(refund, polls=refund.polls + 1, asked_at=now, unanswered=0, ask_after=None)
 
 
-def given_up(refund: Refund, now: datetime) -> Refund:
+def waited_too_long(refund: Refund, now: datetime) -> Refund:
     """WeChat has had it in hand for too long."""
     message = f"WeChat Pay has not sent the money back within {LONGEST_PROCESSING.days} days"
     return _troubled(refund, SLOW, message, now)
@@ -385,6 +396,8 @@ def see(trip: Trip, refund: Refund, seen: RefundSeen, now: datetime) -> Pair:
     """
     if not seen.is_clear:
         return trip, refund
+    if refund.given_up is not None and seen.phase is not RefundPhase.CLOSED:
+        raise ConflictingFact(f"WeChat Pay shows a refund as {seen.phase} that was given up here")
     if _differs(refund, seen):
         if _stands_for(refund, AMOUNT_DIFFERS):
             return trip, refund
@@ -497,6 +510,55 @@ def without_problem(refund: Refund, now: datetime) -> Refund:
     since = None if refund.patient_since is None else now
     asked_at = None if since is None else now - POLL_DELAYS[0]
     return replace(calm, problem=None, patient_since=since, asked_at=asked_at)
+
+
+# --- Given up by a person ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a refund at the moment of the decision."""
+
+    seen: RefundSeen | None
+    """None: WeChat Pay says that there is none; unsigned, so it is to be heard twice, some time apart (F.5 c)."""
+    certain: bool = False
+    """No send of its body can have been accepted."""
+
+    @property
+    def text(self) -> str:
+        """Say it in a line."""
+        return "no such refund" if self.seen is None else self.seen.phase.value
+
+
+def giving_up_of(refund: Refund, known: Known) -> str:
+    """Sum up what a decision rests on: it is made about this, and not about what has become of it meanwhile."""
+    problem = "" if refund.problem is None else refund.problem.code
+    return f"{refund.state}/{problem}/{refund.version}/{known.text}"
+
+
+def give_up(trip: Trip, refund: Refund, given_up: GivenUp, known: Known) -> Pair:
+    """End a refund that WeChat Pay refuses for good, and free what it had reserved.
+
+    Raises:
+        IllegalTransition: says why not, and what to do instead.
+
+    """
+    if refund.state in OVER:
+        raise IllegalTransition(f"the refund is {refund.state}: there is nothing to give up")
+    if known.seen is not None:
+        raise IllegalTransition(f"WeChat Pay has the refund as {known.seen.phase}: its word decides, not a person")
+    if refund.state is not RefundState.REQUESTED:
+        raise IllegalTransition("WeChat Pay has accepted the refund, and its word alone ends it: clear-problem asks it")
+    if refund.problem is None:
+        raise IllegalTransition("the refund has no problem, and goes on by itself: give it up where it stands still")
+    if _stands_for(refund, AMOUNT_DIFFERS):
+        raise IllegalTransition("WeChat Pay has shown a refund under this number: clear-problem asks for it again")
+    if not known.certain:
+        raise IllegalTransition(
+            "a send of it may have been accepted, so it may still be sent back: clear-problem sends it again"
+        )
+    over = replace(_settled_down(refund), state=RefundState.FAILED, problem=None, given_up=given_up)
+    return _changed(trip, refund, lambda debit: _released(debit, refund.amount_fen)), over
 
 
 def _stands_for(refund: Refund, code: str) -> bool:

@@ -197,8 +197,8 @@ def _refund_contradiction(row: Row, told: RefundTold | str) -> str | None:
     if row["problem"] is not None:
         ours += ", waiting for a person"
     if isinstance(told, str):
-        not_yet_there = told == NO_REFUND and state is RefundState.REQUESTED
-        return None if not_yet_there else f"{ours}, and WeChat Pay: {told}"
+        need_not_be_there = state is RefundState.REQUESTED or row["given_up"] is not None
+        return None if told == NO_REFUND and need_not_be_there else f"{ours}, and WeChat Pay: {told}"
     if _refund_agrees(state, row, told):
         return None
     return f"{ours}, and WeChat Pay: {told.status}, {told.amount_fen} of {told.total_fen}"

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
-from payscore_worker.domain.refund import CLOSED, RefundState
+from payscore_worker.domain.refund import CLOSED, GIVEN_UP, RefundState
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.logs import short_openid
 from payscore_worker.storage import CallOutcome, Direction
-from payscore_worker.storage.refunds import CLEAR, RefundReports
+from payscore_worker.storage.refunds import CLEAR, GIVE_UP, RefundReports
 from payscore_worker.storage.reports import Reports, Row
 from payscore_worker.wechatpay import CallKind
 
@@ -43,11 +43,11 @@ OVER: Final = {state.value: TOLD_OF[state] for state in TERMINAL}
 STATES: Final = frozenset(state.value for state in TripState)
 REFUND_STATES: Final = frozenset(state.value for state in RefundState)
 
-TOLD_OF_REFUNDS: Final[Mapping[str, tuple[str, str]]] = {
-    RefundState.REFUNDED: ("settlement.refunded", ""),
-    RefundState.FAILED: ("settlement.refund_problem", CLOSED),
+TOLD_OF_REFUNDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
+    RefundState.REFUNDED: ("settlement.refunded", frozenset({""})),
+    RefundState.FAILED: ("settlement.refund_problem", frozenset({CLOSED, GIVEN_UP})),
 }
-"""The announcement, and the code in it, that is written in the same transaction as the end of a refund."""
+"""The announcement, and the codes in it, that is written in the same transaction as the end of a refund."""
 
 OUTCOMES: Final = frozenset(outcome.value for outcome in CallOutcome)
 
@@ -207,6 +207,8 @@ class RefundTold:
     why: str
     """What the problem is, or what was refused and is asked about again."""
     due_at: datetime | None
+    given_up: str | None = None
+    """Who ended it, and why, where WeChat Pay has no such refund."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,7 +371,7 @@ def _decided(action: Row) -> Decided:
         why=action["reason"],
         outcome=action["outcome"],
         ended_at=action["ended_at"],
-        refund_id=action["target"] if action["action"] == CLEAR else "",
+        refund_id=action["target"] if action["action"] in (CLEAR, GIVE_UP) else "",
     )
 
 
@@ -416,7 +418,7 @@ def _about_refund(refund: Row, events: Sequence[Row]) -> Iterator[Happening]:
     if refund["accepted_at"] is not None:
         yield moved(refund["accepted_at"], RefundState.ACCEPTED.value)
     if state in TOLD_OF_REFUNDS:
-        yield moved(_ended_at(refund, events), state)
+        yield moved(_ended_at(refund, events), state, _refund_given_up(refund) or "")
     elif state not in REFUND_STATES:
         yield moved(refund["updated_at"], state, NEWER)
     problem = _read(refund, "problem", _Problem)
@@ -438,11 +440,11 @@ def _about_refund(refund: Row, events: Sequence[Row]) -> Iterator[Happening]:
 
 def _ended_at(refund: Row, events: Sequence[Row]) -> datetime:
     """Tell when a refund ended, by our clock: when that was announced; the row's own time is WeChat Pay's."""
-    type_, code = TOLD_OF_REFUNDS[refund["state"]]
+    type_, codes = TOLD_OF_REFUNDS[refund["state"]]
 
     def tells_it(event: Row) -> bool:
         told = _about(event).data
-        return event["type"] == type_ and told.refund_id == refund["refund_id"] and told.code in (code, "")
+        return event["type"] == type_ and told.refund_id == refund["refund_id"] and told.code in codes
 
     known = refund["refunded_at"] or refund["updated_at"]
     at: datetime = next((event["at"] for event in events if tells_it(event)), known)
@@ -466,7 +468,13 @@ def _refund_told(refund: Row) -> RefundTold:
         problem=code,
         why=why if problem is None else problem.message,
         due_at=refund["due_at"],
+        given_up=_refund_given_up(refund),
     )
+
+
+def _refund_given_up(refund: Row) -> str | None:
+    given_up = _read(refund, "given_up", _GivenUpRefund)
+    return None if given_up is None else f"given up by {given_up.by}: {given_up.reason}"
 
 
 def _read(row: Row, name: str, kind: type[_Kind]) -> _Kind | None:
@@ -582,10 +590,13 @@ class _About(_OfRefund):
     resource: _OfRefund = msgspec.field(default_factory=_OfRefund)
 
 
-class _GivenUp(msgspec.Struct):
-    total_fen: int
+class _GivenUpRefund(msgspec.Struct):
     by: str
     reason: str
+
+
+class _GivenUp(_GivenUpRefund):
+    total_fen: int
 
 
 class _Line(msgspec.Struct):
@@ -598,7 +609,11 @@ class _Ended(msgspec.Struct):
     discounts: list[_Line] = msgspec.field(default_factory=list)
 
 
-_KINDS_OF_REFUND: Final[Mapping[str, type[msgspec.Struct]]] = {"problem": _Problem, "refused": _Doubt}
+_KINDS_OF_REFUND: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "problem": _Problem,
+    "refused": _Doubt,
+    "given_up": _GivenUpRefund,
+}
 
 _KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "ended": _Ended,

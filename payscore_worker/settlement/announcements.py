@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from payscore_worker.domain.refund import CLOSED, Pair, Refund, RefundState
+from payscore_worker.domain.refund import CLOSED, GIVEN_UP, Pair, Refund, RefundState
 from payscore_worker.domain.trip import DeclineReason, Trip, TripState, owed_fen
 from payscore_worker.events import (
     Announcement,
@@ -139,7 +139,9 @@ def refund_announcements(before: Pair, after: Pair) -> Iterator[Announcement]:
 
 
 def _refund_troubles(was: Refund, refund: Refund) -> Iterator[tuple[str, str]]:
-    if refund.state is RefundState.FAILED is not was.state:
+    if refund.given_up is not None is was.given_up:
+        yield GIVEN_UP, refund.given_up.reason
+    elif refund.state is RefundState.FAILED is not was.state:
         yield CLOSED, "WeChat Pay has closed the refund, and nothing went back"
     if refund.problem is not None and was.problem_told != refund.problem_told:
         yield refund.problem.code, refund.problem.message

@@ -75,7 +75,7 @@ class RefundSteps:
                 await self._ask_refund(run)
             case GiveUpWaiting():
                 now = self._clock()
-                await self._move(run, lambda refund: outcomes.given_up(refund, now))
+                await self._move(run, lambda refund: outcomes.waited_too_long(refund, now))
             case Rest():
                 return
             case _:
@@ -86,18 +86,10 @@ class RefundSteps:
         problem = Problem(code=code, message=message, request_id="", step=step, since=self._clock())
         await self._move(run, lambda refund: outcomes.with_problem(refund, problem))
 
-    def _see_that_it_is_ours(self, refund: Refund) -> None:
-        if refund.mchid != self._refunds.mchid:
-            raise MerchantRefused(
-                f"the refund is of a payment to mchid {refund.mchid}; its keys are not set",
-                attempts=0,
-                failure=FailureClass.MISCONFIGURED,
-            )
-
     # --- The call with a body: stored, and each send counted, before it is made ---
 
     async def _send_refund(self, run: RefundRun) -> None:
-        self._see_that_it_is_ours(run.refund)
+        see_that_it_is_ours(run.refund, self._refunds)
         record = await (self._begin(run.refund) if run.refund.is_prepared else self._prepare(run))
         if record is None:
             return
@@ -141,7 +133,7 @@ class RefundSteps:
     # --- The question: nothing is stored before it ---
 
     async def _ask_refund(self, run: RefundRun) -> None:
-        self._see_that_it_is_ours(run.refund)
+        see_that_it_is_ours(run.refund, self._refunds)
         record = journal.asking(CallKind.REFUND_QUERY, self._clock(), generation=run.refund.generation)
         try:
             told, answer = await self._refunds.query(run.refund.out_refund_no)
@@ -200,6 +192,21 @@ class RefundSteps:
     ) -> None:
         calls = [] if answered is None else [answered]
         run.pair = await self._books.change(run.pair, lambda pair: change(*pair), calls=calls)
+
+
+def see_that_it_is_ours(refund: Refund, refunds: Refunds) -> None:
+    """Check whose payment it is of, before any call about it.
+
+    Raises:
+        MerchantRefused: another merchant's, so that these keys neither send it nor ask about it.
+
+    """
+    if refund.mchid != refunds.mchid:
+        raise MerchantRefused(
+            f"the refund is of a payment to mchid {refund.mchid}; its keys are not set",
+            attempts=0,
+            failure=FailureClass.MISCONFIGURED,
+        )
 
 
 def contradiction(refund: Refund, told: RefundTold) -> str:

@@ -1,27 +1,37 @@
-"""Sends money back on a person's word: shows what will be sent, records who asks and why, and asks for it."""
+"""Sends money back on a person's word, takes refunds up again, gives them up: shown first, recorded, then done."""
 
+import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from payscore_worker.domain.refund import Refund, RefundRequested, left_fen
+from payscore_worker.domain import refund as outcomes
+from payscore_worker.domain.refund import GivenUp, Refund, RefundRequested, left_fen
 from payscore_worker.domain.trip import Trip
-from payscore_worker.errors import Retryable
+from payscore_worker.errors import IllegalTransition, Rejected, Retryable
+from payscore_worker.settlement.refund_sight import RefundSight
 from payscore_worker.settlement.refunds import Foreseen, Refunds
+from payscore_worker.settlement.sight import Pause
 from payscore_worker.storage.actions import Action, Actions
-from payscore_worker.storage.refunds import CLEAR, REQUEST
+from payscore_worker.storage.refunds import CLEAR, GIVE_UP, REQUEST, RefundReports
+
+BATCH: Final = 100
+"""Refunds that are read at a time while many are cleared: each is written by itself, beside the settlement."""
 
 WORDS: Final = {
     "asked": "{fen} fen go back; WeChat Pay is asked for it at once",
     "asked_later": "{fen} fen go back; WeChat Pay is asked for it after {at}: it wants a minute between refunds",
     "stands": "it was asked for before, and is {state}: nothing more is asked for",
+    "given_up": "{fen} fen are reserved no longer; the refund ends FAILED, and nothing goes back by it any more",
     "refused": "refused: {why}",
+    "unasked": "nothing can be decided while WeChat Pay cannot be asked",
 }
-"""What would come of a request for a refund."""
+"""What would come of a request for a refund, or of giving one up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +68,7 @@ def money_of(trip: Trip) -> Money:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundOutlook:
-    """What would come of a request: one of WORDS, and what stands in its places."""
+    """What would come of it: one of WORDS, and what stands in its places."""
 
     key: str
     fen: int
@@ -68,8 +78,8 @@ class RefundOutlook:
 
     @property
     def allowed(self) -> bool:
-        """Whether anything would be asked for."""
-        return self.key in ("asked", "asked_later")
+        """Whether anything would be done."""
+        return self.key in ("asked", "asked_later", "given_up")
 
     @property
     def text(self) -> str:
@@ -90,6 +100,18 @@ def outlook(foreseen: Foreseen, asked: RefundRequested, now: datetime) -> Refund
     return RefundOutlook(key="asked", fen=fen)
 
 
+def giving_up(sight: RefundSight) -> RefundOutlook:
+    """Say what would come of giving up what was seen."""
+    fen = sight.refund.amount_fen
+    if sight.known is None:
+        return RefundOutlook(key="unasked", fen=fen)
+    try:
+        outcomes.give_up(*sight.pair, GivenUp(by="", reason=""), sight.known)
+    except IllegalTransition as error:
+        return RefundOutlook(key="refused", fen=fen, why=str(error))
+    return RefundOutlook(key="given_up", fen=fen)
+
+
 def sent(foreseen: Foreseen) -> dict[str, Any]:
     """Read what WeChat Pay would be sent, as it would be sent; empty where nothing would."""
     body: dict[str, Any] = msgspec.json.decode(foreseen.body or b"{}")
@@ -104,10 +126,13 @@ def new_refund_id(now: datetime) -> str:
 class Refunding:
     """Does what people want done about refunds, once it stands in the record."""
 
-    def __init__(self, *, refunds: Refunds, actions: Actions, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, refunds: Refunds, actions: Actions, clock: Callable[[], datetime], pause: Pause = asyncio.sleep
+    ) -> None:
         self._refunds = refunds
         self._actions = actions
         self._clock = clock
+        self._pause = pause
 
     async def look(self, trip_id: str) -> Trip:
         """See the trip that money is to go back of.
@@ -164,8 +189,50 @@ class Refunding:
             Rejected: there is no such refund, or it has no problem.
 
         """
+        await self._clear(refund_id, by=by, reason=reason)
+        with suppress(Retryable):  # the reconciler goes on with it
+            await self._refunds.advance(refund_id)
+        return await self._refunds.find(refund_id)
+
+    async def clear_all(self, reports: RefundReports, code: str, *, by: str, reason: str) -> AsyncIterator[str]:
+        """Take every refund with one problem up again, by batches, each refund once; yields those that were.
+
+        The workers go on with them: each is due within a minute.
+        """
+        last = ""
+        while rows := await reports.problems(code, after=last, limit=BATCH):
+            for row in rows:
+                last = row["refund_id"]
+                with suppress(Rejected):  # somebody else was faster
+                    await self._clear(last, by=by, reason=reason)
+                    yield last
+
+    async def _clear(self, refund_id: str, *, by: str, reason: str) -> None:
         action = Action(who=by, action=CLEAR, queue="", target=refund_id, reason=reason)
         async with self._actions.recorded_for_one(action, self._clock) as done:
-            refund = await self._refunds.clear_problem(refund_id)
+            await self._refunds.clear_problem(refund_id)
+            done.moved = 1
+
+    async def see(self, refund_id: str) -> RefundSight:
+        """See a refund beside what WeChat Pay says of it now.
+
+        Raises:
+            Rejected: there is no such refund.
+
+        """
+        return await self._refunds.see(refund_id)
+
+    async def give_up(self, refund_id: str, *, by: str, reason: str, mark: str) -> Refund:
+        """End a refund that was seen with this mark, and that WeChat Pay refuses for good; returns how it stands then.
+
+        Raises:
+            StorageUnavailable: it could not be recorded, and was not begun.
+            SettlementError: as Refunds.give_up says.
+
+        """
+        action = Action(who=by, action=GIVE_UP, queue="", target=refund_id, reason=reason)
+        async with self._actions.recorded_for_one(action, self._clock) as done:
+            given_up = GivenUp(by=by, reason=reason)
+            refund = await self._refunds.give_up(refund_id, given_up, mark=mark, pause=self._pause)
             done.moved = 1
         return refund

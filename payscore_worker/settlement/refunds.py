@@ -1,7 +1,7 @@
 """Note that money is to go back; advance a refund, step by step, until it rests."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,7 +10,7 @@ import msgspec
 
 from payscore_worker import metrics
 from payscore_worker.domain import refund as outcomes
-from payscore_worker.domain.refund import Pair, Refund, next_step
+from payscore_worker.domain.refund import GivenUp, Pair, Refund, next_step
 from payscore_worker.domain.refund import RefundRequested as Asked
 from payscore_worker.domain.trip import Rest, Rules, Trip
 from payscore_worker.errors import (
@@ -18,13 +18,15 @@ from payscore_worker.errors import (
     IllegalTransition,
     MalformedMessage,
     Rejected,
-    Retryable,
     TripArchived,
     TripBusy,
+    WechatPayUnavailable,
 )
 from payscore_worker.events import EventIn, RefundChanged, RefundRequested, message_in_hand
 from payscore_worker.settlement.books import MAX_CONFLICTS, RefundBooks
+from payscore_worker.settlement.refund_sight import RefundOnlooker, RefundSight
 from payscore_worker.settlement.refund_steps import RefundRun, RefundSteps, contradiction
+from payscore_worker.settlement.sight import Pause
 from payscore_worker.settlement.translation import new_refund, refund_requested, refund_seen
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, Storage
@@ -78,6 +80,7 @@ class Refunds:
         self._clock = clock
         self._turns = Turns()
         self._books = RefundBooks(storage=storage, rules=rules, clock=clock, on_announced=on_announced)
+        self._onlooker = RefundOnlooker(storage=storage, refunds=refunds, clock=clock)
         self._steps = RefundSteps(storage=storage, books=self._books, refunds=refunds, clock=clock)
 
     # --- Facts ---
@@ -152,7 +155,7 @@ class Refunds:
             await self._storage.note_event(refund.trip_id, noted)
         return refund.refund_id
 
-    async def clear_problem(self, refund_id: str) -> Refund:
+    async def clear_problem(self, refund_id: str) -> None:
         """Take a refund up again that stood still for a person to look.
 
         Raises:
@@ -164,10 +167,7 @@ class Refunds:
             raise Rejected(f"refund {refund_id!r} " + ("is not known" if refund is None else "has no problem"))
         now = self._clock()
         before = (await self._trip(refund.trip_id), refund)
-        _, cleared = await self._books.change(before, lambda pair: (pair[0], outcomes.without_problem(pair[1], now)))
-        with suppress(Retryable):  # the reconciler goes on with it
-            await self.advance(refund_id)
-        return await self._storage.load_refund(refund_id) or cleared
+        await self._books.change(before, lambda pair: (pair[0], outcomes.without_problem(pair[1], now)))
 
     # --- What people ask for ---
 
@@ -223,6 +223,53 @@ class Refunds:
 
         """
         return await self._request(asked, [], mark=mark)
+
+    async def see(self, refund_id: str, *, pause: Pause | None = None) -> RefundSight:
+        """See a refund beside what WeChat Pay says of it now, and change nothing.
+
+        Raises:
+            Rejected: there is no such refund.
+
+        """
+        refund = await self.find(refund_id)
+        return await self._onlooker.look((await self._trip(refund.trip_id), refund), pause=pause)
+
+    async def give_up(self, refund_id: str, given_up: GivenUp, *, mark: str, pause: Pause = asyncio.sleep) -> Refund:
+        """End a refund on the word of a person who saw it with this mark; WeChat Pay's own word outranks theirs.
+
+        Raises:
+            Rejected: there is no such refund.
+            WechatPayUnavailable: WeChat Pay cannot be asked, so nothing is decided.
+            IllegalTransition: says why not, and what to do instead; or what was seen is no longer so.
+            ConflictingFact: WeChat Pay's word contradicts how the refund ended.
+
+        """
+        async with self._turns.of(refund_id):
+            sight, now = await self.see(refund_id, pause=pause), self._clock()
+            known = sight.known
+            if known is None:
+                for question in sight.asked:
+                    await self._storage.journal(sight.refund, question)
+                raise WechatPayUnavailable(f"nothing is decided: WeChat Pay {sight.text}")
+            if known.seen is not None:
+                word = known.seen
+                await self._books.change(sight.pair, lambda pair: outcomes.see(*pair, word, now), calls=sight.asked)
+                raise IllegalTransition(
+                    f"WeChat Pay has the refund as {word.phase}: that is taken, nothing is given up"
+                )
+
+            def ended(newest: Pair) -> Pair:
+                if outcomes.giving_up_of(newest[1], known) != mark:
+                    raise IllegalTransition("the refund has changed since you looked: look again")
+                return outcomes.give_up(*newest, given_up, known)
+
+            try:
+                _, refund = await self._books.change(sight.pair, ended, calls=sight.asked)
+            except IllegalTransition:
+                for question in sight.asked:  # WeChat Pay was asked all the same
+                    await self._storage.journal(sight.refund, question)
+                raise
+        return refund
 
     async def _trip(self, trip_id: str) -> Trip:
         trip = await self._storage.load(trip_id)

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from sqlalchemy import and_, func, or_, select
 
-from payscore_worker.storage.reports import MAX_ACTIONS, MAX_ROWS, Reports, Row
+from payscore_worker.storage.reports import MAX_ACTIONS, MAX_ROWS, Reports, Row, has_problem
 from payscore_worker.storage.standing import Some
 from payscore_worker.storage.tables import operator_action, refund
 from payscore_worker.storage.values import is_keepable
 
 REQUEST: Final = "refund request"
 CLEAR: Final = "refund clear-problem"
+GIVE_UP: Final = "refund give-up"
 """How the record names what people do about refunds.
 
 A request has the trip for its target, since a refund may never come of it; its reason names the amount and the refund.
@@ -71,10 +72,23 @@ class RefundReports:
         target, action = operator_action.c.target, operator_action.c.action
         about = or_(
             and_(target == trip_id, action == REQUEST),
-            and_(target.in_(refund_ids), action == CLEAR),
+            and_(target.in_(refund_ids), action.in_((CLEAR, GIVE_UP))),
         )
         statement = select(operator_action).where(about).order_by(operator_action.c.id).limit(MAX_ACTIONS)
         return await self._reports.rows(statement)
+
+    async def problems(self, code: str, *, after: str, limit: int) -> list[Row]:
+        """List refunds with one problem by their ids, those after one of them."""
+        wanted = and_(has_problem(refund, code), refund.c.refund_id > after)
+        return await self._reports.rows(
+            select(refund.c.refund_id, refund.c.state).where(wanted).order_by(refund.c.refund_id).limit(limit)
+        )
+
+    async def problems_by_state(self, code: str) -> dict[str, int]:
+        """Count the refunds with one problem, by state."""
+        counted = select(refund.c.state, func.count().label("refunds")).where(has_problem(refund, code))
+        rows = await self._reports.rows(counted.group_by(refund.c.state).order_by(refund.c.state))
+        return {row["state"]: row["refunds"] for row in rows}
 
     async def with_problem(self, now: datetime) -> Some:
         """Count the refunds that stand still for a person to look; there is an index of them alone."""

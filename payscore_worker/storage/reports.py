@@ -157,7 +157,7 @@ class Reports:
 
     async def problems(self, code: str, *, after: str, limit: int) -> list[Row]:
         """List trips with one problem by their ids, those after one of them."""
-        wanted = and_(_has_problem(code), trip.c.trip_id > after)
+        wanted = and_(has_problem(trip, code), trip.c.trip_id > after)
         return await self._all(
             select(trip.c.trip_id, trip.c.state, trip.c.problem).where(wanted).order_by(trip.c.trip_id).limit(limit)
         )
@@ -166,7 +166,7 @@ class Reports:
         """Count the trips with one problem, by state."""
         rows = await self._all(
             select(trip.c.state, func.count().label("trips"))
-            .where(_has_problem(code))
+            .where(has_problem(trip, code))
             .group_by(trip.c.state)
             .order_by(trip.c.state)
         )
@@ -384,8 +384,9 @@ class Reports:
             raise StorageUnavailable(f"the database could not be asked: {cause_of(error)}") from error
 
 
-def _has_problem(code: str) -> ColumnElement[bool]:
-    return and_(trip.c.problem.is_not(None), _code_of(trip) == code)
+def has_problem(table: Table, code: str) -> ColumnElement[bool]:
+    """Say so of a case with this problem; there are indexes of those that have one."""
+    return and_(table.c.problem.is_not(None), _code_of(table) == code)
 
 
 def _code_of(table: Table) -> ColumnElement[str]:

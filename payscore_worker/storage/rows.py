@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from payscore_worker.domain.refund import Refund, RefundState, Refused
+from payscore_worker.domain.refund import GivenUp, Refund, RefundState, Refused
 from payscore_worker.domain.trip import (
     Cancelled,
     Debit,
@@ -216,6 +216,7 @@ REFUND_COLUMNS: Final = (
     "asked_at",
     "problem",
     "problem_told",
+    "given_up",
     "due_at",
     "version",
     "updated_at",
@@ -229,6 +230,7 @@ def refund_row(refund: Refund, *, due_at: datetime | None, now: datetime) -> tup
         "state": refund.state.value,
         "refused": _json(refund.refused),
         "problem": _json(refund.problem),
+        "given_up": _json(refund.given_up),
         "due_at": due_at,
         "version": refund.version + 1,
         "updated_at": now,
@@ -243,6 +245,7 @@ def refund_from_row(row: Row) -> Refund:
         "state": RefundState(row["state"]),
         "is_prepared": bool(row["is_prepared"]),
         "refused": _from_json(row["refused"], _refused),
+        "given_up": _from_json(row["given_up"], _given_up),
         "problem": _from_json(row["problem"], _problem),
     }
     return Refund(**members)
@@ -309,5 +312,6 @@ _unanswered: Final = msgspec.json.Decoder(Unanswered)
 _waived: Final = msgspec.json.Decoder(Waived)
 _written_off: Final = msgspec.json.Decoder(WrittenOff)
 _debits: Final = msgspec.json.Decoder(tuple[Debit, ...])
+_given_up: Final = msgspec.json.Decoder(GivenUp)
 _refused: Final = msgspec.json.Decoder(Refused)
 _transaction_ids: Final = msgspec.json.Decoder(tuple[str, ...])

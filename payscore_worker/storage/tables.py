@@ -164,6 +164,7 @@ refund: Final = Table(
     Column("asked_at", Moment),
     Column("problem", Json),
     Column("problem_told", Text, nullable=False),
+    Column("given_up", Json),
     # who looks at it when
     Column("due_at", Moment),
     Column("claimed_until", Moment),

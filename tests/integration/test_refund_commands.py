@@ -19,9 +19,11 @@ from payscore_worker.domain.refund import RefundRequested, RefundState
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected, StorageUnavailable
 from payscore_worker.oversight.explain import Story, explain
 from payscore_worker.settings import Environment
+from payscore_worker.settlement import refunding
 from payscore_worker.settlement.refunding import Refunding
 from payscore_worker.settlement.refunds import Refunds
-from payscore_worker.simulator import FaultKind
+from payscore_worker.simulator import Behaviour, FaultKind, Passenger
+from payscore_worker.simulator.passengers import RefundOutcome
 from payscore_worker.simulator.refunds.book import RefundStatus
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.database import open_storage
@@ -30,7 +32,7 @@ from payscore_worker.storage.refunds import RefundReports
 from payscore_worker.storage.reports import Reports
 from payscore_worker.wechatpay.transactions import MerchantRefunds
 from tests.integration.databases import make_tables
-from tests.integration.settlement.town import Town, a_town
+from tests.integration.settlement.town import Town, a_town, no_sleep
 
 WHY = "绕路，与乘客核对过"
 BY_HAND = r"by-hand-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
@@ -70,7 +72,7 @@ class Terminal:
             clock=self.town.clock,
         )
         async with engine_for(self.url) as engine:
-            yield Refunding(refunds=refunds, actions=Actions(engine), clock=self.town.clock)
+            yield Refunding(refunds=refunds, actions=Actions(engine), clock=self.town.clock, pause=no_sleep)
         await storage.aclose()
 
     @asynccontextmanager
@@ -341,6 +343,12 @@ async def test_nothing_is_said_to_have_been_heard_of_what_a_person_asked_for(pai
         ("lsit",),
         ("list", "--state", "PAID"),
         ("clear-problem", "r1"),
+        ("clear-problem", "--reason", WHY),
+        ("clear-problem", "--code", "NOT_ENOUGH", "--reason", WHY),
+        ("clear-problem", "--all", "--reason", WHY),
+        ("clear-problem", "r1", "--code", "NOT_ENOUGH", "--all", "--reason", WHY),
+        ("give-up", "r1", "--yes"),
+        ("give-up", "--reason", WHY, "--yes"),
     ],
 )
 async def test_slips_are_named_and_change_nothing(paid: Terminal, words: tuple[str, ...]) -> None:
@@ -442,6 +450,172 @@ async def test_what_has_no_problem_is_not_cleared_and_the_record_says_so(
     assert isinstance(done.exception, Rejected)
     assert why in str(done.exception)
     assert await paid.actions(refund_id) == [("li", "refund clear-problem", refund_id, WHY, "failed")]
+
+
+async def not_enough(town: Town, *refund_ids: str) -> None:
+    """Have refunds stand still, since there was too little to refund from."""
+    town.simulator.set_refund_balance(0)
+    for refund_id in refund_ids:
+        await town.refunds_of(refund_id, amount_fen=100)
+    for _ in range(14):
+        await town.passes(3_600)
+    codes = [problem.code for id in refund_ids if (problem := (await town.refund(id)).problem) is not None]
+    assert codes == ["NOT_ENOUGH"] * len(refund_ids)
+    town.simulator.set_refund_balance(None)
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+async def test_all_refunds_with_one_problem_are_shown_asked_about_and_taken_up_each_once(
+    paid: Terminal, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(refunding, "BATCH", batch)
+    await abnormal(paid.town, "r0")
+    await not_enough(paid.town, "r1", "r2", "r3")
+    sends = paid.town.calls_made("refund")
+    words = ("refund", "clear-problem", "--code", "NOT_ENOUGH", "--all", "--reason", "topped up", "--as", "li")
+
+    asked = await paid.types(*words)
+    assert (asked.exit_code, await paid.actions("r1", "r2", "r3")) == (2, [])
+    done = await paid.types(*words, answers="y\n")
+
+    assert done.exit_code == 0, done.output
+    assert "3 refunds with the problem NOT_ENOUGH" in done.output
+    assert "the first: r1, r2, r3" in done.output
+    assert row_in(done, "REQUESTED").strip() == "3"
+    assert "clear-problem: 3 refunds are taken up again. Do it? [y/N]" in done.output
+    assert "3 refunds cleared; the workers take them up within a minute" in done.output
+    recorded = [("li", "refund clear-problem", id, "topped up", "done") for id in ("r1", "r2", "r3")]
+    assert await paid.actions("r0", "r1", "r2", "r3") == recorded
+    assert paid.town.calls_made("refund") == sends, "the workers send them"
+    assert [(await paid.town.refund(id)).problem is None for id in ("r0", "r1", "r2", "r3")] == [False, *[True] * 3]
+    for _ in range(8):
+        await paid.town.passes(70)
+    assert [(await paid.town.refund(id)).state for id in ("r1", "r2", "r3")] == [RefundState.REFUNDED] * 3
+
+
+async def test_all_refunds_with_a_problem_that_none_has_are_none(paid: Terminal) -> None:
+    words = ("refund", "clear-problem", "--code", "NOT_ENOUGH", "--all", "--reason", WHY)
+
+    document = document_in(await paid.types(*words, "--json"))
+
+    assert document == {"code": "NOT_ENOUGH", "refunds": 0, "by_state": {}, "first": [], "cleared": 0}
+
+
+async def test_who_is_slower_than_another_clears_the_rest(paid: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    await not_enough(paid.town, "r1", "r2")
+    problems = RefundReports.problems
+
+    async def slow(self: RefundReports, code: str, *, after: str, limit: int) -> Any:
+        rows = await problems(self, code, after=after, limit=limit)
+        if not after and limit == refunding.BATCH:
+            await paid.town.refunds.clear_problem("r1")
+        return rows
+
+    monkeypatch.setattr(RefundReports, "problems", slow)
+    words = ("refund", "clear-problem", "--code", "NOT_ENOUGH", "--all", "--reason", WHY, "--yes", "--json")
+
+    document = document_in(await paid.types(*words))
+
+    assert (document["refunds"], document["by_state"], document["cleared"]) == (2, {"REQUESTED": 2}, 1)
+
+
+# --- Giving a refund up ---
+
+
+@pytest.fixture
+async def stuck(terminal: Terminal) -> Terminal:
+    """A refund of 1000 fen that WeChat Pay refuses for good."""
+    closed = Passenger(Behaviour.PAYS, refund=RefundOutcome.ACCOUNT_ABNORMAL)
+    terminal.town.simulator.set_passenger("oPassenger", closed)
+    await terminal.town.rides()
+    await terminal.town.passes(60)
+    await terminal.town.refunds_of("r1", amount_fen=1_000)
+    await terminal.town.passes(61)
+    assert (await terminal.town.refund()).problem is not None
+    return terminal
+
+
+GIVE_UP = ("refund", "give-up", "r1", "--reason", WHY, "--as", "wang")
+
+
+async def test_a_refund_is_given_up_when_it_was_shown_and_asked_about_once_more_and_that_is_recorded(
+    stuck: Terminal,
+) -> None:
+    done = await stuck.types(*GIVE_UP, answers="y\n")
+
+    assert done.exit_code == 0, done.output
+    assert row_in(done, "WeChat Pay now") == "no such refund"
+    assert row_in(done, "problem").startswith("USER_ACCOUNT_ABNORMAL: ")
+    assert "give-up: 1000 fen are reserved no longer; the refund ends FAILED" in done.output
+    refund = await stuck.town.refund()
+    assert refund.state is RefundState.FAILED
+    assert refund.given_up is not None
+    assert (refund.given_up.by, refund.given_up.reason) == ("wang", WHY)
+    assert await money(stuck.town) == (0, 0)
+    assert await stuck.actions("r1") == [("wang", "refund give-up", "r1", WHY, "done")]
+
+
+async def test_who_gave_a_refund_up_and_why_is_told_of_it_and_in_the_story_of_its_trip(stuck: Terminal) -> None:
+    await stuck.types(*GIVE_UP, "--yes")
+
+    document = document_in(await stuck.types("refund", "show", "r1", "--json"))
+    story = document_in(await stuck.types("trip", "explain", "t1", "--json"))
+
+    assert (document["state"], document["given_up"]) == ("FAILED", f"by wang: {WHY}")
+    assert [(one["who"], one["action"]) for one in document["actions"]] == [("wang", "refund give-up")]
+    assert story["refunds"][0]["given_up"] == f"given up by wang: {WHY}"
+    (end,) = [one for one in story["happenings"] if one["kind"] == "refund" and one["state"] == "FAILED"]
+    told = [one for one in story["happenings"] if one["kind"] == "announced"][-1]
+    assert (end["at"], end["why"]) == (told["at"], f"given up by wang: {WHY}")
+    assert f"by wang: {WHY}" in (await stuck.types("refund", "show", "r1")).output
+
+
+@pytest.mark.parametrize("answers", ["n\n", None])
+async def test_without_a_yes_nothing_is_given_up(stuck: Terminal, answers: str | None) -> None:
+    done = await stuck.types(*GIVE_UP, answers=answers)
+
+    assert done.exit_code == (1 if answers else 2)
+    assert (await stuck.town.refund()).state is RefundState.REQUESTED
+    assert await stuck.actions("r1") == []
+
+
+async def test_what_wechat_pay_has_is_not_given_up_and_nobody_is_asked(paid: Terminal) -> None:
+    await abnormal(paid.town)
+
+    done = await paid.types(*GIVE_UP, "--yes", "--json")
+
+    assert done.exit_code == 1
+    assert "error: WeChat Pay has the refund as ABNORMAL: its word decides, not a person" in done.output
+    document = json.loads(done.stdout[done.stdout.index("{\n") : done.stdout.rindex("}") + 1])
+    assert (document["done"], document["outlook"]["allowed"]) == (False, False)
+    assert document["wechatpay"] == {"asked": True, "why": None, "refund": "ABNORMAL"}
+    assert await paid.actions("r1") == []
+
+
+async def test_while_wechat_pay_is_out_nothing_is_given_up(stuck: Terminal) -> None:
+    stuck.town.fault(FaultKind.UNAVAILABLE, "refund_query", times=None)
+
+    done = await stuck.types(*GIVE_UP, "--yes")
+
+    assert done.exit_code == 1
+    assert "error: nothing can be decided while WeChat Pay cannot be asked" in done.output
+    assert row_in(done, "WeChat Pay now").startswith("could not be asked: ")
+    assert await money(stuck.town) == (1_000, 0)
+
+
+async def test_a_giving_up_that_is_refused_stands_in_the_record(stuck: Terminal) -> None:
+    async with engine_for(stuck.url) as engine:
+        hands = Refunding(refunds=stuck.town.refunds, actions=Actions(engine), clock=stuck.town.clock, pause=no_sleep)
+        mark = (await hands.see("r1")).mark
+        await hands.clear_problem("r1", by="li", reason=WHY)
+
+        with pytest.raises(IllegalTransition, match="changed since you looked"):
+            await hands.give_up("r1", by="wang", reason=WHY, mark=mark)
+
+    assert [(who, action, outcome) for who, action, _, _, outcome in await stuck.actions("r1")] == [
+        ("li", "refund clear-problem", "done"),
+        ("wang", "refund give-up", "failed"),
+    ]
 
 
 # --- The trip's own commands ---

@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("asked_at", MOMENT),
         sa.Column("problem", JSON),
         sa.Column("problem_told", sa.Text, nullable=False),
+        sa.Column("given_up", JSON),
         sa.Column("due_at", MOMENT),
         sa.Column("claimed_until", MOMENT),
         sa.Column("claims", sa.Integer, nullable=False),

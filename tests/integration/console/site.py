@@ -20,7 +20,7 @@ from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.serving import Entrance
 from payscore_worker.storage.url import Told
 from payscore_worker.wechatpay import Breaker
-from tests.integration.settlement.town import Town
+from tests.integration.settlement.town import Town, no_sleep
 
 HOST: Final = "http://127.0.0.1:9180"
 
@@ -87,6 +87,7 @@ async def a_site(
         ring=DepthRing(),
         policies=PolicyLook(None, topology),
         clock=town.clock,
+        pause=no_sleep,
     )
     async with console(plan) as pages:
         served = Entrance(Starlette(routes=[Mount("/console", pages)]))

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.domain.refund import Refund, RefundState
-from payscore_worker.simulator import FaultKind
+from payscore_worker.simulator import Behaviour, FaultKind, Passenger
+from payscore_worker.simulator.passengers import RefundOutcome
 from payscore_worker.simulator.refunds.book import RefundStatus
 from payscore_worker.storage.browsing import Browsing
 from payscore_worker.storage.refunds import RefundReports
@@ -270,6 +271,91 @@ async def test_a_refund_is_not_taken_up_without_a_reason(paid: Site, engine: Asy
     assert answer.status_code == 400
     assert (await paid.town.refund()).problem is not None
     assert await actions(engine, "r1") == []
+
+
+# --- A refund that WeChat Pay refuses for good ---
+
+GIVE_UP = "/trip/refund/give-up?id=r1"
+
+
+@pytest.fixture
+async def stuck(site: Site) -> Site:
+    """A refund of ¥10.00 to an account that is closed."""
+    closed = Passenger(Behaviour.PAYS, refund=RefundOutcome.ACCOUNT_ABNORMAL)
+    site.town.simulator.set_passenger("oPassenger", closed)
+    await has_paid(site)
+    await site.town.refunds_of("r1", amount_fen=1_000)
+    await site.town.passes(61)
+    assert (await site.town.refund()).problem is not None
+    return site
+
+
+async def test_a_refund_that_was_refused_for_good_is_given_up_and_that_is_told_and_recorded(
+    stuck: Site, engine: AsyncEngine
+) -> None:
+    assert f"/console{GIVE_UP}" in await stuck.html("/trip?id=t1")
+    preview = await stuck.browser.get(f"/console{GIVE_UP}")
+    shown = text_of(preview.text)
+    assert "problem USER_ACCOUNT_ABNORMAL" in shown
+    assert "no such refund" in shown
+    assert "1,000 fen are reserved no longer; the refund ends FAILED" in shown
+    assert "退款以 FAILED 告终" in await stuck.page(GIVE_UP, headers={"Accept-Language": "zh"})
+
+    answer = await stuck.post("/trip/refund/give-up", **fields_of(preview), reason=WHY)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/trip?id=t1")
+    assert (await stuck.town.refund()).state is RefundState.FAILED
+    assert await actions(engine, "r1") == [("local", "refund give-up", "r1", "done")]
+    page = await stuck.page("/trip?id=t1")
+    assert f"FAILED ¥10.00 given up by local: {WHY}" in page
+    assert f"a person refund give-up local done {WHY} r1" in page
+    assert "/trip/refund/give-up" not in await stuck.html("/trip?id=t1")
+
+
+async def test_what_has_changed_since_the_preview_is_not_given_up_and_shown_anew(
+    stuck: Site, engine: AsyncEngine
+) -> None:
+    fields = fields_of(await stuck.browser.get(f"/console{GIVE_UP}"))
+    await stuck.town.refunds.clear_problem("r1")
+
+    answer = await stuck.post("/trip/refund/give-up", **fields, reason=WHY)
+
+    assert answer.status_code == 409
+    shown = unescape(text_of(answer.text))
+    assert "Nothing was done: the refund has changed since you looked" in shown
+    assert "This cannot be done: the refund has no problem" in shown
+    assert "mark" not in fields_of(answer)
+    assert await actions(engine, "r1") == [("local", "refund give-up", "r1", "failed")]
+
+
+async def test_while_wechat_pay_is_out_nothing_is_given_up(stuck: Site) -> None:
+    fields = fields_of(await stuck.browser.get(f"/console{GIVE_UP}"))
+    stuck.town.fault(FaultKind.UNAVAILABLE, "refund_query", times=None)
+
+    answer = await stuck.post("/trip/refund/give-up", **fields, reason=WHY)
+
+    assert answer.status_code == 409
+    assert "Nothing can be decided while WeChat Pay cannot be asked." in text_of(answer.text)
+    assert (await stuck.town.refund()).state is RefundState.REQUESTED
+
+
+async def test_a_refund_that_wechat_pay_has_taken_offers_no_giving_up(paid: Site) -> None:
+    await abnormal(paid)
+
+    assert "/trip/refund/give-up" not in await paid.html("/trip?id=t1")
+    assert "This cannot be done: WeChat Pay has the refund as ABNORMAL" in await paid.page(GIVE_UP)
+
+
+async def test_a_refund_is_not_given_up_without_a_reason_or_by_a_form_that_no_page_made(stuck: Site) -> None:
+    fields = fields_of(await stuck.browser.get(f"/console{GIVE_UP}"))
+
+    assert (await stuck.post("/trip/refund/give-up", **fields, reason="")).status_code == 400
+    assert (await stuck.post("/trip/refund/give-up", **(fields | {"mark": ""}), reason=WHY)).status_code == 409
+    assert (
+        await stuck.post("/trip/refund/give-up", **(fields | {"form_word": "0" * 64}), reason=WHY)
+    ).status_code == 403
+    await stuck.page("/trip/refund/give-up?id=r9", status=404)
+    assert (await stuck.town.refund()).state is RefundState.REQUESTED
 
 
 async def test_a_trip_is_found_by_a_refund_of_it(paid: Site) -> None:

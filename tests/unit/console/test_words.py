@@ -18,7 +18,7 @@ from payscore_worker.errors import FailureClass
 from payscore_worker.settlement import deciding, refunding
 from payscore_worker.storage import CallOutcome
 from payscore_worker.storage.actions import Outcome
-from payscore_worker.storage.refunds import CLEAR, REQUEST
+from payscore_worker.storage.refunds import CLEAR, GIVE_UP, REQUEST
 
 CONSOLE: Final = Path(screen.__file__).parent
 TEMPLATES: Final = {page.name: page.read_text(encoding="utf-8") for page in (CONSOLE / "templates").glob("*.html")}
@@ -38,7 +38,7 @@ FAMILIES: Final = {
     "show_": list(looking.SHOWS),
     "age_": list(looking.AGES),
     "job_": [stage.value for stage in Stage],
-    "action_": ["replay", "drop", "outbox replay", REQUEST, CLEAR, *(f"trip {verb}" for verb in Verb)],
+    "action_": ["replay", "drop", "outbox replay", REQUEST, CLEAR, GIVE_UP, *(f"trip {verb}" for verb in Verb)],
     "verb_": [verb.value for verb in Verb],
     "verb_means_": [verb.value for verb in Verb],
     "outlook_": list(deciding.WORDS),

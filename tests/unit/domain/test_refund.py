@@ -18,7 +18,9 @@ from payscore_worker.domain.refund import (
     POLL_DELAYS,
     REFUNDABLE_FOR,
     AskRefund,
+    GivenUp,
     GiveUpWaiting,
+    Known,
     Pair,
     Refund,
     RefundPhase,
@@ -27,6 +29,8 @@ from payscore_worker.domain.refund import (
     RefundStep,
     SendRefund,
     due_at,
+    give_up,
+    giving_up_of,
     next_step,
     out_refund_no_for,
     request,
@@ -606,7 +610,7 @@ def test_a_refund_is_not_given_up_before_it_was_asked_about_once_more() -> None:
 def test_a_refund_that_is_given_up_is_told_as_slow() -> None:
     _, before = situation("accepted")
 
-    after = refunds.given_up(before, LATER)
+    after = refunds.waited_too_long(before, LATER)
 
     assert changed(before, after) == {
         "problem": a_problem("refund_slow", WORDS_FOR_A_PERSON["refund_slow"], since=LATER),
@@ -807,6 +811,97 @@ def test_a_word_that_contradicts_how_a_refund_ended_is_refused(name: str, phase:
 
 def test_a_refund_is_over_when_the_money_went_back_or_never_will() -> None:
     assert {REFUNDED, FAILED} == OVER
+
+
+# --- Given up by a person ---
+
+BY_LI: Final = GivenUp(by="li", reason="账户已注销，改为现金")
+NOT_THERE: Final = Known(seen=None, certain=True)
+REFUSED: Final = "with a problem, refused"
+
+
+def given_up() -> Pair:
+    return give_up(*situation(REFUSED), BY_LI, NOT_THERE)
+
+
+def test_a_refund_that_wechat_does_not_have_and_refuses_for_good_is_given_up_and_its_money_free() -> None:
+    trip, before = situation(REFUSED)
+
+    freed, after = give_up(trip, before, BY_LI, NOT_THERE)
+
+    assert changed(before, after) == {
+        "state": FAILED,
+        "given_up": BY_LI,
+        "problem": None,
+        "problem_told": "",
+        "refusals": 0,
+        "refused_as": "",
+    }
+    assert (money(trip), money(freed)) == ((1_000, 0), (0, 0))
+    assert next_step(after, LATER) == Rest()
+
+
+def test_what_was_given_up_can_be_refunded_by_another() -> None:
+    trip, _ = given_up()
+
+    assert requested(trip, refund_id="r2", amount_fen=3_200)[1].amount_fen == 3_200
+
+
+@pytest.mark.parametrize("name", [name for name in REFUND_SITUATIONS if name != REFUSED])
+def test_no_other_refund_is_given_up(name: str) -> None:
+    with pytest.raises(IllegalTransition):
+        give_up(*situation(name), BY_LI, NOT_THERE)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("refunded", NOT_THERE, "the refund is REFUNDED: there is nothing to give up"),
+        ("with a problem, failed", NOT_THERE, "the refund is FAILED: there is nothing to give up"),
+        *(
+            (name, Known(seen=a_word(phase), certain=True), f"WeChat Pay has the refund as {phase}: its word decides")
+            for name in (REFUSED, "accepted")
+            for phase in (PROCESSING, SUCCESS, ABNORMAL, CLOSED)
+        ),
+        ("with a problem, slow", NOT_THERE, "WeChat Pay has accepted the refund, and its word alone ends it"),
+        ("sent, refused", NOT_THERE, "the refund has no problem, and goes on by itself"),
+        ("with a problem, sent, amount differs", NOT_THERE, "WeChat Pay has shown a refund under this number"),
+        (REFUSED, Known(seen=None), "a send of it may have been accepted, so it may still be sent back"),
+    ],
+)
+def test_whoever_may_not_give_a_refund_up_is_told_why(name: str, known: Known, said: str) -> None:
+    with pytest.raises(IllegalTransition, match=f"^{said}"):
+        give_up(*situation(name), BY_LI, known)
+
+
+def test_a_giving_up_rests_on_state_problem_version_and_what_wechat_says() -> None:
+    _, refund = situation(REFUSED)
+    other = replace(refund, problem=a_problem("NOT_ENOUGH", "", since=NOW))
+    marks = {
+        giving_up_of(refund, NOT_THERE),
+        giving_up_of(refund, Known(seen=a_word(SUCCESS))),
+        giving_up_of(other, NOT_THERE),
+        giving_up_of(replace(refund, version=9), NOT_THERE),
+        giving_up_of(replace(refund, problem=None), NOT_THERE),
+        giving_up_of(given_up()[1], NOT_THERE),
+    }
+
+    assert len(marks) == 6
+    assert giving_up_of(refund, Known(seen=None)) == giving_up_of(refund, NOT_THERE)
+
+
+@pytest.mark.parametrize("phase", [PROCESSING, SUCCESS, ABNORMAL])
+def test_whatever_wechat_has_of_a_refund_that_was_given_up_contradicts_that(phase: RefundPhase) -> None:
+    for word in (a_word(phase), a_word(phase, amount_fen=999)):
+        with pytest.raises(ConflictingFact, match=f"^WeChat Pay shows a refund as {phase} that was given up here$"):
+            see(*given_up(), word, LATER)
+
+
+def test_that_a_refund_that_was_given_up_is_closed_changes_nothing() -> None:
+    trip, refund = given_up()
+
+    assert see(trip, refund, a_word(CLOSED), LATER) == (trip, refund)
+    assert see(trip, refund, a_word(UNKNOWN), LATER) == (trip, refund)
 
 
 # --- Other amounts ---

@@ -17,11 +17,14 @@ from payscore_worker.domain.refund import (
     MAX_REFUNDS,
     PAUSES,
     REFUNDABLE_FOR,
+    GivenUp,
+    Known,
     Pair,
     Refund,
     RefundPhase,
     RefundSeen,
     RefundState,
+    give_up,
     left_fen,
     next_step,
     see,
@@ -179,6 +182,23 @@ def _question(row: str, column: str) -> tuple[Pair, Event]:
     return (trip, replace(refund, unanswered=unanswered)), event
 
 
+BY_LI: Final = GivenUp(by="li", reason="现金")
+
+GIVING_UP: Final[Mapping[str, Known]] = {
+    "no such refund": Known(seen=None, certain=True),
+    "no such refund, a send in doubt": Known(seen=None),
+    **{
+        phase.value: Known(seen=a_word(phase), certain=True)
+        for phase in RefundPhase
+        if phase is not RefundPhase.UNKNOWN
+    },
+}
+
+
+def giving_up(column: str) -> Event:
+    return lambda pair: give_up(*pair, BY_LI, GIVING_UP[column]), NOW
+
+
 TIMES: Final = ("needs", "needs, when it is due", "needs, fifteen days later", "a person has looked")
 
 
@@ -204,6 +224,7 @@ TABLES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "What WeChat Pay shows of a refund": (tuple(REFUND_SITUATIONS), tuple(WORDS)),
     "Refused refunds": (tuple(Refusal), SENDS),
     "Refused questions about a refund": (tuple(Refusal), tuple(QUESTIONS)),
+    "A person gives a refund up": (tuple(REFUND_SITUATIONS), tuple(GIVING_UP)),
     "What a refund needs": (tuple(REFUND_SITUATIONS), TIMES),
 }
 """Each table of refunds, its rows and its columns."""
@@ -258,6 +279,8 @@ def outcome(cell: Cell) -> str:
             return described(*_send(cell.row, cell.column))
         case "Refused questions about a refund":
             return described(*_question(cell.row, cell.column))
+        case "A person gives a refund up":
+            return described(REFUND_SITUATIONS[cell.row](), giving_up(cell.column))
         case "A refund is asked for again":
             return described(REFUND_SITUATIONS[cell.row](), again(cell.column))
         case _:
@@ -288,6 +311,7 @@ def test_the_tables_decide_every_case(heading: str) -> None:
 SHOWN: Final = "What WeChat Pay shows of a refund"
 SENT_BACK: Final = frozenset({"SUCCESS", "SUCCESS, total untold"})
 CLOSED: Final = frozenset({"CLOSED", "CLOSED, amounts untold"})
+GIVEN_UP: Final = "A person gives a refund up"
 REFUSALS: Final = ("Refused refunds", "Refused questions about a refund")
 
 
@@ -311,13 +335,22 @@ def test_every_row_names_the_rules_it_follows_from(heading: str) -> None:
 
 
 def test_money_went_back_or_never_will_only_by_a_signed_word_of_our_amount() -> None:
-    """G.1; F.5 a; design 14."""
+    """G.1; F.5 a; design 14. A refund that a person gives up is one that WeChat does not have."""
     ends = {"REFUNDED": SENT_BACK, "FAILED": CLOSED}
 
     assert not broken(
-        [cell for cell in cells() if not is_over(cell.row)],
+        [cell for cell in cells() if not is_over(cell.row) and cell.table != GIVEN_UP],
         lambda cell: cell.state not in ends or (cell.table == SHOWN and cell.column in ends[cell.state]),
     )
+
+
+def test_a_person_ends_only_a_refund_that_wechat_refuses_and_does_not_have() -> None:
+    """F.5 c; G.1; G.2: what may have been accepted may go back, and what WeChat has it ends itself."""
+    ends = [cell for cell in cells(GIVEN_UP) if not cell.text.startswith("✘ IllegalTransition")]
+
+    assert [(cell.row, cell.column, cell.text) for cell in ends] == [
+        ("with a problem, refused", "no such refund", "FAILED, freed → Rest")
+    ]
 
 
 def test_a_signed_end_is_believed_wherever_the_refund_stood_and_outranks_every_problem() -> None:

@@ -16,7 +16,9 @@ from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import (
     OVER,
     AskRefund,
+    GivenUp,
     GiveUpWaiting,
+    Known,
     Pair,
     Refund,
     RefundPhase,
@@ -24,6 +26,7 @@ from payscore_worker.domain.refund import (
     RefundSeen,
     RefundState,
     SendRefund,
+    give_up,
     next_step,
 )
 from payscore_worker.domain.trip import Rest
@@ -137,6 +140,9 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
         self.ended: dict[str, RefundState] = {}
         self.delayed: list[Delayed] = []
         self.callbacks: list[tuple[str, RefundSeen]] = []
+        self.doubtful: set[str] = set()
+        """Of which some send may have been accepted, for all that its answers say."""
+        self.given_up: set[str] = set()
 
     @initialize(payment=st.sampled_from(PAYMENTS))
     def begin(self, payment: tuple[int | None, ...]) -> None:
@@ -175,7 +181,7 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
     def is_told_of_another_amount(self, refund_id: str, amount_fen: int) -> None:
         """Hear of an amount that WeChat did not send back: it must never be booked."""
         refund = self.refunds.get(refund_id)
-        if refund is not None and refund.amount_fen != amount_fen:
+        if refund is not None and refund.amount_fen != amount_fen and refund_id not in self.given_up:
             self.hears(refund_id, RefundSeen(phase=RefundPhase.SUCCESS, amount_fen=amount_fen))
 
     def hears(self, refund_id: str, word: RefundSeen) -> None:
@@ -211,12 +217,14 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
             case AskRefund():
                 self.asks(refund_id, answer, refusal)
             case GiveUpWaiting():
-                self.moves(refund_id, lambda one: refunds.given_up(one, self.now))
+                self.moves(refund_id, lambda one: refunds.waited_too_long(one, self.now))
             case Rest():
                 return
 
     def sends(self, refund_id: str, fate: str, refusal: Refusal) -> None:
         self.moves(refund_id, refunds.prepared)
+        if fate in ("lost before", "lost after", "delayed"):
+            self.doubtful.add(refund_id)
         if fate in ("throttled", "lost before"):
             return
         call = self.a_send(refund_id)
@@ -299,6 +307,23 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
         if refund is not None and refund.problem is not None:
             self.moves(refund_id, lambda one: refunds.without_problem(one, self.now))
 
+    @rule(refund_id=st.sampled_from(IDS))
+    def a_person_gives_it_up(self, refund_id: str) -> None:
+        """Do as settlement does: WeChat's word first; then only where no send of the body can have been accepted."""
+        refund = self.refunds.get(refund_id)
+        if refund is None or refund.state in OVER:
+            return
+        shown = self.wechat.shown(refund.out_refund_no)
+        if shown is not None:
+            self.hears(refund_id, shown)
+            return
+        known = Known(seen=None, certain=refund_id not in self.doubtful)
+        try:
+            self.write(refund_id, give_up(self.trip, refund, GivenUp(by="li", reason="现金"), known))
+        except IllegalTransition:
+            return
+        self.given_up.add(refund_id)
+
     # --- The laws ---
 
     @invariant()
@@ -326,6 +351,11 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
     def a_refund_is_over_only_as_wechat_says_and_stays_so(self) -> None:
         for refund_id, refund in self.refunds.items():
             if refund.state not in OVER:
+                continue
+            if refund_id in self.given_up:
+                assert refund.state is RefundState.FAILED
+                assert refund.out_refund_no not in self.wechat.taken, "what was given up is never sent back"
+                assert self.ended.setdefault(refund_id, refund.state) is refund.state
                 continue
             phase = RefundPhase.SUCCESS if refund.state is RefundState.REFUNDED else RefundPhase.CLOSED
             assert self.wechat.taken[refund.out_refund_no].phase is phase
@@ -367,6 +397,7 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
                 self.wechat_goes_on_with_it(refund_id, RefundPhase.SUCCESS)
             elif refund.problem is not None and looks < MOST_LOOKS:
                 looks += 1
+                self.wechat_goes_on_with_it(refund_id, RefundPhase.SUCCESS)  # what is abnormal, they say where to
                 self.a_person_has_looked(refund_id)
             elif isinstance(step, Rest):
                 return
