@@ -360,6 +360,7 @@ A_PROBLEM: Final = (
     """problem = '{"code": "NOT_ENOUGH", "message": "", "request_id": "", "step": "", """
     """"since": "2026-05-01T12:00:00Z"}'"""
 )
+GIVEN_UP: Final = """given_up = '{"by": "li", "reason": "closed"}'"""
 
 
 async def refunds_at_wechatpay(town: Town, engine: AsyncEngine, *trip_ids: str) -> Finding:
@@ -435,6 +436,14 @@ async def test_wechat_pay_is_asked_about_every_refund_of_the_trips_and_agrees(to
             "back of paid: REFUNDED with 300 of 3200 fen, and WeChat Pay: no such refund",
         ),
         (
+            "UPDATE refund SET state = 'FAILED', out_refund_no = 'nobodys' WHERE refund_id = 'back'",
+            "back of paid: FAILED with 300 of 3200 fen, and WeChat Pay: no such refund",
+        ),
+        (
+            f"UPDATE refund SET state = 'FAILED', {GIVEN_UP} WHERE refund_id = 'back'",  # noqa: S608 - our own words
+            "back of paid: FAILED with 300 of 3200 fen, and WeChat Pay: SUCCESS, 300 of 3200",
+        ),
+        (
             "UPDATE refund SET transaction_id = 'another' WHERE refund_id = 'back'",
             "WeChat Pay: unknown: it answered with another refund than ours",
         ),
@@ -466,8 +475,15 @@ async def test_a_refund_that_wechat_pay_tells_otherwise_is_named_with_its_word(
         "UPDATE refund SET state = 'ACCEPTED' WHERE refund_id = 'back'",
         "UPDATE refund SET state = 'REQUESTED', out_refund_no = 'not_yet_sent' WHERE refund_id = 'going'",
         f"UPDATE refund SET {A_PROBLEM} WHERE refund_id = 'going'",  # noqa: S608 - our own words
+        f"UPDATE refund SET state = 'FAILED', out_refund_no = 'nobodys', {GIVEN_UP} WHERE refund_id = 'going'",  # noqa: S608 - our own words
     ],
-    ids=["its acceptance is not noted yet", "its end is not noted yet", "not sent yet", "on its way there as here"],
+    ids=[
+        "its acceptance is not noted yet",
+        "its end is not noted yet",
+        "not sent yet",
+        "on its way there as here",
+        "given up, and not there",
+    ],
 )
 async def test_a_refund_that_moves_on_while_it_is_asked_about_is_no_disagreement(
     town: Town, engine: AsyncEngine, tampering: str

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -557,6 +558,9 @@ async def test_a_refund_is_given_up_when_it_was_shown_and_asked_about_once_more_
 
 async def test_who_gave_a_refund_up_and_why_is_told_of_it_and_in_the_story_of_its_trip(stuck: Terminal) -> None:
     await stuck.types(*GIVE_UP, "--yes")
+    refund = await stuck.town.refund()
+    later = stuck.town.now + timedelta(hours=1)
+    assert await stuck.town.storage.save(refund, due_at=None, now=later), "its row is written later, too"
 
     document = document_in(await stuck.types("refund", "show", "r1", "--json"))
     story = document_in(await stuck.types("trip", "explain", "t1", "--json"))

@@ -109,6 +109,7 @@ async def test_every_member_of_a_refund_is_kept_under_its_own_name(storage: Stor
         unanswered=2,
         polls=3,
         problem_told="CODE SendRefund",
+        given_up=refunds.GivenUp(by="李", reason="账户已注销"),
         **times,
     )
 
