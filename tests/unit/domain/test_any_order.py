@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -38,6 +39,8 @@ from payscore_worker.domain.trip import (
 )
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import NOW, PAYAFTER, SERVICEORDER, a_cancellation, a_start, a_trip, an_end, debits
+
+pytestmark = pytest.mark.timeout(600)  # some tens of seconds of nothing but thinking, on a machine that is busy
 
 FARES = (0, 3_200, 20_000, 20_001, 60_000)
 CAP_FEN = 50_000

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -33,6 +34,8 @@ from payscore_worker.domain.trip import Rest
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from payscore_worker.settlement.announcements import refund_announcements
 from tests.builders import MCHID, NOW, a_paid_trip, a_refused
+
+pytestmark = pytest.mark.timeout(600)  # some tens of seconds of nothing but thinking, on a machine that is busy
 
 PAYMENTS = ((None,), (3_200,), (1_500, 1_700), (1_000, 1_000, 1_200), (None, 1_700))
 """What WeChat says that each debit collected."""
