@@ -245,8 +245,26 @@ async def scratch_channel(connection: AbstractConnection) -> AsyncIterator[Abstr
         try:
             yield channel
         finally:
-            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await channel.close()
+            await _close_whole(channel)
+
+
+async def _close_whole(channel: AbstractChannel) -> None:
+    """Close a channel to the end, also where whoever closes it is told to end meanwhile.
+
+    Half a close costs the connection: aiormq says Channel.Close a second time, and RabbitMQ answers CHANNEL_ERROR.
+    """
+    closing = asyncio.create_task(_close_in_time(channel))
+    closing.add_done_callback(lambda task: task.cancelled() or task.exception())  # whoever was told to end does not ask
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait([closing])
+        raise
+
+
+async def _close_in_time(channel: AbstractChannel) -> None:
+    async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+        await channel.close()
 
 
 async def _open_channel(

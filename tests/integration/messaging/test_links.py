@@ -13,11 +13,11 @@ from deploy.local.processes import free_ports
 from payscore_worker.errors import BrokerUnavailable
 from payscore_worker.messaging.consuming import Patience
 from payscore_worker.messaging.hearing import Deaf
-from payscore_worker.messaging.link import HEARTBEAT_SECONDS, Session, connect
+from payscore_worker.messaging.link import HEARTBEAT_SECONDS, Session, connect, scratch_channel
 from payscore_worker.messaging.publisher import Outgoing
 from payscore_worker.messaging.topology import DEFAULT_EXCHANGE, TopologyRefused
 from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk, a_cancellation
-from tests.integration.messaging.waiting import eventually
+from tests.integration.messaging.waiting import DEADLINE_SECONDS, eventually
 from tests.integration.messaging.worker import Handler, Worker, a_worker
 from tests.proxy import Proxy
 
@@ -31,6 +31,32 @@ async def goes_on(worker: Worker, desk: Desk, handler: Handler) -> None:
     await desk.cancel("next")
     await eventually(lambda: "next" in handler.done)
     await eventually(lambda: desk.is_empty(TRIP_CANCELLED))
+
+
+# --- Who uses it is told to end ---
+
+
+async def test_to_be_told_to_end_while_closing_a_channel_costs_no_connection(amqp_url: str) -> None:
+    """However far the close has come: the second time that a channel is closed, RabbitMQ closes the connection."""
+    async with await connect(amqp_url, "test") as connection:
+        opened: asyncio.Queue[None] = asyncio.Queue()
+
+        async def asks() -> None:
+            async with scratch_channel(connection):
+                opened.put_nowait(None)
+                await asyncio.Event().wait()
+
+        for turns in range(20):
+            asking = asyncio.create_task(asks())
+            await asyncio.wait_for(opened.get(), DEADLINE_SECONDS)
+            asking.cancel()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait([asking])
+            assert asking.cancelled()
+        async with scratch_channel(connection) as channel:
+            assert not channel.is_closed
 
 
 # --- The link breaks ---
