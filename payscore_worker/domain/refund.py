@@ -290,11 +290,11 @@ class AskRefund:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUpWaiting:
+class StopWaiting:
     """Leave a refund to a person that WeChat has had in hand for too long."""
 
 
-RefundStep = Rest | SendRefund | AskRefund | GiveUpWaiting
+RefundStep = Rest | SendRefund | AskRefund | StopWaiting
 
 
 def next_step(refund: Refund, now: datetime) -> RefundStep:
@@ -322,7 +322,7 @@ def _next_when_accepted(refund: Refund, now: datetime) -> RefundStep:
     since = refund.patient_since or refund.requested_at
     asked_at = refund.asked_at or since
     if asked_at >= since + LONGEST_PROCESSING:  # while nobody could ask, it may have gone back: only an answer tells
-        return GiveUpWaiting()
+        return StopWaiting()
     poll_at = asked_at + POLL_DELAYS[min(refund.polls, len(POLL_DELAYS) - 1)]
     return AskRefund() if now >= poll_at else Rest(poll_at)
 

@@ -8,13 +8,13 @@ from typing import Final, assert_never
 from payscore_worker.domain import refund as outcomes
 from payscore_worker.domain.refund import (
     AskRefund,
-    GiveUpWaiting,
     Pair,
     Refund,
     RefundSeen,
     RefundStep,
     Refused,
     SendRefund,
+    StopWaiting,
 )
 from payscore_worker.domain.trip import Problem, Rest, Trip
 from payscore_worker.errors import (
@@ -73,7 +73,7 @@ class RefundSteps:
                 await self._send_refund(run)
             case AskRefund():
                 await self._ask_refund(run)
-            case GiveUpWaiting():
+            case StopWaiting():
                 now = self._clock()
                 await self._move(run, lambda refund: outcomes.waited_too_long(refund, now))
             case Rest():

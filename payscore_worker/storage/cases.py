@@ -39,8 +39,8 @@ class CaseTable(Generic[C]):
     columns: tuple[str, ...]
     to_row: Write
     from_row: Callable[[Row], C]
-    unless: str = ""
-    """What keeps a new row from being written, beside another one with its key."""
+    only_if: str = "true"
+    """What must hold for a new row to be written, beside that no other one has its key."""
 
     @property
     def name(self) -> str:
@@ -70,12 +70,9 @@ class CaseTable(Generic[C]):
     def insert(self) -> str:
         """Write a new case."""
         places = ", ".join(map(self.place, self.columns))
-        condition = (
-            f"WHERE {self.unless}" if self.unless else "WHERE true"
-        )  # SQLite: a SELECT before ON CONFLICT has one
         return f"""
             INSERT INTO {self.name} ({", ".join(self.columns)}, claims) SELECT {places}, 0
-            {condition} ON CONFLICT DO NOTHING
+            WHERE {self.only_if} ON CONFLICT DO NOTHING
         """
 
     @cached_property
@@ -123,7 +120,7 @@ TRIPS: Final = CaseTable(
     columns=TRIP_COLUMNS,
     to_row=trip_row,
     from_row=trip_from_row,
-    unless="""NOT EXISTS (SELECT 1 FROM archived_trip WHERE trip_id = $1)
+    only_if="""NOT EXISTS (SELECT 1 FROM archived_trip WHERE trip_id = $1)
                 AND NOT EXISTS (SELECT 1 FROM archived_trip WHERE out_order_no = $2)""",
 )
 """Nothing is written, and nobody is asked beforehand, where a trip is archived: it must not begin anew."""

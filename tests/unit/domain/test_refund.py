@@ -19,7 +19,6 @@ from payscore_worker.domain.refund import (
     REFUNDABLE_FOR,
     AskRefund,
     GivenUp,
-    GiveUpWaiting,
     Known,
     Pair,
     Refund,
@@ -28,6 +27,7 @@ from payscore_worker.domain.refund import (
     RefundState,
     RefundStep,
     SendRefund,
+    StopWaiting,
     due_at,
     give_up,
     giving_up_of,
@@ -597,7 +597,7 @@ def test_a_refund_that_wechat_has_in_hand_for_fifteen_days_is_given_up() -> None
 
     assert next_step(refund, NOW + LONGEST_PROCESSING - SECOND) == Rest(NOW + LONGEST_PROCESSING)
     asked = refunds.asked(refund, NOW + LONGEST_PROCESSING)
-    assert next_step(asked, NOW + LONGEST_PROCESSING) == GiveUpWaiting()
+    assert next_step(asked, NOW + LONGEST_PROCESSING) == StopWaiting()
     assert timedelta(days=15) == LONGEST_PROCESSING
 
 
@@ -626,9 +626,9 @@ def test_a_slow_refund_at_which_a_person_has_looked_is_asked_about_at_once_and_g
     refund = refunds.asked(refund, looked_at)
     assert next_step(refund, looked_at) == Rest(looked_at + MINUTE)
     refund = refunds.asked(refund, looked_at + LONGEST_PROCESSING - SECOND)
-    assert next_step(refund, looked_at + LONGEST_PROCESSING) != GiveUpWaiting()
+    assert next_step(refund, looked_at + LONGEST_PROCESSING) != StopWaiting()
     refund = refunds.asked(refund, looked_at + LONGEST_PROCESSING)
-    assert next_step(refund, looked_at + LONGEST_PROCESSING) == GiveUpWaiting()
+    assert next_step(refund, looked_at + LONGEST_PROCESSING) == StopWaiting()
 
 
 # --- What WeChat shows ---

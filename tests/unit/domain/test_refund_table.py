@@ -585,4 +585,4 @@ def test_a_refund_that_was_not_accepted_is_never_given_up_by_time_alone() -> Non
     """F.5 a; G.3."""
     late = [cell for cell in cells("What a refund needs") if cell.column == "needs, fifteen days later"]
 
-    assert not broken(late, lambda cell: (cell.text == "GiveUpWaiting") is cell.row.startswith("accepted"))
+    assert not broken(late, lambda cell: (cell.text == "StopWaiting") is cell.row.startswith("accepted"))

@@ -18,7 +18,6 @@ from payscore_worker.domain.refund import (
     OVER,
     AskRefund,
     GivenUp,
-    GiveUpWaiting,
     Known,
     Pair,
     Refund,
@@ -27,6 +26,7 @@ from payscore_worker.domain.refund import (
     RefundSeen,
     RefundState,
     SendRefund,
+    StopWaiting,
     give_up,
     next_step,
 )
@@ -219,7 +219,7 @@ class RefundsInAnyOrder(RuleBasedStateMachine):
                 self.sends(refund_id, fate, refusal)
             case AskRefund():
                 self.asks(refund_id, answer, refusal)
-            case GiveUpWaiting():
+            case StopWaiting():
                 self.moves(refund_id, lambda one: refunds.waited_too_long(one, self.now))
             case Rest():
                 return
