@@ -38,6 +38,7 @@ PAYAFTER: Final = Rules(
     ticketed=frozenset({"payafter"}),
     capped=frozenset({"payafter"}),
     lowering=frozenset({"serviceorder"}),
+    paying=frozenset({"serviceorder"}),
     risk_amount_fen=20_000,
     poll_delays=(timedelta(seconds=5), timedelta(seconds=30), timedelta(days=1)),
     stale_after=timedelta(days=1),
