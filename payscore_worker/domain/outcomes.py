@@ -96,6 +96,9 @@ runs."""
 PARAMETERS: Final = frozenset({Refusal.BAD_TIME, Refusal.INVALID_PARAMETER})
 """The refusals that name a parameter: the body may be rebuilt (reference payscore-api B.10)."""
 
+LOWERING_LOST: Final = "lowering_lost"
+"""The problem of a fare that WeChat said it has lowered, and goes on collecting."""
+
 OVER_LIMIT: Final = "the fare is above the risk amount"
 NOT_ENABLED: Final = "the passenger has not enabled PayScore"
 
@@ -148,17 +151,14 @@ def lowered(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         return see(trip, order, now)
     if trip.waived is not None:
         return see(_lowered(trip, trip.waived), order, now)
-    return see(_taken(trip), order, now)
+    sent_fen = None if trip.lowering is None else trip.lowering.sent_fen
+    return see(trip if sent_fen is None else _taken(trip, sent_fen), order, now)
 
 
-def _taken(trip: Trip) -> Trip:
-    """WeChat collects what it was last told."""
-    lowering = trip.lowering
-    if lowering is None or lowering.sent_fen is None:
-        return trip
+def _taken(trip: Trip, fen: int) -> Trip:
+    """WeChat collects this much, and no longer what it collected before."""
     calm = replace(trip, doubt=None, refusals=0, refused_as="", polls=0, asked_at=None)
-    taken = Lowering(asked_fen=lowering.sent_fen, before_fen=lowering.asked_fen)
-    return replace(calm, lowering=taken)
+    return replace(calm, lowering=Lowering(asked_fen=fen, before_fen=owed_fen(trip)))
 
 
 def syncing(trip: Trip, sync: Sync) -> Trip:
@@ -347,7 +347,7 @@ def _asked_when_completed(trip: Trip, seen: Trip, order: OrderSeen, now: datetim
     if order.phase is not OrderPhase.COLLECTING:
         return _puzzled(trip, "completion_lost", "WeChat Pay accepted the fare, and shows a running order", now)
     if _is_lowering_lost(seen, order):
-        return _puzzled(trip, "lowering_lost", "WeChat Pay accepted a lower fare, and shows the old one", now)
+        return _puzzled(trip, LOWERING_LOST, "WeChat Pay accepted a lower fare, and shows the old one", now)
     if seen.sync is not None and seen.sync.accepted:
         message = "WeChat Pay accepted that the fare was paid elsewhere, and goes on collecting"
         return _puzzled(trip, "sync_lost", message, now)
@@ -385,8 +385,12 @@ def _leads_to_lowering(trip: Trip, doubt: Doubt) -> bool:
 def _is_lowering_lost(trip: Trip, order: OrderSeen) -> bool:
     if trip.waived is not None:
         return trip.waived.lowered and order.total_fen not in (None, 0)
-    before_fen = None if trip.lowering is None else trip.lowering.before_fen
-    return before_fen is not None and order.total_fen == before_fen
+    return _was_collected(trip, order.total_fen)
+
+
+def _was_collected(trip: Trip, fen: int | None) -> bool:
+    """Tell whether this is what WeChat collected before it last took a lower fare."""
+    return fen is not None and trip.lowering is not None and fen == trip.lowering.before_fen
 
 
 def _is_given_up(trip: Trip) -> bool:
@@ -571,9 +575,9 @@ def _see_collecting(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     """Compare what WeChat goes on collecting: what was owed, what it was last told, or what a lagging replica knows."""
     if trip.waived is not None and order.total_fen == 0:
         return trip if trip.waived.lowered else _lowered(trip, trip.waived)
-    if _is_lowered_there(trip, order.total_fen):
-        return _taken(trip)
-    is_known = order.total_fen in (None, owed_fen(trip)) or _is_lowering_lost(trip, order)
+    if order.total_fen is not None and _is_lowered_there(trip, order.total_fen):
+        return _taken(trip, order.total_fen)
+    is_known = order.total_fen in (None, owed_fen(trip)) or _was_collected(trip, order.total_fen)
     return trip if is_known else _amount_differs(trip, order, now)
 
 
@@ -583,17 +587,24 @@ def _see_done(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         return _settled_down(paid_elsewhere(trip))
     if _is_paid_in_full(trip, order):
         return _paid(trip, order, now)
-    if _is_lowered_there(trip, order.paid_fen) and order.total_fen in (None, order.paid_fen):
-        return _paid(_taken(trip), order, now)
+    paid_fen = order.paid_fen
+    if paid_fen is not None and order.total_fen in (None, paid_fen) and _is_known(trip, paid_fen):
+        return _paid(_taken(trip, paid_fen), order, now)
     if trip.waived is not None and order.total_fen == 0 and not order.paid_fen:
         return _written_off(trip, trip.waived)
     return _amount_differs(trip, order, now)
 
 
-def _is_lowered_there(trip: Trip, fen: int | None) -> bool:
-    """Tell whether WeChat shows the fare that it was last told, and that we have not heard it take."""
-    lowering = trip.lowering
-    return trip.waived is None and lowering is not None and lowering.sent_fen is not None and fen == lowering.sent_fen
+def _is_known(trip: Trip, fen: int) -> bool:
+    """Tell whether this is a fare that WeChat was told at any time: what of it is too much goes back."""
+    return _is_lowered_there(trip, fen) or _was_collected(trip, fen)
+
+
+def _is_lowered_there(trip: Trip, fen: int) -> bool:
+    """Tell whether this is what WeChat was last told to collect, or the fare: we have not heard it take that."""
+    if trip.waived is not None or trip.lowering is None or not trip.lowered:
+        return False
+    return fen != trip.lowering.asked_fen and fen in (trip.lowering.sent_fen, fare_fen(trip))
 
 
 def _is_paid_elsewhere(trip: Trip, order: OrderSeen) -> bool:
@@ -694,6 +705,10 @@ def without_problem(trip: Trip) -> Trip:
     calm = replace(trip, doubt=None, refusals=0, refused_as="", rebuilds=0, unanswered=None)
     if trip.problem is not None and trip.problem.code in (PAID_TWICE, NOT_SENT_BACK):
         return replace(calm, problem=None, returned_fen=trip.returned_fen + too_much_fen(trip))  # seen to
+    if trip.problem is not None and trip.problem.code == LOWERING_LOST and trip.waived is None and trip.lowering:
+        before_fen = trip.lowering.before_fen
+        lost = trip.lowering if before_fen is None else Lowering(asked_fen=before_fen)
+        calm = replace(calm, lowering=lost)
     anew = None if trip.waived is None else replace(trip.waived, lowers=False, lowered=False)
     return replace(calm, problem=None, polls=0, asked_at=None, waived=anew)
 

@@ -858,9 +858,9 @@ def _pay_after(trip: Trip, rules: Rules) -> tuple[timedelta, ...]:
 def too_much_fen(trip: Trip) -> int:
     """Say what came in, is not ours, and was not asked back yet: above a lowered fare, or all that came in twice."""
     payment = trip.payment
-    if payment is None or not payment.debits:
+    if payment is None:
         return 0
-    if trip.paid_elsewhere is not None:
+    if is_paid_twice(trip):
         return payment.paid_fen - max(trip.returned_fen, payment.reserved_fen + payment.refunded_fen)
     if trip.lowering is None or not trip.lowered:
         return 0
