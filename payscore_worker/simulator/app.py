@@ -29,10 +29,10 @@ def create_app(simulator: Simulator) -> Starlette:
         *_permission_routes(simulator),
         *_family_routes(simulator, "/v3/payscore/payafter-orders", "payafter"),
         *_family_routes(simulator, "/v3/payscore/serviceorder", "serviceorder"),
-        _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/modify", CallKind.MODIFY, "serviceorder"),
+        *_current_routes(simulator, "/v3/payscore/serviceorder/{out_order_no}", "serviceorder"),
+        _route(simulator, "GET", "/v3/pay/transactions/id/{transaction_id}", CallKind.TRANSACTION_QUERY),
         _route(simulator, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
         _route(simulator, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
-        _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/pay", CallKind.PAY, "serviceorder"),
         *admin_routes(simulator),
         Route("/healthz", _alive),
         Route("/readyz", _alive),
@@ -65,6 +65,17 @@ def _family_routes(simulator: Simulator, base: str, family: str) -> list[Route]:
             for kind in (CallKind.COMPLETE, CallKind.CANCEL, CallKind.SYNC)
         ),
     ]
+
+
+def _current_routes(simulator: Simulator, order: str, family: str) -> list[Route]:
+    """What only the current family has."""
+    verbs = {
+        "modify": CallKind.MODIFY,
+        "pay": CallKind.PAY,
+        "send-prepaidmessage": CallKind.SEND_PREPAID_MESSAGE,
+        "send-pendingmessage": CallKind.SEND_PENDING_MESSAGE,
+    }
+    return [_route(simulator, "POST", f"{order}/{verb}", kind, family) for verb, kind in verbs.items()]
 
 
 def _route(simulator: Simulator, method: str, path: str, kind: CallKind, family: str = "") -> Route:

@@ -31,6 +31,7 @@ from payscore_worker.simulator.refunds.endings import RefundEndings, UnknownRefu
 from payscore_worker.simulator.refunds.ledger import RefundEntry, read_refund_page
 from payscore_worker.simulator.script import ScriptedFault
 from payscore_worker.simulator.security import SecurityDesk
+from payscore_worker.simulator.transaction_desk import TransactionDesk
 from payscore_worker.simulator.world import World
 
 TICK_SECONDS: Final = 0.05
@@ -241,6 +242,7 @@ class Simulator:
         desks: list[Desk] = [
             PayScoreDesk(self._state, PayScore(self._state, self._happenings, self._switching)),
             RefundDesk(self._world, self._refunds, self._endings),
+            TransactionDesk(self._world, self._refunds),
             SecurityDesk(self._world),
         ]
         self._gateway = Gateway(self._world, desks)

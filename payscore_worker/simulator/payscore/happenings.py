@@ -75,10 +75,12 @@ class Happenings:
             transaction_id=self._world.numbers.next_transaction_id(),
             out_trade_no=self._world.numbers.next_out_trade_no(),
             out_order_no=order.out_order_no,
+            appid=order.opening.members["appid"],
             openid=order.openid,
             total_fen=total_fen,
             payer_total_fen=debited_fen,
             at=self._world.agenda.now(),
+            paid_at=self._world.clock(),
         )
         self._world.transactions.note(transaction)
         return transaction

@@ -44,7 +44,7 @@ from payscore_worker.simulator.refusals import (
     bad_parameter,
     out_of_range,
 )
-from payscore_worker.simulator.service_time import ServiceTime, service_time_of
+from payscore_worker.simulator.service_time import ServiceTime, read_service_time, service_time_of
 
 START: Final = "/time_range/start_time"
 END: Final = "/time_range/end_time"
@@ -151,6 +151,16 @@ class Modify(Struct, frozen=True, kw_only=True, omit_defaults=True):
     device: Device | None = None
 
 
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Reference payscore-api B.9."""
+
+    service_id: Text32
+    post_payments: Annotated[tuple[PostPayment, ...], Meta(min_length=1, max_length=100)]
+    post_discounts: PostDiscounts = ()
+    total_amount: Fen
+    prepaid_time: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modification:
     total_fen: int
@@ -212,6 +222,13 @@ class ServiceOrder:
         _check_items(modify.post_payments, modify.post_discounts)
         _check_amounts(modify.total_amount, modify.post_payments, modify.post_discounts)
         return Modification(total_fen=modify.total_amount, members=msgspec.to_builtins(modify))
+
+    def check_message(self, body: Body) -> None:
+        """By every rule that needs nothing but the request."""
+        message = shaped(body, Message)
+        _check_items(message.post_payments, message.post_discounts)
+        _check_amounts(message.total_amount, message.post_payments, message.post_discounts)
+        read_service_time(message.prepaid_time, "/prepaid_time")
 
     def check_complete(self, order: Order, closing: Closing, now: datetime) -> None:
         """Reference payscore-api B.6."""

@@ -249,6 +249,9 @@ async def test_a_fault_strikes_the_call_it_names(
         "modify": await merchant.post("/v3/payscore/serviceorder/trip-1/modify", {}),
         "pay": await merchant.post("/v3/payscore/serviceorder/trip-1/pay", {}),
         "sync": await merchant.sync("serviceorder", "trip-1", clock.now),
+        "send_prepaid_message": await merchant.post("/v3/payscore/serviceorder/trip-1/send-prepaidmessage", {}),
+        "send_pending_message": await merchant.post("/v3/payscore/serviceorder/trip-1/send-pendingmessage", {}),
+        "transaction_query": await merchant.get("/v3/pay/transactions/id/42"),
         "refund": await merchant.refund({}),
         "refund_query": await merchant.query_refund("refund-1"),
     }
