@@ -1,4 +1,4 @@
-"""The HTTP face: WeChat Pay for merchants under /v3, and the simulator's own admin API under /admin."""
+"""The HTTP face: WeChat Pay for merchants under /v3 and for passengers under /passenger, and the admin API."""
 
 import asyncio
 from typing import Final
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from payscore_worker.simulator.admin import admin_routes
 from payscore_worker.simulator.calls import Call, CallKind, Reply
 from payscore_worker.simulator.dropping import DroppedResponse
+from payscore_worker.simulator.passenger.routes import passenger_routes
 from payscore_worker.simulator.simulator import Simulator
 
 MAX_BODY_BYTES: Final = 1_048_576
@@ -34,6 +35,7 @@ def create_app(simulator: Simulator) -> Starlette:
         _route(simulator, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
         _route(simulator, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
         *admin_routes(simulator),
+        *passenger_routes(simulator),
         Route("/healthz", _alive),
         Route("/readyz", _alive),
         Route("/{path:path}", _no_such_path, methods=list(METHODS)),
