@@ -26,14 +26,15 @@ def create_app(simulator: Simulator) -> Starlette:
     routes = [
         _route(simulator, "GET", "/v3/certificates", CallKind.CERTIFICATES),
         _route(simulator, "POST", "/v3/security/echo", CallKind.SECURITY_ECHO),
-        _route(simulator, "GET", "/v3/payscore/user-service-state", CallKind.USER_SERVICE_STATE),
-        *_permission_routes(simulator),
-        *_family_routes(simulator, "/v3/payscore/payafter-orders", "payafter"),
-        *_family_routes(simulator, "/v3/payscore/serviceorder", "serviceorder"),
-        *_current_routes(simulator, "/v3/payscore/serviceorder/{out_order_no}", "serviceorder"),
-        _route(simulator, "GET", "/v3/pay/transactions/id/{transaction_id}", CallKind.TRANSACTION_QUERY),
+        *_payscore_routes(simulator, "/v3/payscore"),
+        *(_payscore_routes(simulator, "/payscore") if simulator.config.paths_without_version else ()),
+        *(
+            _route(simulator, "POST", f"{base}/direct-complete", CallKind.DIRECT_COMPLETE, "serviceorder")
+            for base in ("/v3/payscore/serviceorder", "/payscore/serviceorder")  # documents differ: payscore-api B.9
+        ),
         _route(simulator, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
         _route(simulator, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
+        _route(simulator, "GET", "/v3/pay/transactions/id/{transaction_id}", CallKind.TRANSACTION_QUERY),
         *admin_routes(simulator),
         *passenger_routes(simulator),
         Route("/healthz", _alive),
@@ -43,8 +44,17 @@ def create_app(simulator: Simulator) -> Starlette:
     return Starlette(routes=routes)
 
 
-def _permission_routes(simulator: Simulator) -> list[Route]:
-    base = "/v3/payscore/permissions"
+def _payscore_routes(simulator: Simulator, base: str) -> list[Route]:
+    return [
+        _route(simulator, "GET", f"{base}/user-service-state", CallKind.USER_SERVICE_STATE),
+        *_permission_routes(simulator, f"{base}/permissions"),
+        *_family_routes(simulator, f"{base}/payafter-orders", "payafter"),
+        *_family_routes(simulator, f"{base}/serviceorder", "serviceorder"),
+        *_current_routes(simulator, f"{base}/serviceorder/{{out_order_no}}", "serviceorder"),
+    ]
+
+
+def _permission_routes(simulator: Simulator, base: str) -> list[Route]:
     return [
         _route(simulator, "POST", base, CallKind.PRE_AUTHORISE),
         *(

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 class CallKind(StrEnum):
     CREATE = "create"
+    DIRECT_COMPLETE = "direct_complete"
     QUERY = "query"
     COMPLETE = "complete"
     CANCEL = "cancel"

@@ -83,6 +83,7 @@ class PayScore:
             CallKind.QUERY_PERMISSION: authorising.query,
             CallKind.TERMINATE_PERMISSION: authorising.terminate,
             CallKind.CREATE: self._create,
+            CallKind.DIRECT_COMPLETE: self._direct_complete,
             CallKind.QUERY: self._query,
             CallKind.COMPLETE: self._complete,
             CallKind.CANCEL: self._cancel,
@@ -127,6 +128,33 @@ class PayScore:
         if opening.needs_confirm:
             response |= family.jump_members(self._state.packages.issue(order.out_order_no))
         return response
+
+    def _direct_complete(self, call: Call) -> Entity:
+        """Create and complete in one, without an evaluation of the passenger (reference payscore-api B.9)."""
+        family = self._state.serviceorder
+        body = read_body(call)
+        opening, closing = family.read_direct(body)
+        service = self._check_ours(call, body.members)
+        check_mode(opening, service)
+        if not service.direct_complete:
+            raise Refused(NO_PERMISSION)
+        order = self._state.book.order(opening.out_order_no)
+        if order is None:
+            order = self._accept_completed(opening, closing)
+        elif order.opening.fingerprint != body.fingerprint:
+            raise Refused(REENTRY_MISMATCH)
+        return family.direct_response(order)
+
+    def _accept_completed(self, opening: Opening, closing: Closing) -> Order:
+        if self._lacks_service(opening):
+            raise Refused(self._not_enabled)
+        order = Order(
+            family=self._state.serviceorder.name,
+            order_id=self._world.numbers.next_order_id(),
+            opening=opening,
+            start=opening.start or service_time_of(self._world.clock()),
+        )
+        return self._finish(self._state.serviceorder, order, closing)
 
     def _accept(self, family: Family, opening: Opening) -> Order:
         now = self._world.clock()

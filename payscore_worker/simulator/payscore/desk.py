@@ -43,6 +43,7 @@ class PayScoreDesk:
     kinds: Final = frozenset(
         {
             CallKind.CREATE,
+            CallKind.DIRECT_COMPLETE,
             CallKind.QUERY,
             CallKind.COMPLETE,
             CallKind.CANCEL,
@@ -66,7 +67,7 @@ class PayScoreDesk:
     def subject_of(self, call: Call) -> Subject:
         """A create opens a page; a call on no known order goes on a blank one."""
         match call.kind:
-            case CallKind.CREATE:
+            case CallKind.CREATE | CallKind.DIRECT_COMPLETE:
                 return self._subject_of_create(call)
             case CallKind.USER_SERVICE_STATE:
                 return Subject(openid=call.query.get("openid", ""))

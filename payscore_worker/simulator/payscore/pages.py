@@ -62,7 +62,7 @@ class Pages:
 
     def visit(self, extra_data: Mapping[str, str], openid: str) -> Order:
         """The passenger opens the page to confirm an order, by a jump that the merchant signs with its APIv2 key."""
-        self._check_signed(extra_data)
+        self._check_signed(extra_data, by=self._world.config.confirm_sign_member)
         return self._opened(extra_data.get("package", ""), openid)
 
     def confirm_visited(self, out_order_no: str, visit: str) -> None:
@@ -130,12 +130,12 @@ class Pages:
             raise PageRefused(f"order {out_order_no} is {order.stage}")
         return order
 
-    def _check_signed(self, extra_data: Mapping[str, str]) -> None:
+    def _check_signed(self, extra_data: Mapping[str, str], *, by: str = "sign") -> None:
         """By the merchant's APIv2 key (reference payscore-api C.3)."""
         keys = self._world.config.keys
         for name, form in _FORMS.items():
             _check_form(name, extra_data.get(name, ""), form)
-        if extra_data.get("sign") != jump_signature(extra_data, apiv2_key=keys.apiv2_key):
+        if extra_data.get(by) != jump_signature(extra_data, apiv2_key=keys.apiv2_key, called=by):
             raise PageRefused("商户签名校验失败")
         if extra_data.get("mch_id") != keys.mchid:
             raise PageRefused("4188: the mchid is not in the configuration of the service")

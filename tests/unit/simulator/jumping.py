@@ -7,7 +7,7 @@ from payscore_worker.simulator import SimulatorKeys
 from payscore_worker.simulator.signing import jump_signature
 
 
-def signed(keys: SimulatorKeys, *, apiv2_key: str = "", **members: str) -> dict[str, str]:
+def signed(keys: SimulatorKeys, *, apiv2_key: str = "", called: str = "sign", **members: str) -> dict[str, str]:
     """An extraData under the merchant's APIv2 key, or under another."""
     said = {
         "mch_id": keys.mchid,
@@ -15,7 +15,7 @@ def signed(keys: SimulatorKeys, *, apiv2_key: str = "", **members: str) -> dict[
         "nonce_str": "zyx53Nkey8o4bHpxTQvd8m7e92nG5mG2",
         "sign_type": "HMAC-SHA256",
     } | members
-    return said | {"sign": jump_signature(said, apiv2_key=apiv2_key or keys.apiv2_key)}
+    return said | {called: jump_signature(said, apiv2_key=apiv2_key or keys.apiv2_key, called=called)}
 
 
 def as_json(business_type: str, extra_data: dict[str, str]) -> str:

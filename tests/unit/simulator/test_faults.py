@@ -243,6 +243,7 @@ async def test_a_fault_strikes_the_call_it_names(
         "query_permission": await merchant.get("/v3/payscore/permissions/openid/passenger-1"),
         "terminate_permission": await merchant.post("/v3/payscore/permissions/openid/passenger-1/terminate", {}),
         "create": await merchant.create("serviceorder", a_create("serviceorder")),
+        "direct_complete": await merchant.post("/v3/payscore/serviceorder/direct-complete", {}),
         "query": await merchant.query("serviceorder", "trip-1"),
         "complete": await merchant.complete("serviceorder", "trip-1", {}),
         "cancel": await merchant.cancel("serviceorder", "trip-1"),

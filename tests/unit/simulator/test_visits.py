@@ -1,7 +1,9 @@
 """Pages that a signed jump opens: to confirm an order, to look at one (reference payscore-api C.3)."""
 
 import dataclasses
+from typing import Literal
 
+import httpx
 import pytest
 
 from payscore_worker.simulator import (
@@ -12,7 +14,9 @@ from payscore_worker.simulator import (
     Simulator,
     SimulatorConfig,
     SimulatorKeys,
+    create_app,
 )
+from payscore_worker.simulator.simulator import utc_now
 
 from .bodies import ABSENT, FAMILIES, a_create
 from .jumping import signed
@@ -125,6 +129,20 @@ async def test_a_package_put_under_another_s_signature_opens_nothing(merchant: M
 def test_what_is_no_package_opens_nothing(simulator: Simulator, keys: SimulatorKeys, package: str, code: str) -> None:
     with pytest.raises(PageRefused, match=code):
         simulator.pages.visit(signed(keys, package=package), "passenger-1")
+
+
+@pytest.mark.parametrize(("called", "other"), [("sign", "signature"), ("signature", "sign")])
+async def test_the_signature_is_called_as_one_of_the_documents_has_it(
+    config: SimulatorConfig, called: Literal["sign", "signature"], other: str
+) -> None:
+    simulator = Simulator(dataclasses.replace(config, confirm_sign_member=called))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(simulator)), base_url="http://simulator"
+    ) as http:
+        package = await a_package(Merchant(http, config.keys, utc_now), "serviceorder")
+    with pytest.raises(PageRefused, match="商户签名校验失败"):
+        simulator.pages.visit(signed(config.keys, called=other, package=package), "passenger-1")
+    simulator.pages.visit(signed(config.keys, called=called, package=package), "passenger-1")
 
 
 def details_of(keys: SimulatorKeys, out_order_no: str = "trip-1", **changes: str) -> dict[str, str]:
