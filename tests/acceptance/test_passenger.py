@@ -126,6 +126,7 @@ async def owes(page: Page, merchant: Merchant) -> None:
     await accepted(await merchant.create("serviceorder", create))
     await page.reload()
     await presses(page, "Pay later: let debits fail trip-1")
+    await expect(page.get_by_role("status")).to_have_text("Debits of this order fail now.")
     await accepted(await merchant.complete("serviceorder", "trip-1", a_complete("serviceorder", today())))
     await page.reload()
     await expect(page.get_by_role("article", name="Order trip-1")).to_contain_text("Debits fail until you pay.")
@@ -170,7 +171,8 @@ async def opens_to_confirm(page: Page, merchant: Merchant, out_order_no: str) ->
 
 async def test_the_simulator_says_where_the_page_is(tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{free_port()}"
-    process = await start("simulator", "--port", address.rpartition(":")[2], directory=tmp_path, settings={})
+    words = ("simulator", "--port", address.rpartition(":")[2], "--mode", "need_confirm")
+    process = await start(*words, directory=tmp_path, settings={})
     async with httpx.AsyncClient(base_url=address, timeout=HTTP_SECONDS) as http:
 
         async def is_served() -> bool:
@@ -180,6 +182,8 @@ async def test_the_simulator_says_where_the_page_is(tmp_path: Path) -> None:
                 return False
 
         await until(is_served)
+        page = (await http.get(PASSENGER_PAGE, params={"openid": OPENID, "lang": "en"})).text
+        assert "At this merchant each order is confirmed" in page
     process.terminate()
     done = await finish(process)
     assert (done.code, f"{address}{PASSENGER_PAGE}" in done.err) == (0, True)
