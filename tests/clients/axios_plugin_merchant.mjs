@@ -49,6 +49,7 @@ const verbs = {
   pay: onOrder('pay'),
   refund: (said) => post(REFUNDS, said),
   query_refund: (said) => get(`${REFUNDS}/${said.out_refund_no}`),
+  by_path: ({ path, body }) => (body ? post(path.slice(1), body) : get(path.slice(1))),
   query_transaction: (said) => get(`v3/pay/transactions/id/${said.transaction_id}`, { mchid: keys.mchid }),
 };
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, Final, Literal
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -231,6 +232,32 @@ async def sends_money_back(desk: Desk, transaction_id: str) -> None:
     assert (await desk.merchant.does("query_refund", out_refund_no="refund-1"))["status"] == "SUCCESS"
     assert (await desk.merchant.does("query_transaction", transaction_id=transaction_id))["trade_state"] == "REFUND"
     assert desk.simulator.ledger_entry("trip-1").refunded_fen == 1000
+
+
+async def test_an_order_of_the_legacy_family_is_completed_and_paid(desk: Desk) -> None:
+    ours = desk.service | {"appid": desk.simulator.config.keys.appid}
+    path = "/v3/payscore/payafter-orders"
+    trip = {
+        "out_order_no": "trip-1",
+        "service_start_time": today(),
+        "service_introduction": "网约车出行",
+        "risk_amount": 20000,
+        "need_user_confirm": False,
+        "openid": OPENID,
+    }
+    await desk.merchant.does("by_path", path=path, body=ours | trip)
+    shown = await desk.merchant.does("by_path", path=f"{path}?{urlencode(ours | {'out_order_no': 'trip-1'})}")
+    end = {
+        "finish_type": 2,
+        "finish_ticket": shown["finish_ticket"],
+        "real_service_end_time": today(),
+        "fees": [{"fee_name": "车费", "fee_amount": 3200}],
+        "total_amount": 3200,
+    }
+    await desk.merchant.does("by_path", path=f"{path}/trip-1/complete", body=ours | end)
+    paid = await desk.hears("PAYSCORE.USER_PAID")
+    assert (paid["state"], paid["total_amount"]) == ("USER_PAID", 3200)
+    assert desk.simulator.ledger_entry("trip-1").charged_fen == 3200
 
 
 async def test_an_order_is_cancelled(desk: Desk) -> None:

@@ -1,7 +1,7 @@
 """Turns the passenger's page into HTML, in the reader's language."""
 
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -19,22 +19,14 @@ ROOT: Final = "/passenger"
 
 class Screen:
     def __init__(self) -> None:
-        style = (HERE / "passenger.css").read_text(encoding="utf-8")
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.globals.update(root=ROOT, style=style, yuan=yuan, moment=_moment)
-        self._template = environment.get_template("passenger.html")
-        self._headers = headers_for(style)
+        self._style = (HERE / "passenger.css").read_text(encoding="utf-8")
+        self._headers = headers_for(self._style)
 
     def show(self, request: Request, view: str, openid: str, *, status: int = 200, **values: Any) -> Response:  # noqa: ANN401 - whatever the view says
         language = language_of(request.query_params.get("lang"), request.headers.get("accept-language", ""))
-        html = self._template.render(
+        html = _template().render(
             view=view,
+            style=self._style,
             openid=openid,
             language=language,
             t=partial(word, language=language),
@@ -42,6 +34,20 @@ class Screen:
             **{"refused": "", "done": ""} | values,
         )
         return HTMLResponse(html, status, headers=self._headers)
+
+
+@cache
+def _template() -> jinja2.Template:
+    """Compiled when somebody first looks: a simulator in a test has no page to show."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(root=ROOT, yuan=yuan, moment=_moment)
+    return environment.get_template("passenger.html")
 
 
 def address(page: str, *, language: Language, **query: str) -> str:
