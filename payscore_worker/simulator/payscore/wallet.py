@@ -31,8 +31,12 @@ class Wallet:
         return order
 
     def services(self) -> list[Service]:
-        """Those that a passenger has on or off; where he confirms each order, there is nothing to switch."""
-        return [service for service in self._world.config.licensed if service.mode == "no_confirm"]
+        """Those that a passenger has on or off, each once; where he confirms each order, there is nothing to switch."""
+        services: dict[str, Service] = {}
+        for service in self._world.config.licensed:
+            if service.mode == "no_confirm":
+                services.setdefault(service.service_id, service)
+        return list(services.values())
 
     def has_enabled(self, openid: str) -> bool:
         return self._world.passengers.has_enabled(openid)

@@ -1,8 +1,18 @@
 """What a passenger does in WeChat by himself: pays, lets debits fail, closes the service (reference C.4)."""
 
+import dataclasses
+
 import pytest
 
-from payscore_worker.simulator import Behaviour, PageRefused, Passenger, Simulator
+from payscore_worker.simulator import (
+    Behaviour,
+    PageRefused,
+    Passenger,
+    Service,
+    Simulator,
+    SimulatorConfig,
+    SimulatorKeys,
+)
 
 from .bodies import FAMILIES, a_complete, a_create
 from .clock import Clock
@@ -114,6 +124,13 @@ async def test_the_service_is_not_closed_while_an_order_runs_or_is_owed(
 async def test_another_s_order_keeps_no_service_open(merchant: Merchant, simulator: Simulator) -> None:
     await running(merchant)
     simulator.wallet.close("passenger-2", merchant.keys.service_id)
+
+
+def test_a_service_that_several_apps_use_is_one(config: SimulatorConfig, keys: SimulatorKeys) -> None:
+    apps = tuple(Service(appid=appid, service_id=keys.service_id) for appid in (keys.appid, "wx0000000000000000"))
+    other = Service(appid=keys.appid, service_id="500001", mode="need_confirm")
+    simulator = Simulator(dataclasses.replace(config, services=(*apps, other)))
+    assert simulator.wallet.services() == [apps[0]]
 
 
 def test_a_service_that_is_not_on_or_not_there_is_not_closed(simulator: Simulator) -> None:
