@@ -57,6 +57,8 @@ class Refusal(StrEnum):
     """The merchant's balance is too low for the refund. The same again once it is topped up."""
     ACCOUNT_ABNORMAL = "account_abnormal"
     """The passenger's account is closed: nothing can be sent there, now or later. A person pays in another way."""
+    ORDERS_UNFINISHED = "orders_unfinished"
+    """The passenger has orders that run or are unpaid: the service cannot be closed before they are over."""
     UNCLEAR = "unclear"
     """A code that no table knows. Ask first; park if it is still unclear."""
 

@@ -160,6 +160,17 @@ TAKEN_UP = _counter(
 REFUNDS_TAKEN_UP = _counter(
     "payscore_refunds_taken_up_total", "Due refunds that the reconciler took up, by the same outcomes.", "outcome"
 )
+AUTHORISATIONS_REACHED = _counter(
+    "payscore_authorisations_reached_total", "Authorisations that came to this state.", "state"
+)
+AUTHORISATION_PROBLEMS = _counter(
+    "payscore_authorisations_stopped_total", "Authorisations that stopped for a person to look, by code.", "code"
+)
+AUTHORISATIONS_TAKEN_UP = _counter(
+    "payscore_authorisations_taken_up_total",
+    "Due authorisations that the reconciler took up, by the same outcomes.",
+    "outcome",
+)
 UNREADABLE = _counter(
     "payscore_rows_unreadable_total",
     "Rows of this table that were passed over because a newer release wrote what this one cannot read.",
@@ -286,6 +297,7 @@ QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (
     *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),
     *(REFUNDS_REACHED, REFUNDED_FEN, REFUND_PROBLEMS, REFUNDS_TAKEN_UP),
+    *(AUTHORISATIONS_REACHED, AUTHORISATION_PROBLEMS, AUTHORISATIONS_TAKEN_UP),
     *(UNREADABLE, ANNOUNCEMENTS, PUBLISHED, UNROUTED),
 )
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)

@@ -361,6 +361,8 @@ class Trip:
     """Known for this run only: asked again rather than stored."""
     finish_ticket: str = field(default="", repr=False)
     """What the legacy family completes an order with; tickets stay valid (reference payscore-api A.4)."""
+    enable_token: str = field(default="", repr=False)
+    """What a passenger who has not enabled the service does so with; known for this run only, and told once."""
 
 
 def out_order_no_for(trip_id: str, prefix: str = "") -> str:

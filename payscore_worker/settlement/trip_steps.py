@@ -35,6 +35,7 @@ from payscore_worker.errors import (
     MerchantRefused,
     OutcomeUnknown,
     Refusal,
+    Retryable,
     WechatPayError,
     WechatPayRejected,
     WechatPayUnavailable,
@@ -62,6 +63,12 @@ START_MARGIN: Final = timedelta(seconds=10)
 
 OTHERS_PASS: Final = timedelta(hours=1)
 """A create that was accepted within this time shows that we may open orders; a refusal is then about one trip."""
+
+MAX_TOKEN_SENDS: Final = 3
+"""Rounds in which a token is asked for before a trip is declined without it."""
+
+TOKEN_GENERATION: Final = 0
+"""In the journal: asking for a token is no body of the order's, of which there is none."""
 
 _NOT_ANSWERED: Final = (WechatPayUnavailable, OutcomeUnknown, MerchantRefused)
 """Nothing was said about this order: the same again, later."""
@@ -198,7 +205,7 @@ class Steps:
 
     async def _service_enabled(self, run: Run, openid: str) -> bool | None:
         """Ask under the present terms: it is about the passenger, and not about an order."""
-        record = journal.asking(CallKind.USER_SERVICE_STATE, self._clock())
+        record = journal.asking(self._payscores.current.service_question, self._clock())
         try:
             enabled, answer = await self._payscores.current.service_enabled(openid)
         except WechatPayRejected as error:
@@ -452,6 +459,51 @@ class Steps:
         if error.attempts or record.begun:  # of a question that was not asked, there is nothing to say
             await self._storage.journal(run.trip, journal.failed(record, error, self._clock()))
 
+    # --- What a passenger enables the service with, who has not ---
+
+    async def _with_token(self, run: Run, decline: Change) -> Change:
+        """Decline with the token that opens the page on which the passenger enables the service, if there is one."""
+        token = await self._enable_token(run.trip)
+        return lambda trip: replace(decline(trip), enable_token=token)
+
+    async def _enable_token(self, trip: Trip) -> str:
+        """Ask for a token under the trip's number: the same bytes, however often. A decline does without, in the end.
+
+        Raises:
+            Retryable: WeChat Pay is out of reach, and was not in vain too often.
+
+        """
+        payscore = self._payscores.current
+        if not payscore.gives_tokens:
+            return ""
+        record = await self._begin_token(trip, payscore)
+        if record is None:
+            return ""
+        try:
+            answer = await payscore.send(Call(CallKind(record.kind), record.method, record.path, record.body))
+            token = payscore.read_token(answer.data)
+        except MalformedMessage:
+            return ""
+        except WechatPayError as error:
+            await self._storage.journal(trip, journal.failed(record, error, self._clock()))
+            if isinstance(error, Retryable) and record.begun < MAX_TOKEN_SENDS:
+                raise
+            return ""
+        await self._storage.journal(trip, journal.accepted(record, answer, self._clock()))
+        return token
+
+    async def _begin_token(self, trip: Trip, payscore: PayScore) -> CallRecord | None:
+        """Store the bytes, or load them, and count that they are sent; None: often enough."""
+        known = await self._storage.last_call(trip.trip_id, CallKind.PRE_AUTHORISE, TOKEN_GENERATION)
+        if known is None:
+            call = payscore.pre_authorise(trip.out_order_no)
+            record = journal.prepared(call, generation=TOKEN_GENERATION, at=self._clock())
+            await self._storage.journal(trip, record)
+            return record
+        if known.begun >= MAX_TOKEN_SENDS:
+            return None
+        return await self._storage.begin_send(trip.trip_id, CallKind.PRE_AUTHORISE, TOKEN_GENERATION)
+
     # --- Writing ---
 
     async def _move(self, run: Run, change: Change, *, answered: CallRecord | None = None) -> None:
@@ -478,6 +530,8 @@ class Steps:
         await self._write(run, heard, answered)
 
     async def _write(self, run: Run, change: Change, answered: CallRecord | None) -> None:
+        if outcomes.declines_for_service(run.trip, change(run.trip)):
+            change = await self._with_token(run, change)
         calls = [*run.asked.values()] if answered is None else [answered, *run.asked.values()]
         run.trip = await self._books.change(run.trip, change, calls=calls)
         run.asked.clear()

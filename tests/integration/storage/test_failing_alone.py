@@ -318,9 +318,7 @@ async def test_were_the_thread_to_end_nobody_waits_for_it_and_the_process_is_tol
     await asyncio.sleep(0)
 
     async with asyncio.timeout(10):
-        results = await in_one_transaction(
-            sqlite, sqlite.load("t1"), sqlite._do(raising(SystemExit())), sqlite.ping()
-        )
+        results = await in_one_transaction(sqlite, sqlite.load("t1"), sqlite._do(raising(SystemExit())), sqlite.ping())
         later = await asyncio.gather(sqlite.ping(), return_exceptions=True)
         with pytest.raises(StorageUnavailable, match=r"the thread of .* has ended: SystemExit"):
             await lost
