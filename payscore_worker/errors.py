@@ -41,7 +41,7 @@ class Refusal(StrEnum):
     """NO_AUTH: the passenger has not enabled the service, or our configuration is wrong. Ask which."""
     ORDER_NOT_FOUND = "order_not_found"
     WRONG_STATE = "wrong_state"
-    """The order is not where the call needs it. Ask where it is."""
+    """The order is not where the call needs it; or, to close a service, one is not over. Ask where it is."""
     REENTRY_MISMATCH = "reentry_mismatch"
     """Sent before with other parameters. Ask, and compare."""
     DEBIT_IN_FLIGHT = "debit_in_flight"
@@ -57,8 +57,6 @@ class Refusal(StrEnum):
     """The merchant's balance is too low for the refund. The same again once it is topped up."""
     ACCOUNT_ABNORMAL = "account_abnormal"
     """The passenger's account is closed: nothing can be sent there, now or later. A person pays in another way."""
-    ORDERS_UNFINISHED = "orders_unfinished"
-    """The passenger has orders that run or are unpaid: the service cannot be closed before they are over."""
     UNCLEAR = "unclear"
     """A code that no table knows. Ask first; park if it is still unclear."""
 

@@ -29,6 +29,7 @@ from payscore_worker.domain.trip import (
     note_started,
 )
 from payscore_worker.errors import Refusal
+from payscore_worker.events import ClientJump
 
 NOW: Final = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)
@@ -93,6 +94,13 @@ def a_doubt(refusal: Refusal = Refusal.WRONG_STATE, **changes: Any) -> Doubt:
 
 def a_trip(trip_id: str = "t1") -> Trip:
     return Trip(trip_id=trip_id, out_order_no=trip_id, noted_at=NOW - HOUR)
+
+
+def a_jump(trip: Trip) -> ClientJump:
+    """What a client opens a page with, about this trip."""
+    return ClientJump(
+        business_type="wxpayScoreEnable", extra_data={"of": trip.trip_id}, query_string=f"of={trip.trip_id}"
+    )
 
 
 def _creating() -> Trip:

@@ -314,7 +314,7 @@ def trips_taken_up(authorisation: Authorisation) -> Authorisation:
 
 def refused(authorisation: Authorisation, why: Refused, now: datetime) -> Authorisation:
     """WeChat refused a call: ask where it stands, after a pause that grows; then a person must look."""
-    pauses = UNFINISHED_PAUSES if why.refusal is Refusal.ORDERS_UNFINISHED else PAUSES
+    pauses = UNFINISHED_PAUSES if why.refusal is Refusal.WRONG_STATE and authorisation.ending else PAUSES
     if authorisation.refusals >= len(pauses):
         return _troubled_by(authorisation, why, now)
     pause = pauses[authorisation.refusals]

@@ -18,8 +18,8 @@ from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.events import CaseAnnouncement, write_cloud_event
 from payscore_worker.settlement import tally
 from payscore_worker.settlement.announcements import (
-    Enabling,
     EnableJump,
+    Enabling,
     announcements,
     authorisation_announcements,
     refund_announcements,

@@ -13,7 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import subscriptions
-from payscore_worker.bootstrap.settlement import make_authorisations, make_refunds, make_settlement
+from payscore_worker.bootstrap.settlement import make_refunds, make_settlement
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip

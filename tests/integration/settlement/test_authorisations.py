@@ -186,7 +186,7 @@ async def test_a_callback_that_comes_again_is_told_once(town: Town) -> None:
     await town.announced()
 
     for notification in town.simulator.notifications():
-        town.simulator.resend(notification.notification_id)
+        town.simulator.resend(notification.id)
     await town.passes(1)
 
     assert await town.announced() == []

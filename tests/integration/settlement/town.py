@@ -125,6 +125,11 @@ class Town:
     def payscore(self) -> PayScore:
         return self.payscores.current
 
+    @property
+    def service_question(self) -> str:
+        """By which call the family asks for a passenger's service."""
+        return self.payscore.service_question.value
+
     # --- What the ride service says ---
 
     def a_start(self, trip_id: str = "t1", **changes: Any) -> TripStarted:
