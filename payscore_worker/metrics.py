@@ -236,6 +236,13 @@ REFUNDS_DUE_LAG = _gauge(
     "payscore_refunds_due_lag_seconds",
     f"For how long the first due refund has not been taken up; 0 without one.{ALIKE}",
 )
+PROBLEM_AUTHORISATIONS = _gauge(
+    "payscore_authorisations_with_problem", f"Authorisations that stand still until a person has looked.{ALIKE}"
+)
+AUTHORISATIONS_DUE_LAG = _gauge(
+    "payscore_authorisations_due_lag_seconds",
+    f"For how long the first due authorisation has not been taken up; 0 without one.{ALIKE}",
+)
 RESERVED_FEN = _gauge(
     "payscore_reserved_fen", f"Money of refunds that are under way, promised and not yet sent back, in fen.{ALIKE}"
 )
@@ -303,6 +310,7 @@ TRIPS_MOVED: Final = (
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)
 DATABASE: Final = (
     *(TRIPS, TRIPS_AGE, PROBLEM_TRIPS, PROBLEM_AGE, TRIPS_LATE, TRIPS_DUE_LAG, UNANSWERED, UNANSWERED_AGE),
+    *(PROBLEM_AUTHORISATIONS, AUTHORISATIONS_DUE_LAG),
     *(REFUNDS, REFUNDS_AGE, PROBLEM_REFUNDS, PROBLEM_REFUNDS_AGE, REFUNDS_DUE_LAG, RESERVED_FEN),
     *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, OUTBOX_UNROUTED, BOOKS, IMBALANCE, LOOK_AGE),
     CLOCK_AHEAD,

@@ -337,7 +337,7 @@ def not_signed(authorisation: Authorisation, now: datetime) -> Authorisation:
 
 
 def service_on(authorisation: Authorisation, authorised_at: datetime | None, now: datetime) -> Authorisation:
-    """WeChat says, asked by the passenger, that he has authorised the service: it may be by another number than ours."""
+    """WeChat says, asked by the passenger, that he has authorised the service; it may be by another number."""
     if authorisation.ending is not None:  # so it is to be closed still
         return replace(authorisation, refused=None, missed_at=None, ask_after=None, unanswered=0)
     return opened(authorisation, authorised_at, now)

@@ -1,4 +1,4 @@
-"""Takes the steps of an authorisation that need WeChat Pay: stores the bytes, sends them, asks, and writes what came."""
+"""Takes the steps of an authorisation that need WeChat Pay: stores bytes, sends them, asks, and writes what came."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -338,7 +338,7 @@ operator_action: Final = Table(
     Column("ended_at", Moment),
     Index("operator_action_target", "target"),
 )
-"""What people did to dead letters, trips and refunds, written before it is done; nothing of ours ever deletes a row."""
+"""What people did to dead letters and cases, written before it is done; nothing of ours ever deletes a row."""
 
 schema_range: Final = Table(
     "schema_range",

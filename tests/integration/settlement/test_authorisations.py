@@ -101,9 +101,9 @@ async def test_a_request_that_was_used_for_another_passenger_is_refused_and_chan
     await town.wants()
     before = await town.authorisation()
 
-    with pytest.raises(ConflictingFact, match="^openid: "):
+    with pytest.raises(ConflictingFact, match=r"^openid: "):
         await town.wants(openid="oSomebodyElse")
-    with pytest.raises(ConflictingFact, match="^client: "):
+    with pytest.raises(ConflictingFact, match=r"^client: "):
         await town.wants(client="h5")
 
     assert await town.authorisation() == before

@@ -493,7 +493,7 @@ async def test_a_service_state_of_another_passenger_or_service_is_not_believed(
 ) -> None:
     wechat.replies = [a_success(SERVICE_ANSWERS[family][0] | {member: "another"})]
 
-    with pytest.raises(MalformedMessage, match=f"^{member}: "):
+    with pytest.raises(MalformedMessage, match=rf"^{member}: "):
         await speak(family).service_enabled(OPENID)
 
 
@@ -531,7 +531,7 @@ async def test_an_authorisation_is_asked_about_by_our_number_and_tells_when_it_w
     assert permission.authorised_at == datetime(2026, 5, 1, 4, tzinfo=UTC)
     assert permission.ended_at == datetime(2026, 5, 2, 4, tzinfo=UTC)
     assert OPENID not in repr(permission)
-    with pytest.raises(MalformedMessage, match="^authorization_code: "):
+    with pytest.raises(MalformedMessage, match=r"^authorization_code: "):
         await payscore.permission("code-1")
 
 
@@ -544,9 +544,9 @@ async def test_one_family_knows_no_authorisation_by_a_number(speak: Speaker) -> 
 
 @pytest.mark.parametrize("code", ["", "a" * 33, "a|b", "a/b", "号"])
 async def test_a_number_that_cannot_stand_in_a_path_is_refused(speak: Speaker, code: str) -> None:
-    with pytest.raises(MalformedMessage, match="^authorization_code: "):
+    with pytest.raises(MalformedMessage, match=r"^authorization_code: "):
         speak("serviceorder").pre_authorise(code)
-    with pytest.raises(MalformedMessage, match="^authorization_code: "):
+    with pytest.raises(MalformedMessage, match=r"^authorization_code: "):
         await speak("serviceorder").permission(code)
 
 
@@ -560,14 +560,14 @@ def test_a_service_is_closed_by_passenger_and_logs_do_not_name_him(speak: Speake
     assert (call.kind, call.method, call.path) == (CallKind.TERMINATE_PERMISSION, "POST", path)
     assert msgspec.json.decode(call.body) == ids | {"reason": ("注销账户" * 20)[:30]}
     assert call.route == path.replace(OPENID, "{openid}")
-    with pytest.raises(MalformedMessage, match="^openid: "):
+    with pytest.raises(MalformedMessage, match=r"^openid: "):
         speak(family).terminate(openid="a/b", reason="")
 
 
 @families
 @pytest.mark.parametrize("token", [None, "", 1])
 def test_an_answer_without_a_token_is_refused(speak: Speaker, family: str, token: object) -> None:
-    with pytest.raises(MalformedMessage, match="^apply_permissions_token: "):
+    with pytest.raises(MalformedMessage, match=r"^apply_permissions_token: "):
         speak(family).read_token({"apply_permissions_token": token})
 
 

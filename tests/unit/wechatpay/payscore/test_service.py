@@ -37,7 +37,7 @@ def test_another_service_state_is_not_guessed(state: object, said: str) -> None:
 
 @pytest.mark.parametrize("state", [None, "", "available", 1])
 def test_another_state_of_an_authorisation_is_not_guessed(state: object) -> None:
-    with pytest.raises(MalformedMessage, match="^authorization_state: "):
+    with pytest.raises(MalformedMessage, match=r"^authorization_state: "):
         read_permission({"authorization_state": state})
 
 
