@@ -96,7 +96,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "payscore-worker",
             "version": "1",
-            "description": "Settles ride-hailing trips through WeChat PayScore, which passengers authorise, and refunds.",
+            "description": "Settles ride-hailing trips through WeChat PayScore, and sends money back.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",

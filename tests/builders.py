@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain import outcomes
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.authorisation import Authorisation, Ending, Requested
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
     Cancelled,
@@ -19,6 +21,7 @@ from payscore_worker.domain.trip import (
     Opening,
     OrderPhase,
     OrderSeen,
+    OrderTerms,
     Problem,
     Rules,
     Started,
@@ -331,3 +334,88 @@ REFUND_SITUATIONS: Final[Mapping[str, Callable[[], Pair]]] = {
     "with a problem, failed": lambda: _accepted(a_word(RefundPhase.CLOSED), a_word(amount_fen=999)),
 }
 """Every situation of a refund that the state table decides about."""
+
+
+# --- Authorisations ---
+
+
+def a_request_to_sign(**changes: Any) -> Requested:
+    return replace(Requested(request_id="q1", openid="oPassenger", client="miniprogram"), **changes)
+
+
+def an_ending(**changes: Any) -> Ending:
+    return replace(Ending(reason="注销账户", by="ride service", word="m1"), **changes)
+
+
+def an_authorisation_refused(refusal: Refusal = Refusal.UNCLEAR, **changes: Any) -> authorisations.Refused:
+    why = authorisations.Refused(
+        step="GiveParameters",
+        refusal=refusal,
+        code="INVALID_REQUEST",
+        message="授权协议号已被使用",
+        request_id="08F1-0",
+    )
+    return replace(why, **changes)
+
+
+def some_terms(**changes: Any) -> OrderTerms:
+    terms = OrderTerms(
+        family="serviceorder", mchid=MCHID, appid="wx1", service_id="500001", notify_url="https://pay.example.com/n"
+    )
+    return replace(terms, **changes)
+
+
+def an_authorisation(**changes: Any) -> Authorisation:
+    return replace(authorisations.requested(a_request_to_sign(), some_terms(), NOW), **changes)
+
+
+def _unsigned() -> Authorisation:
+    return authorisations.not_signed(an_authorisation(), NOW)
+
+
+def _given() -> Authorisation:
+    return authorisations.given(authorisations.preparing(_unsigned()), "token", NOW)
+
+
+def _opened() -> Authorisation:
+    return authorisations.opened(_given(), NOW, NOW)
+
+
+def _looked_at() -> Authorisation:
+    once = authorisations.trips_taken_up(_opened(), NOW)
+    return authorisations.trips_taken_up(once, NOW)
+
+
+def _refused_token() -> Authorisation:
+    return authorisations.refused(authorisations.preparing(_unsigned()), an_authorisation_refused(), NOW)
+
+
+def _to_end() -> Authorisation:
+    return authorisations.to_end(_looked_at(), an_ending())
+
+
+def _refused_end() -> Authorisation:
+    return authorisations.refused(
+        authorisations.preparing_end(_to_end()), an_authorisation_refused(step="EndService"), NOW
+    )
+
+
+def _with_a_problem(authorisation: Authorisation, step: str) -> Authorisation:
+    problem = Problem(code="malformed_call", message="", request_id="", step=step, since=NOW)
+    return authorisations.with_problem(authorisation, problem)
+
+
+AUTHORISATIONS: Final[Mapping[str, Callable[[], Authorisation]]] = {
+    "requested": an_authorisation,
+    "requested, not signed": _unsigned,
+    "requested, refused": _refused_token,
+    "given": _given,
+    "open, trips to be looked at": _opened,
+    "open": _looked_at,
+    "open, to end": _to_end,
+    "open, to end, refused": _refused_end,
+    "closed": lambda: authorisations.closed(_looked_at(), NOW, NOW),
+    "with a problem, requested": lambda: _with_a_problem(_refused_token(), "GiveParameters"),
+    "with a problem, to end": lambda: _with_a_problem(_refused_end(), "EndService"),
+}
+"""Every situation of an authorisation that the state table decides about."""

@@ -31,6 +31,13 @@ token is valid. Then only his callback tells, or the next request."""
 PAUSES: Final = (MINUTE, 2 * MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 2 * HOUR)
 """After each refused call, and each refused question; one more than these is for a person."""
 
+TRIP_LOOKS: Final = 2
+"""At the trips of a passenger who has just opened the service: at once, and when none can be on its way any more to be
+declined by an answer from before."""
+
+TRIPS_APART: Final = 5 * MINUTE
+"""Between them: longer than a question, and asking for a token, can take with all their tries."""
+
 UNFINISHED_PAUSES: Final = (5 * MINUTE, 30 * MINUTE, 3 * HOUR, 12 * HOUR, DAY, 2 * DAY, 3 * DAY)
 """Before the service of a passenger with unfinished orders is tried to be closed again: he rides, or is yet to pay."""
 
@@ -102,8 +109,8 @@ class Authorisation:
     closed_at: datetime | None = None
     changed_at: datetime | None = None
     """By WeChat's clock, of the newest word that was believed; an older one changes nothing."""
-    trips_wait: bool = False
-    """It was opened, and the passenger's trips that were declined for want of it are not yet looked at."""
+    trip_looks: int = 0
+    """Looks that are left at the passenger's trips that were declined for want of it."""
 
     ending: Ending | None = None
     """To be done."""
@@ -243,7 +250,7 @@ def next_step(authorisation: Authorisation, now: datetime) -> AuthorisationStep:
     match authorisation.state:
         case AuthorisationState.REQUESTED:
             return _next_when_requested(authorisation, now)
-        case AuthorisationState.OPEN if authorisation.trips_wait:
+        case AuthorisationState.OPEN if authorisation.trip_looks:
             return TakeUpTrips()
         case AuthorisationState.OPEN | AuthorisationState.CLOSED:
             return Rest()
@@ -300,16 +307,17 @@ def ended(authorisation: Authorisation, now: datetime) -> Authorisation:
         state=AuthorisationState.CLOSED,
         closed_at=closed_at or now,
         changed_at=authorisation.changed_at or closed_at or now,
-        trips_wait=False,
+        trip_looks=0,
         ending=None,
         ended=authorisation.ending,
         end_prepared=False,
     )
 
 
-def trips_taken_up(authorisation: Authorisation) -> Authorisation:
-    """The passenger's trips were looked at."""
-    return replace(authorisation, trips_wait=False)
+def trips_taken_up(authorisation: Authorisation, now: datetime) -> Authorisation:
+    """The passenger's trips were looked at; once more, for one that was being declined at that moment."""
+    left = authorisation.trip_looks - 1
+    return replace(authorisation, trip_looks=left, ask_after=now + TRIPS_APART if left else None)
 
 
 def refused(authorisation: Authorisation, why: Refused, now: datetime) -> Authorisation:
@@ -380,7 +388,7 @@ def opened(authorisation: Authorisation, at: datetime | None, now: datetime) -> 
         opened_at=at,
         changed_at=at,
         closed_at=None,
-        trips_wait=True,
+        trip_looks=TRIP_LOOKS,
     )
 
 
@@ -393,7 +401,7 @@ def closed(authorisation: Authorisation, at: datetime | None, now: datetime) -> 
         return replace(ended(authorisation, at), changed_at=at)
     if authorisation.state is AuthorisationState.CLOSED:
         return authorisation if at == known else replace(authorisation, changed_at=at)
-    return replace(_calm(authorisation), state=AuthorisationState.CLOSED, closed_at=at, changed_at=at, trips_wait=False)
+    return replace(_calm(authorisation), state=AuthorisationState.CLOSED, closed_at=at, changed_at=at, trip_looks=0)
 
 
 # --- In trouble, taken up again --------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeVar, assert_never
+from typing import Final, assert_never
 
 from payscore_worker.domain import authorisation as outcomes
 from payscore_worker.domain.authorisation import (
@@ -42,8 +42,6 @@ NOT_THERE: Final = frozenset({Refusal.NOT_ENABLED, Refusal.ORDER_NOT_FOUND})
 Change = Callable[[Authorisation], Authorisation]
 TakeUp = Callable[[str], Awaitable[None]]
 """Takes up the trips of a passenger, by openid."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -88,7 +86,8 @@ class AuthorisationSteps:
                 await self._ask_authorisation(run)
             case TakeUpTrips():
                 await self._take_up(run.authorisation.openid)
-                await self._move(run, outcomes.trips_taken_up)
+                now = self._clock()
+                await self._move(run, lambda one: outcomes.trips_taken_up(one, now))
             case EndService():
                 await self._end_service(run)
             case Rest():

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -184,7 +185,7 @@ class Settlement:
         """
         for declined in await self._storage.not_enabled(openid, limit=MAX_RIDES):
             now = self._clock()
-            trip = await self._books.change(declined, lambda trip: outcomes.service_opened(trip, now, self._rules))
+            trip = await self._books.change(declined, partial(outcomes.service_opened, now=now, rules=self._rules))
             if trip.version != declined.version:
                 with suppress(Retryable):
                     await self.advance(trip.trip_id)

@@ -216,7 +216,7 @@ authorisation: Final = Table(
     Column("opened_at", Moment),
     Column("closed_at", Moment),
     Column("changed_at", Moment),
-    Column("trips_wait", Boolean, nullable=False),
+    Column("trip_looks", Integer, nullable=False),
     Column("ending", Json),
     Column("ended", Json),
     Column("end_prepared", Boolean, nullable=False),

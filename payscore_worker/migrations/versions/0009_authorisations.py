@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("opened_at", MOMENT),
         sa.Column("closed_at", MOMENT),
         sa.Column("changed_at", MOMENT),
-        sa.Column("trips_wait", sa.Boolean, nullable=False),
+        sa.Column("trip_looks", sa.Integer, nullable=False),
         sa.Column("ending", JSON),
         sa.Column("ended", JSON),
         sa.Column("end_prepared", sa.Boolean, nullable=False),

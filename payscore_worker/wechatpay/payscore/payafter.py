@@ -56,10 +56,10 @@ class Payafter(Family):
         return enabling(parameters)
 
     def pre_authorise(self, authorization_code: str) -> Call:
-        raise ValueError(f"the {self.family} family pre-authorises nothing")
+        raise ValueError(f"the {self.family} family does not pre-authorise {authorization_code!r}, nor anything")
 
     async def permission(self, authorization_code: str) -> tuple[Permission, Answer]:
-        raise ValueError(f"the {self.family} family knows no authorization_code")
+        raise ValueError(f"the {self.family} family knows no authorization_code {authorization_code!r}")
 
     def _service_path(self, openid: str) -> str:
         return f"/v3/payscore/user-service-state?{urlencode(self._ids() | {'openid': openid})}"
