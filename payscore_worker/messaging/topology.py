@@ -52,6 +52,8 @@ QUEUES: Final[Mapping[str, Binding]] = {
     "payscore.trip-started": Binding(RIDE_EVENTS, ("trip.started",)),
     "payscore.trip-ended": Binding(RIDE_EVENTS, ("trip.ended",)),
     "payscore.trip-cancelled": Binding(RIDE_EVENTS, ("trip.cancelled",)),
+    "payscore.trip-fare-lowered": Binding(RIDE_EVENTS, ("trip.fare_lowered",)),
+    "payscore.trip-paid-elsewhere": Binding(RIDE_EVENTS, ("trip.paid_elsewhere",)),
     "payscore.refund-requested": Binding(RIDE_EVENTS, ("refund.requested",)),
     "payscore.authorisation-requested": Binding(RIDE_EVENTS, ("authorisation.requested",)),
     "payscore.authorisation-ended": Binding(RIDE_EVENTS, ("authorisation.ended",)),

@@ -18,6 +18,8 @@ class CallKind(StrEnum):
     COMPLETE = "complete"
     CANCEL = "cancel"
     MODIFY = "modify"
+    SYNC = "sync"
+    PAY = "pay"
     REFUND = "refund"
     REFUND_QUERY = "refund_query"
     CERTIFICATES = "certificates"

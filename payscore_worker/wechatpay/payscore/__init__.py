@@ -1,6 +1,6 @@
 """PayScore: what it can be asked, and what it tells, the same for both of its API families."""
 
-from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, LOWERING, TICKETED, MerchantPayScores
+from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, LOWERING, PAYING, TICKETED, MerchantPayScores
 from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.payscore.port import (
     Completion,
@@ -22,6 +22,7 @@ __all__ = [
     "CAPPED",
     "FAMILIES",
     "LOWERING",
+    "PAYING",
     "TICKETED",
     "Completion",
     "Debited",

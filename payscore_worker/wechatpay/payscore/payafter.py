@@ -36,6 +36,7 @@ class Payafter(Family):
     needs_finish_ticket = True
     capped_by_risk_amount = True
     can_lower = False
+    can_ask_to_pay = False
     orders_path = "/v3/payscore/payafter-orders"
     service_question = CallKind.USER_SERVICE_STATE
     gives_tokens = False

@@ -1,6 +1,6 @@
 """Authorisations, and the trips that wait for one.
 
-Revision 0009.
+Revision 0010.
 """
 
 import sqlalchemy as sa
@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from payscore_worker.migrations.alter import create_index, create_table
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
