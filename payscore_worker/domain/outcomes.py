@@ -35,6 +35,7 @@ from payscore_worker.domain.trip import (
     Payment,
     PayOrder,
     Problem,
+    Rules,
     Sync,
     Trip,
     TripState,
@@ -239,6 +240,26 @@ def service_answered(trip: Trip, *, enabled: bool) -> Trip:
     if not trip.bodies:
         return _gone(calm, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED)
     return replace(calm, doubt=replace(_doubt_of(trip, Refusal.NOT_PERMITTED), service_off=True, ask_after=None))
+
+
+def declines_for_service(before: Trip, after: Trip) -> bool:
+    """Tell whether a change declines a trip because its passenger has not enabled the service."""
+    ends = after.state is TripState.DECLINED is not before.state
+    return ends and after.declined is not None and after.declined.reason is DeclineReason.SERVICE_NOT_ENABLED
+
+
+def service_opened(trip: Trip, now: datetime, rules: Rules) -> Trip:
+    """Take a declined trip up again whose passenger has enabled the service while riding.
+
+    Nothing payable exists before the end, and no order was ever asked for, so there is no second one (ADR 23). A trip
+    whose end is missing for too long is not ridden any more.
+    """
+    reason = None if trip.declined is None else trip.declined.reason
+    was_declined = trip.state is TripState.DECLINED and reason is DeclineReason.SERVICE_NOT_ENABLED
+    is_ridden = trip.ended is None and trip.cancelled is None and now < trip.noted_at + rules.stale_after
+    if not was_declined or not is_ridden or trip.bodies or trip.problem is not None:
+        return trip
+    return _settled_down(replace(trip, state=TripState.NOTED, declined=None))
 
 
 def declined(trip: Trip, reason: DeclineReason, message: str, *, now: datetime) -> Trip:

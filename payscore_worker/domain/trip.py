@@ -447,6 +447,8 @@ class Trip:
     """What the legacy family completes an order with; tickets stay valid (reference payscore-api A.4)."""
     package: str = field(default="", repr=False)
     """What the page opens with on which the passenger confirms; known for this run only, and told once."""
+    enable_token: str = field(default="", repr=False)
+    """What a passenger who has not enabled the service does so with; known for this run only, and told once."""
 
 
 def out_order_no_for(trip_id: str, prefix: str = "") -> str:

@@ -65,6 +65,12 @@ def _permission_routes(simulator: Simulator, base: str) -> list[Route]:
                 _route(simulator, "POST", f"{one}/terminate", CallKind.TERMINATE_PERMISSION),
             )
         ),
+        _route(
+            simulator,
+            "POST",
+            "/v3/payscore/users/{openid}/permissions/{service_id}/terminate",
+            CallKind.TERMINATE_PERMISSION,
+        ),
     ]
 
 
