@@ -565,8 +565,12 @@ def needs_confirm(trip: Trip) -> bool:
 
 def way_of(trip: Trip) -> str:
     """Name the way in which a paid trip was paid: PayScore's, or the channel that the ride service named."""
-    collected = trip.payment is not None and bool(trip.payment.debits)
-    return PAYSCORE if collected or trip.paid_elsewhere is None else trip.paid_elsewhere.channel
+    return PAYSCORE if trip.paid_elsewhere is None or was_collected(trip) else trip.paid_elsewhere.channel
+
+
+def was_collected(trip: Trip) -> bool:
+    """Tell whether what was paid came through WeChat: it has debited for it, or nobody names another way."""
+    return trip.payment is not None and (trip.paid_elsewhere is None or bool(trip.payment.debits))
 
 
 def is_paid_twice(trip: Trip) -> bool:
