@@ -336,6 +336,8 @@ class Settlement:
         told = outcomes.see(archived.trip, seen(order), self._clock())
         if told.problem is not None:
             raise ConflictingFact(told.problem.message)
+        if archived.payment is not None and not archived.payment.debits and order.debits:
+            raise ConflictingFact("WeChat Pay has collected for a trip that was paid without it, and is archived")
         return archived.trip_id
 
     def _new_trip(self, trip_id: str, now: datetime) -> Trip:

@@ -351,6 +351,11 @@ def terms_from_json(text: str | None) -> OrderTerms | None:
     return _from_json(text, _terms)
 
 
+def lowering_from_json(text: str | None) -> Lowering | None:
+    """Read what became of a fare that was to be lowered."""
+    return _from_json(text, _lowering)
+
+
 def _opening(row: Row) -> Opening | None:
     if row["risk_amount_fen"] is None:
         return None

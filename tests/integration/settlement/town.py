@@ -154,7 +154,7 @@ class Town:
         )
         await trip_ended.handle(msgspec.structs.replace(event, **changes), self.settlement)
 
-    async def lowers(self, trip_id: str = "t1", *, total_fen: int = 2_000, **changes: Any) -> None:
+    def a_lower_fare(self, trip_id: str = "t1", *, total_fen: int = 2_000, **changes: Any) -> TripFareLowered:
         event = TripFareLowered(
             trip_id=trip_id,
             lowered_at=self.now,
@@ -162,7 +162,10 @@ class Town:
             total_fen=total_fen,
             reason="绕路退费",
         )
-        await trip_fare_lowered.handle(msgspec.structs.replace(event, **changes), self.settlement)
+        return msgspec.structs.replace(event, **changes)
+
+    async def lowers(self, trip_id: str = "t1", **changes: Any) -> None:
+        await trip_fare_lowered.handle(self.a_lower_fare(trip_id, **changes), self.settlement)
 
     async def is_paid_elsewhere(self, trip_id: str = "t1", *, amount_fen: int = 3_200, **changes: Any) -> None:
         event = TripPaidElsewhere(trip_id=trip_id, paid_at=self.now, amount_fen=amount_fen, channel="cash")
