@@ -5,10 +5,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from payscore_worker.domain import outcomes
+from payscore_worker.domain import authorisation as authorisations
+from payscore_worker.domain import fares, outcomes
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.authorisation import Authorisation, Ending, Requested
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
+    SYNC_MARGIN,
+    Asking,
     Cancelled,
     Debit,
     DeclineReason,
@@ -16,12 +20,16 @@ from payscore_worker.domain.trip import (
     Doubt,
     Ended,
     Fee,
+    Lowered,
     Opening,
     OrderPhase,
     OrderSeen,
+    OrderTerms,
+    PaidElsewhere,
     Problem,
     Rules,
     Started,
+    Sync,
     Trip,
     Waived,
     note_cancelled,
@@ -29,6 +37,7 @@ from payscore_worker.domain.trip import (
     note_started,
 )
 from payscore_worker.errors import Refusal
+from payscore_worker.events import ClientJump
 
 NOW: Final = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)
@@ -94,6 +103,13 @@ def a_doubt(refusal: Refusal = Refusal.WRONG_STATE, **changes: Any) -> Doubt:
 
 def a_trip(trip_id: str = "t1") -> Trip:
     return Trip(trip_id=trip_id, out_order_no=trip_id, noted_at=NOW - HOUR)
+
+
+def a_jump(trip: Trip) -> ClientJump:
+    """What a client opens a page with, about this trip."""
+    return ClientJump(
+        business_type="wxpayScoreEnable", extra_data={"of": trip.trip_id}, query_string=f"of={trip.trip_id}"
+    )
 
 
 def _creating() -> Trip:
@@ -324,3 +340,169 @@ REFUND_SITUATIONS: Final[Mapping[str, Callable[[], Pair]]] = {
     "with a problem, failed": lambda: _accepted(a_word(RefundPhase.CLOSED), a_word(amount_fen=999)),
 }
 """Every situation of a refund that the state table decides about."""
+
+
+# --- Authorisations ---
+
+
+def a_request_to_sign(**changes: Any) -> Requested:
+    return replace(Requested(request_id="q1", openid="oPassenger", client="miniprogram"), **changes)
+
+
+def an_ending(**changes: Any) -> Ending:
+    return replace(Ending(reason="注销账户", by="ride service", word="m1"), **changes)
+
+
+def an_authorisation_refused(refusal: Refusal = Refusal.UNCLEAR, **changes: Any) -> authorisations.Refused:
+    why = authorisations.Refused(
+        step="GiveParameters",
+        refusal=refusal,
+        code="INVALID_REQUEST",
+        message="授权协议号已被使用",
+        request_id="08F1-0",
+    )
+    return replace(why, **changes)
+
+
+def some_terms(**changes: Any) -> OrderTerms:
+    terms = OrderTerms(
+        family="serviceorder", mchid=MCHID, appid="wx1", service_id="500001", notify_url="https://pay.example.com/n"
+    )
+    return replace(terms, **changes)
+
+
+def an_authorisation(**changes: Any) -> Authorisation:
+    return replace(authorisations.requested(a_request_to_sign(), some_terms(), NOW), **changes)
+
+
+def _unsigned() -> Authorisation:
+    return authorisations.not_signed(an_authorisation(), NOW)
+
+
+def _given() -> Authorisation:
+    return authorisations.given(authorisations.preparing(_unsigned()), "token", NOW)
+
+
+def _opened() -> Authorisation:
+    return authorisations.opened(_given(), NOW, NOW)
+
+
+def _looked_at() -> Authorisation:
+    once = authorisations.trips_taken_up(_opened(), NOW)
+    return authorisations.trips_taken_up(once, NOW)
+
+
+def _refused_token() -> Authorisation:
+    return authorisations.refused(authorisations.preparing(_unsigned()), an_authorisation_refused(), NOW)
+
+
+def _to_end() -> Authorisation:
+    return authorisations.to_end(_looked_at(), an_ending())
+
+
+def _refused_end() -> Authorisation:
+    return authorisations.refused(
+        authorisations.preparing_end(_to_end()), an_authorisation_refused(step="EndService"), NOW
+    )
+
+
+def _with_a_problem(authorisation: Authorisation, step: str) -> Authorisation:
+    problem = Problem(code="malformed_call", message="", request_id="", step=step, since=NOW)
+    return authorisations.with_problem(authorisation, problem)
+
+
+AUTHORISATIONS: Final[Mapping[str, Callable[[], Authorisation]]] = {
+    "requested": an_authorisation,
+    "requested, not signed": _unsigned,
+    "requested, refused": _refused_token,
+    "given": _given,
+    "open, trips to be looked at": _opened,
+    "open": _looked_at,
+    "open, to end": _to_end,
+    "open, to end, refused": _refused_end,
+    "closed": lambda: authorisations.closed(_looked_at(), NOW, NOW),
+    "with a problem, requested": lambda: _with_a_problem(_refused_token(), "GiveParameters"),
+    "with a problem, to end": lambda: _with_a_problem(_refused_end(), "EndService"),
+}
+"""Every situation of an authorisation that the state table decides about."""
+# --- Fares after the end ---
+
+LOWERED_FEN: Final = 2_000
+
+
+def a_lowered_fare(total_fen: int = LOWERED_FEN, **changes: Any) -> Lowered:
+    fees = (Fee(name="里程费", amount_fen=total_fen),)
+    return replace(Lowered(lowered_at=NOW, fees=fees, total_fen=total_fen, reason="绕路退费"), **changes)
+
+
+def a_payment_elsewhere(**changes: Any) -> PaidElsewhere:
+    return replace(PaidElsewhere(paid_at=NOW, amount_fen=3_200, channel="cash"), **changes)
+
+
+def _lowered(trip: Trip | None = None, total_fen: int = LOWERED_FEN) -> Trip:
+    return fares.note_lowered(trip or _completed(), a_lowered_fare(total_fen))
+
+
+def _lowering() -> Trip:
+    return outcomes.lowering(_lowered())
+
+
+def _taken() -> Trip:
+    return outcomes.lowered(_lowering(), an_order(OrderPhase.COLLECTING, total_fen=LOWERED_FEN), NOW)
+
+
+def _not_lowered() -> Trip:
+    """Have a fare that WeChat has refused to lower, twice, and has shown as it was after each."""
+    trip = _lowering()
+    for _ in range(2):
+        trip = outcomes.asked(_refused(trip, "LowerOrder", Refusal.WRONG_STATE), an_order(OrderPhase.COLLECTING), NOW)
+    return trip
+
+
+def _paid_above() -> Trip:
+    return outcomes.see(_lowering(), an_order(OrderPhase.DONE), NOW)
+
+
+def _elsewhere(trip: Trip) -> Trip:
+    return fares.note_paid_elsewhere(trip, a_payment_elsewhere(), NOW)
+
+
+def _syncing() -> Trip:
+    return outcomes.syncing(_elsewhere(_completed()), Sync(paid_time=NOW + SYNC_MARGIN))
+
+
+def _synced() -> Trip:
+    return outcomes.synced(_syncing(), None, NOW)
+
+
+def _asking() -> Trip:
+    return replace(_completed(), asking=Asking(due=True))
+
+
+FARE_SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
+    # Told before WeChat was asked for the fare, or while it may have been.
+    "open, lowered": lambda: _lowered(note_ended(_open(), an_end())),
+    "completing, lowered": lambda: _lowered(_completing()),
+    "open, paid elsewhere": lambda: _elsewhere(note_ended(_open(), an_end())),
+    "creating, paid elsewhere": lambda: _elsewhere(note_ended(_creating(), an_end())),
+    "completing, paid elsewhere": lambda: _elsewhere(_completing()),
+    # WeChat collects.
+    "lowered": _lowered,
+    "lowered, sent": _lowering,
+    "lowered, sent, and lowered again": lambda: _lowered(_lowering(), 1_500),
+    "lowered, taken": _taken,
+    "lowered, taken, and lowered again": lambda: _lowered(_taken(), 1_500),
+    "lowered, refused": _not_lowered,
+    "asked for": _asking,
+    "asked for, sent": lambda: outcomes.asking(_asking(), 0),
+    "to be synced": lambda: _elsewhere(_completed()),
+    "to be synced, sent": _syncing,
+    "synced": _synced,
+    # The money is in.
+    "paid above the fare": _paid_above,
+    "paid above the fare, sent back": lambda: fares.send_back(_paid_above(), NOW, mchid=MCHID)[0],
+    "paid elsewhere": lambda: outcomes.see(_synced(), an_order(OrderPhase.DONE, debits=()), NOW),
+    "paid elsewhere, order runs": lambda: _runs(_elsewhere(note_ended(_declined_unsure(), an_end()))),
+    "paid twice": lambda: outcomes.see(_synced(), an_order(OrderPhase.DONE), NOW),
+}
+"""Every situation of a fare after the end that the state table decides about."""

@@ -8,7 +8,7 @@ import click
 from payscore_worker.bootstrap.simulator import run_simulator
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.serving import serve
-from payscore_worker.simulator import SimulatorConfig, SimulatorKeys, environment, render_environment
+from payscore_worker.simulator import Service, SimulatorConfig, SimulatorKeys, environment, render_environment
 
 
 @click.command()
@@ -43,6 +43,13 @@ from payscore_worker.simulator import SimulatorConfig, SimulatorKeys, environmen
     type=click.Choice(["certificate", "public_key"]),
     help="What callbacks are signed with, and responses where they are asked for it.",
 )
+@click.option(
+    "--mode",
+    default="no_confirm",
+    show_default=True,
+    type=click.Choice(["no_confirm", "need_confirm"]),
+    help="Whether the passenger confirms each order.",
+)
 @click.option("--speed", default=1.0, show_default=True, help="How much faster than WeChat Pay it debits and re-sends.")
 @click.option("--pay-after", default=2.0, show_default=True, help="Seconds from completion to debit, before speed.")
 @click.option("--seed", default=0, show_default=True, help="For faults with a probability.")
@@ -55,19 +62,22 @@ def simulator(
     keys_directory: Path,
     family: str,
     sign_with: Literal["certificate", "public_key"],
+    mode: Literal["no_confirm", "need_confirm"],
     speed: float,
     pay_after: float,
     seed: int,
     print_env: bool,
 ) -> None:
     """Run a WeChat Pay to develop against."""
+    keys = SimulatorKeys.load_or_create(keys_directory)
     config = SimulatorConfig(
-        keys=SimulatorKeys.load_or_create(keys_directory),
+        keys=keys,
         notify_url=notify_url,
         sign_with=sign_with,
         speed=speed,
         pay_after_seconds=pay_after,
         seed=seed,
+        services=(Service(appid=keys.appid, service_id=keys.service_id, mode=mode),),
     )
     if print_env:
         click.echo(render_environment(environment(config, base_url=f"http://{host}:{port}", family=family)), nl=False)

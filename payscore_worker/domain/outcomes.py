@@ -35,6 +35,7 @@ from payscore_worker.domain.trip import (
     Payment,
     PayOrder,
     Problem,
+    Rules,
     Sync,
     Trip,
     TripState,
@@ -42,6 +43,7 @@ from payscore_worker.domain.trip import (
     Waived,
     WrittenOff,
     fare_fen,
+    needs_confirm,
     owed_fen,
     too_much_fen,
 )
@@ -96,6 +98,9 @@ runs."""
 PARAMETERS: Final = frozenset({Refusal.BAD_TIME, Refusal.INVALID_PARAMETER})
 """The refusals that name a parameter: the body may be rebuilt (reference payscore-api B.10)."""
 
+LOWERING_LOST: Final = "lowering_lost"
+"""The problem of a fare that WeChat said it has lowered, and goes on collecting."""
+
 OVER_LIMIT: Final = "the fare is above the risk amount"
 NOT_ENABLED: Final = "the passenger has not enabled PayScore"
 
@@ -112,7 +117,17 @@ def opened(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     """WeChat accepted the order, and it runs."""
     order_id = order.order_id or trip.order_id
     opened_at = order.started_at or now
-    return _settled_down(replace(trip, state=TripState.OPEN, order_id=order_id, opened_at=opened_at))
+    running = replace(trip, state=TripState.OPEN, order_id=order_id, opened_at=opened_at, polls=0, asked_at=None)
+    return _settled_down(running)
+
+
+def created(trip: Trip, order: OrderSeen, now: datetime, *, package: str, confirm_by: datetime) -> Trip:
+    """WeChat accepted the order, and gave what the page opens with on which the passenger confirms it."""
+    seen = see(trip, order, now)
+    waits = seen.state is TripState.OPEN and seen.opened_at is None and needs_confirm(seen)
+    if not waits or seen.confirm_by is not None or not package:
+        return seen
+    return _settled_down(replace(seen, package=package, confirm_by=confirm_by))
 
 
 def completing(trip: Trip, end_time: datetime) -> Trip:
@@ -148,17 +163,14 @@ def lowered(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         return see(trip, order, now)
     if trip.waived is not None:
         return see(_lowered(trip, trip.waived), order, now)
-    return see(_taken(trip), order, now)
+    sent_fen = None if trip.lowering is None else trip.lowering.sent_fen
+    return see(trip if sent_fen is None else _taken(trip, sent_fen), order, now)
 
 
-def _taken(trip: Trip) -> Trip:
-    """WeChat collects what it was last told."""
-    lowering = trip.lowering
-    if lowering is None or lowering.sent_fen is None:
-        return trip
+def _taken(trip: Trip, fen: int) -> Trip:
+    """WeChat collects this much, and no longer what it collected before."""
     calm = replace(trip, doubt=None, refusals=0, refused_as="", polls=0, asked_at=None)
-    taken = Lowering(asked_fen=lowering.sent_fen, before_fen=lowering.asked_fen)
-    return replace(calm, lowering=taken)
+    return replace(calm, lowering=Lowering(asked_fen=fen, before_fen=owed_fen(trip)))
 
 
 def syncing(trip: Trip, sync: Sync) -> Trip:
@@ -228,6 +240,26 @@ def service_answered(trip: Trip, *, enabled: bool) -> Trip:
     if not trip.bodies:
         return _gone(calm, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED)
     return replace(calm, doubt=replace(_doubt_of(trip, Refusal.NOT_PERMITTED), service_off=True, ask_after=None))
+
+
+def declines_for_service(before: Trip, after: Trip) -> bool:
+    """Tell whether a change declines a trip because its passenger has not enabled the service."""
+    ends = after.state is TripState.DECLINED is not before.state
+    return ends and after.declined is not None and after.declined.reason is DeclineReason.SERVICE_NOT_ENABLED
+
+
+def service_opened(trip: Trip, now: datetime, rules: Rules) -> Trip:
+    """Take a declined trip up again whose passenger has enabled the service while riding.
+
+    Nothing payable exists before the end, and no order was ever asked for, so there is no second one (ADR 23). A trip
+    whose end is missing for too long is not ridden any more.
+    """
+    reason = None if trip.declined is None else trip.declined.reason
+    was_declined = trip.state is TripState.DECLINED and reason is DeclineReason.SERVICE_NOT_ENABLED
+    is_ridden = trip.ended is None and trip.cancelled is None and now < trip.noted_at + rules.stale_after
+    if not was_declined or not is_ridden or trip.bodies or trip.problem is not None:
+        return trip
+    return _settled_down(replace(trip, state=TripState.NOTED, declined=None))
 
 
 def declined(trip: Trip, reason: DeclineReason, message: str, *, now: datetime) -> Trip:
@@ -334,6 +366,8 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
     match trip.state:
         case TripState.COMPLETED:
             return _asked_when_completed(trip, seen, order, now)
+        case TripState.OPEN if order.phase is OrderPhase.CREATED and _is_unconfirmed(seen):
+            return replace(seen, doubt=None, polls=trip.polls + 1, asked_at=now)
         case TripState.OPEN if order.phase is OrderPhase.CREATED and not _is_given_up(seen):
             return _puzzled(trip, "unknown_state", "WeChat Pay waits for a confirmation of an order that ran", now)
         case TripState.OPEN if order.phase is OrderPhase.RUNNING:
@@ -347,7 +381,7 @@ def _asked_when_completed(trip: Trip, seen: Trip, order: OrderSeen, now: datetim
     if order.phase is not OrderPhase.COLLECTING:
         return _puzzled(trip, "completion_lost", "WeChat Pay accepted the fare, and shows a running order", now)
     if _is_lowering_lost(seen, order):
-        return _puzzled(trip, "lowering_lost", "WeChat Pay accepted a lower fare, and shows the old one", now)
+        return _puzzled(trip, LOWERING_LOST, "WeChat Pay accepted a lower fare, and shows the old one", now)
     if seen.sync is not None and seen.sync.accepted:
         message = "WeChat Pay accepted that the fare was paid elsewhere, and goes on collecting"
         return _puzzled(trip, "sync_lost", message, now)
@@ -385,8 +419,17 @@ def _leads_to_lowering(trip: Trip, doubt: Doubt) -> bool:
 def _is_lowering_lost(trip: Trip, order: OrderSeen) -> bool:
     if trip.waived is not None:
         return trip.waived.lowered and order.total_fen not in (None, 0)
-    before_fen = None if trip.lowering is None else trip.lowering.before_fen
-    return before_fen is not None and order.total_fen == before_fen
+    return _was_collected(trip, order.total_fen)
+
+
+def _was_collected(trip: Trip, fen: int | None) -> bool:
+    """Tell whether this is what WeChat collected before it last took a lower fare."""
+    return fen is not None and trip.lowering is not None and fen == trip.lowering.before_fen
+
+
+def _is_unconfirmed(trip: Trip) -> bool:
+    """Tell whether the passenger has still to confirm the order."""
+    return trip.opened_at is None and needs_confirm(trip) and not _is_given_up(trip)
 
 
 def _is_given_up(trip: Trip) -> bool:
@@ -509,6 +552,8 @@ def _see_when_noted(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
             return opened(trip, order, now)
         case OrderPhase.ACCEPTED:
             return _accepted(trip, order)
+        case OrderPhase.CREATED if needs_confirm(trip):
+            return _accepted(trip, order)
         case OrderPhase.CREATED:
             return _must_be_confirmed(_accepted(trip, order), now)
         case OrderPhase.COLLECTING | OrderPhase.DONE:
@@ -521,7 +566,7 @@ def _see_when_open(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     match order.phase:
         case OrderPhase.RUNNING if trip.opened_at is None and trip.declined is None:
             return opened(trip, order, now)
-        case OrderPhase.CREATED if trip.opened_at is None and trip.declined is None:
+        case OrderPhase.CREATED if trip.opened_at is None and trip.declined is None and not needs_confirm(trip):
             return _must_be_confirmed(trip, now)
         case OrderPhase.ACCEPTED | OrderPhase.RUNNING | OrderPhase.CREATED:
             return trip
@@ -571,9 +616,9 @@ def _see_collecting(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     """Compare what WeChat goes on collecting: what was owed, what it was last told, or what a lagging replica knows."""
     if trip.waived is not None and order.total_fen == 0:
         return trip if trip.waived.lowered else _lowered(trip, trip.waived)
-    if _is_lowered_there(trip, order.total_fen):
-        return _taken(trip)
-    is_known = order.total_fen in (None, owed_fen(trip)) or _is_lowering_lost(trip, order)
+    if order.total_fen is not None and _is_lowered_there(trip, order.total_fen):
+        return _taken(trip, order.total_fen)
+    is_known = order.total_fen in (None, owed_fen(trip)) or _was_collected(trip, order.total_fen)
     return trip if is_known else _amount_differs(trip, order, now)
 
 
@@ -583,17 +628,24 @@ def _see_done(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         return _settled_down(paid_elsewhere(trip))
     if _is_paid_in_full(trip, order):
         return _paid(trip, order, now)
-    if _is_lowered_there(trip, order.paid_fen) and order.total_fen in (None, order.paid_fen):
-        return _paid(_taken(trip), order, now)
+    paid_fen = order.paid_fen
+    if paid_fen is not None and order.total_fen in (None, paid_fen) and _is_known(trip, paid_fen):
+        return _paid(_taken(trip, paid_fen), order, now)
     if trip.waived is not None and order.total_fen == 0 and not order.paid_fen:
         return _written_off(trip, trip.waived)
     return _amount_differs(trip, order, now)
 
 
-def _is_lowered_there(trip: Trip, fen: int | None) -> bool:
-    """Tell whether WeChat shows the fare that it was last told, and that we have not heard it take."""
-    lowering = trip.lowering
-    return trip.waived is None and lowering is not None and lowering.sent_fen is not None and fen == lowering.sent_fen
+def _is_known(trip: Trip, fen: int) -> bool:
+    """Tell whether this is a fare that WeChat was told at any time: what of it is too much goes back."""
+    return _is_lowered_there(trip, fen) or _was_collected(trip, fen)
+
+
+def _is_lowered_there(trip: Trip, fen: int) -> bool:
+    """Tell whether this is what WeChat was last told to collect, or the fare: we have not heard it take that."""
+    if trip.waived is not None or trip.lowering is None or not trip.lowered:
+        return False
+    return fen != trip.lowering.asked_fen and fen in (trip.lowering.sent_fen, fare_fen(trip))
 
 
 def _is_paid_elsewhere(trip: Trip, order: OrderSeen) -> bool:
@@ -694,6 +746,10 @@ def without_problem(trip: Trip) -> Trip:
     calm = replace(trip, doubt=None, refusals=0, refused_as="", rebuilds=0, unanswered=None)
     if trip.problem is not None and trip.problem.code in (PAID_TWICE, NOT_SENT_BACK):
         return replace(calm, problem=None, returned_fen=trip.returned_fen + too_much_fen(trip))  # seen to
+    if trip.problem is not None and trip.problem.code == LOWERING_LOST and trip.waived is None and trip.lowering:
+        before_fen = trip.lowering.before_fen
+        lost = trip.lowering if before_fen is None else Lowering(asked_fen=before_fen)
+        calm = replace(calm, lowering=lost)
     anew = None if trip.waived is None else replace(trip.waived, lowers=False, lowered=False)
     return replace(calm, problem=None, polls=0, asked_at=None, waived=anew)
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
-import structlog
 
 from payscore_worker import metrics
 from payscore_worker.domain import decisions, outcomes
@@ -28,16 +28,15 @@ from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
     MalformedMessage,
-    NotOurs,
     Rejected,
     Retryable,
     TripArchived,
     WechatPayUnavailable,
 )
 from payscore_worker.events import (
+    ClientJump,
     EventIn,
     OrderPaid,
-    ServiceChanged,
     TripCancelled,
     TripEnded,
     TripFareLowered,
@@ -59,15 +58,16 @@ from payscore_worker.settlement.trip_calls import Run
 from payscore_worker.settlement.trip_steps import Steps, Terms
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
-from payscore_worker.wechatpay.payscore import Order, PayScores
+from payscore_worker.wechatpay.payscore import Order, PayScores, ServiceChange
 
 FARTHEST_START: Final = timedelta(hours=1)
 """A trip that began later than this from now is a slip of the pen, or of a time zone."""
 
+MAX_RIDES: Final = 16
+"""Trips of one passenger that are taken up when the service is opened, the newest first: nobody rides more at once."""
+
 MAX_STEPS: Final = 16
 """A trip needs at most seven steps and a few questions; more is a bug."""
-
-log = structlog.stdlib.get_logger(__name__)
 
 
 class Settlement:
@@ -219,24 +219,24 @@ class Settlement:
             body=msgspec.json.encode(event),
         )
 
-    async def note_service(self, event: ServiceChanged) -> None:
-        """Note that a passenger opened or closed the PayScore service, if what is known of it is ever used.
-
-        Raises:
-            MalformedMessage: a member is missing or of another type than documented.
-            Rejected: it is another merchant's.
-
-        """
-        try:
-            change = self._payscores.current.read_service_change(event.resource)
-        except NotOurs as error:
-            metrics.of(metrics.NOT_OURS, "service").inc()
-            log.info("notification_not_ours", reason=str(error))
-            return
+    async def note_service(self, change: ServiceChange) -> None:
+        """Note that a passenger opened or closed the PayScore service, if what is known of it is ever used."""
         if not self._terms.service_state_ttl:
             return
         note = ServiceNote(enabled=change.enabled, as_of=change.changed_at or self._clock())
         await self._storage.note_service(change.openid, note)
+
+    async def service_opened(self, openid: str) -> None:
+        """Have the orders of the trips opened that a passenger rides on though they were declined without the service.
+
+        One that cannot be advanced now is due, and the reconciler goes on with it.
+        """
+        for declined in await self._storage.not_enabled(openid, limit=MAX_RIDES):
+            now = self._clock()
+            trip = await self._books.change(declined, partial(outcomes.service_opened, now=now, rules=self._rules))
+            if trip.version != declined.version:
+                with suppress(Retryable):
+                    await self.advance(trip.trip_id)
 
     async def clear_problem(self, trip_id: str) -> None:
         """Take a trip up again that stood still for a person to look.
@@ -378,5 +378,5 @@ class Settlement:
                 await self._steps.stop(run, "malformed_call", str(error), step=type(step).__name__)
         raise RuntimeError(f"trip {run.trip.trip_id} took more than {MAX_STEPS} steps")
 
-    def _enable_jump(self, trip: Trip) -> dict[str, str]:
-        return self._payscores.current.enable_jump(out_request_no=trip.out_order_no)
+    def _enable_jump(self, trip: Trip) -> ClientJump | None:
+        return self._payscores.current.enable_jump(trip.out_order_no, trip.enable_token)

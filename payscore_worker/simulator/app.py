@@ -1,4 +1,4 @@
-"""The HTTP face: WeChat Pay for merchants under /v3, and the simulator's own admin API under /admin."""
+"""The HTTP face: WeChat Pay for merchants under /v3 and for passengers under /passenger, and the admin API."""
 
 import asyncio
 from typing import Final
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from payscore_worker.simulator.admin import admin_routes
 from payscore_worker.simulator.calls import Call, CallKind, Reply
 from payscore_worker.simulator.dropping import DroppedResponse
+from payscore_worker.simulator.passenger.routes import passenger_routes
 from payscore_worker.simulator.simulator import Simulator
 
 MAX_BODY_BYTES: Final = 1_048_576
@@ -25,15 +26,17 @@ def create_app(simulator: Simulator) -> Starlette:
     routes = [
         _route(simulator, "GET", "/v3/certificates", CallKind.CERTIFICATES),
         _route(simulator, "POST", "/v3/security/echo", CallKind.SECURITY_ECHO),
-        _route(simulator, "GET", "/v3/payscore/user-service-state", CallKind.USER_SERVICE_STATE),
-        *_permission_routes(simulator),
-        *_family_routes(simulator, "/v3/payscore/payafter-orders", "payafter"),
-        *_family_routes(simulator, "/v3/payscore/serviceorder", "serviceorder"),
-        _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/modify", CallKind.MODIFY, "serviceorder"),
+        *_payscore_routes(simulator, "/v3/payscore"),
+        *(_payscore_routes(simulator, "/payscore") if simulator.config.paths_without_version else ()),
+        *(
+            _route(simulator, "POST", f"{base}/direct-complete", CallKind.DIRECT_COMPLETE, "serviceorder")
+            for base in ("/v3/payscore/serviceorder", "/payscore/serviceorder")  # documents differ: payscore-api B.9
+        ),
         _route(simulator, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
         _route(simulator, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
-        _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/pay", CallKind.PAY, "serviceorder"),
+        _route(simulator, "GET", "/v3/pay/transactions/id/{transaction_id}", CallKind.TRANSACTION_QUERY),
         *admin_routes(simulator),
+        *passenger_routes(simulator),
         Route("/healthz", _alive),
         Route("/readyz", _alive),
         Route("/{path:path}", _no_such_path, methods=list(METHODS)),
@@ -41,8 +44,17 @@ def create_app(simulator: Simulator) -> Starlette:
     return Starlette(routes=routes)
 
 
-def _permission_routes(simulator: Simulator) -> list[Route]:
-    base = "/v3/payscore/permissions"
+def _payscore_routes(simulator: Simulator, base: str) -> list[Route]:
+    return [
+        _route(simulator, "GET", f"{base}/user-service-state", CallKind.USER_SERVICE_STATE),
+        *_permission_routes(simulator, f"{base}/permissions"),
+        *_family_routes(simulator, f"{base}/payafter-orders", "payafter"),
+        *_family_routes(simulator, f"{base}/serviceorder", "serviceorder"),
+        *_current_routes(simulator, f"{base}/serviceorder/{{out_order_no}}", "serviceorder"),
+    ]
+
+
+def _permission_routes(simulator: Simulator, base: str) -> list[Route]:
     return [
         _route(simulator, "POST", base, CallKind.PRE_AUTHORISE),
         *(
@@ -52,6 +64,12 @@ def _permission_routes(simulator: Simulator) -> list[Route]:
                 _route(simulator, "GET", one, CallKind.QUERY_PERMISSION),
                 _route(simulator, "POST", f"{one}/terminate", CallKind.TERMINATE_PERMISSION),
             )
+        ),
+        _route(
+            simulator,
+            "POST",
+            "/v3/payscore/users/{openid}/permissions/{service_id}/terminate",
+            CallKind.TERMINATE_PERMISSION,
         ),
     ]
 
@@ -65,6 +83,17 @@ def _family_routes(simulator: Simulator, base: str, family: str) -> list[Route]:
             for kind in (CallKind.COMPLETE, CallKind.CANCEL, CallKind.SYNC)
         ),
     ]
+
+
+def _current_routes(simulator: Simulator, order: str, family: str) -> list[Route]:
+    """What only the current family has."""
+    verbs = {
+        "modify": CallKind.MODIFY,
+        "pay": CallKind.PAY,
+        "send-prepaidmessage": CallKind.SEND_PREPAID_MESSAGE,
+        "send-pendingmessage": CallKind.SEND_PENDING_MESSAGE,
+    }
+    return [_route(simulator, "POST", f"{order}/{verb}", kind, family) for verb, kind in verbs.items()]
 
 
 def _route(simulator: Simulator, method: str, path: str, kind: CallKind, family: str = "") -> Route:

@@ -13,7 +13,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import subscriptions
-from payscore_worker.bootstrap.settlement import make_refunds, make_settlement
+from payscore_worker.bootstrap.settlement import make_authorisations, make_refunds, make_settlement
+from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
@@ -27,6 +28,8 @@ from payscore_worker.events import (
     ServiceChanged,
     TripCancelled,
     TripEnded,
+    TripFareLowered,
+    TripPaidElsewhere,
     TripStarted,
 )
 from payscore_worker.settings import OrderSettings
@@ -58,6 +61,9 @@ TRIP_ID: Final = "t1"
 REFUND_ID: Final = "r1"
 REFUND_FEN: Final = 2_000
 """More than half: a second one is more than is left."""
+
+LOWERED_FEN: Final = 2_000
+"""What the fare is lowered to."""
 
 WORKERS: Final = {"alpha": 0.02, "beta": 0.03}
 """The workers there may be, and how far each is from WeChat Pay, in seconds one way."""
@@ -102,7 +108,7 @@ class Worker:
     guarded: GuardedPayScores
     settlement: Settlement
     refunds: Refunds
-    reconcilers: tuple[Reconciler[Trip], Reconciler[Refund]]
+    reconcilers: tuple[Reconciler[Trip], Reconciler[Refund], Reconciler[Authorisation]]
 
     async def reconcile(self, city: "City") -> None:
         """Take up what is due, while WeChat Pay is there."""
@@ -165,6 +171,22 @@ class City:
     def is_cancelled(self) -> None:
         self.cancelled_at = leaping().time()
         event = TripCancelled(trip_id=TRIP_ID, cancelled_at=self.clock(), reason="乘客取消")
+        self.broker.publish(event, to_all=True)
+
+    def is_lowered(self) -> None:
+        """The ride service lowers the fare."""
+        event = TripFareLowered(
+            trip_id=TRIP_ID,
+            lowered_at=self.clock(),
+            fees=(FeeItem(name="里程费", amount_fen=LOWERED_FEN),),
+            total_fen=LOWERED_FEN,
+            reason="绕路退费",
+        )
+        self.broker.publish(event, to_all=True)
+
+    def is_paid_elsewhere(self) -> None:
+        """The passenger has paid the driver."""
+        event = TripPaidElsewhere(trip_id=TRIP_ID, paid_at=self.clock(), amount_fen=FARE_FEN, channel="cash")
         self.broker.publish(event, to_all=True)
 
     def is_refunded(self) -> None:
@@ -372,6 +394,15 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -
         clock=city.clock,
     )
 
+    authorisations = make_authorisations(
+        storage=city.ground.storage,
+        payscores=guarded,
+        settlement=settlement,
+        orders=OrderSettings(),
+        on_announced=city.told,
+        clock=city.clock,
+    )
+
     def reconciler(desk: Desk[C]) -> Reconciler[C]:
         return Reconciler(storage=city.ground.storage, desk=desk, clock=city.clock, is_out=lambda: breaker.is_open)
 
@@ -383,10 +414,10 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -
             guarded=guarded,
             settlement=settlement,
             refunds=refunds,
-            reconcilers=(reconciler(settlement), reconciler(refunds)),
+            reconcilers=(reconciler(settlement), reconciler(refunds), reconciler(authorisations)),
         )
     )
-    city.broker.consumers.append(Consumer(name, breaker, subscriptions(settlement, refunds)))
+    city.broker.consumers.append(Consumer(name, breaker, subscriptions(settlement, refunds, authorisations)))
 
 
 def host_of(worker: str) -> str:

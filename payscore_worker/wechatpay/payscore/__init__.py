@@ -12,6 +12,8 @@ from payscore_worker.wechatpay.payscore.port import (
     Order,
     PayScore,
     PayScores,
+    Permission,
+    PermissionState,
     Phase,
     ServiceChange,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "Order",
     "PayScore",
     "PayScores",
+    "Permission",
+    "PermissionState",
     "Phase",
     "ServiceChange",
 ]
