@@ -712,6 +712,8 @@ def _see_when_given_up(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
 
 
 def _revoked(trip: Trip, order: OrderSeen) -> Trip:
+    if order.phase is OrderPhase.EXPIRED and _is_unconfirmed(trip):
+        return _gone(trip, DeclineReason.NOT_CONFIRMED, "the order expired before the passenger confirmed it")
     if order.phase is OrderPhase.EXPIRED:
         return _gone(trip, DeclineReason.EXPIRED, "the order expired before it was completed")
     return _gone(trip, DeclineReason.REVOKED, "the order was revoked before it was completed")
