@@ -71,19 +71,6 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "refund.success": {**NOTIFIED, "refund_status": "SUCCESS", "success_time": "2026-05-01T12:40:02+08:00"},
     "refund.abnormal": {**NOTIFIED, "refund_status": "ABNORMAL"},
     "refund.closed": {**NOTIFIED, "refund_status": "CLOSED"},
-    "authorisation.requested": {"request_id": "q1", "openid": "oPassenger", "client": "miniprogram"},
-    "authorisation.ended": {"openid": "oPassenger", "reason": "注销账户"},
-    "authorisation.parameters": {
-        **AUTHORISED,
-        "request_id": "q1",
-        "enable": {
-            "businessType": "wxpayScoreEnable",
-            "extraData": {"apply_permissions_token": "TOKEN"},
-            "queryString": "apply_permissions_token=TOKEN",
-        },
-    },
-    "authorisation.opened": {**AUTHORISED, "at": "2026-05-01T12:40:02+08:00"},
-    "authorisation.closed": {**AUTHORISED, "at": "2026-06-01T12:40:02+08:00"},
     "settlement.lowered": {
         "trip_id": "t1",
         "out_order_no": "t1",
@@ -102,6 +89,19 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "transaction_ids": [],
         "way": "cash",
     },
+    "authorisation.requested": {"request_id": "q1", "openid": "oPassenger", "client": "miniprogram"},
+    "authorisation.ended": {"openid": "oPassenger", "reason": "注销账户"},
+    "authorisation.parameters": {
+        **AUTHORISED,
+        "request_id": "q1",
+        "enable": {
+            "businessType": "wxpayScoreEnable",
+            "extraData": {"apply_permissions_token": "TOKEN"},
+            "queryString": "apply_permissions_token=TOKEN",
+        },
+    },
+    "authorisation.opened": {**AUTHORISED, "at": "2026-05-01T12:40:02+08:00"},
+    "authorisation.closed": {**AUTHORISED, "at": "2026-06-01T12:40:02+08:00"},
     "settlement.refunded": {
         **REFUND,
         "amount_fen": 1000,
