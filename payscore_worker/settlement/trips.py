@@ -36,6 +36,7 @@ from payscore_worker.errors import (
 from payscore_worker.events import (
     ClientJump,
     EventIn,
+    Notification,
     OrderPaid,
     TripCancelled,
     TripEnded,
@@ -92,9 +93,7 @@ class Settlement:
         self._terms = terms
         self._clock = clock
         self._turns = Turns()
-        self._books = TripBooks(
-            storage=storage, rules=rules, clock=clock, enable_jump=self._enable_jump, on_announced=on_announced
-        )
+        self._books = TripBooks(storage=storage, rules=rules, clock=clock, jump=self._jump, on_announced=on_announced)
         returns = ReturnBooks(storage=storage, rules=rules, clock=clock, on_announced=on_announced)
         self._steps = Steps(
             storage=storage,
@@ -174,6 +173,10 @@ class Settlement:
         )
 
     async def note_paid(self, event: OrderPaid) -> str:
+        """Note what a verified notification of a payment says of an order, as `note_order`."""
+        return await self.note_order("payscore.user_paid", event)
+
+    async def note_order(self, type_: str, event: Notification) -> str:
         """Note what a verified notification says of an order; returns the trip's id.
 
         Raises:
@@ -188,7 +191,7 @@ class Settlement:
             return await self._compare_payment(order)
         if not self._is_ours(order, trip):
             raise Rejected("the notification names another mchid, appid or service_id")
-        word, noted = seen(order), self._heard("payscore.user_paid", event)
+        word, noted = seen(order), self._heard(type_, event)
         moves: bool
 
         def hear(newest: Trip) -> Trip:
@@ -378,5 +381,7 @@ class Settlement:
                 await self._steps.stop(run, "malformed_call", str(error), step=type(step).__name__)
         raise RuntimeError(f"trip {run.trip.trip_id} took more than {MAX_STEPS} steps")
 
-    def _enable_jump(self, trip: Trip) -> ClientJump | None:
+    def _jump(self, trip: Trip) -> ClientJump | None:
+        if trip.package:
+            return self._payscores.of(None if trip.opening is None else trip.opening.terms).confirm_jump(trip.package)
         return self._payscores.current.enable_jump(trip.out_order_no, trip.enable_token)

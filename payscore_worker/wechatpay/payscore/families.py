@@ -37,6 +37,7 @@ class _Terms(msgspec.Struct):
     appid: str
     service_id: str
     notify_url: str = ""
+    need_user_confirm: bool = False
 
 
 class MerchantPayScores:
@@ -72,6 +73,7 @@ class MerchantPayScores:
             appid=body.appid,
             service_id=body.service_id,
             notify_url=body.notify_url or ours.notify_url,
+            need_user_confirm=body.need_user_confirm,
         )
 
     def permitted(self) -> None:
@@ -88,5 +90,11 @@ class MerchantPayScores:
                 attempts=0,
                 failure=FailureClass.MISCONFIGURED,
             )
-        own = replace(merchant, appid=terms.appid, service_id=terms.service_id, notify_url=terms.notify_url)
+        own = replace(
+            merchant,
+            appid=terms.appid,
+            service_id=terms.service_id,
+            notify_url=terms.notify_url,
+            need_user_confirm=terms.need_user_confirm,
+        )
         return FAMILIES[terms.family](self._client, own)
