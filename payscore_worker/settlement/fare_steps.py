@@ -123,4 +123,13 @@ class FareSteps(TripCalls):
             await self.stop(run, NOT_SENT_BACK, str(error), step=SendBack.__name__)
             return
         written = await self._returns.write((trip, pair[1]), pair, calls=())
-        run.trip = await self._books.reload(trip) if written is None else written[0]
+        if written is not None:
+            run.trip = written[0]
+            return
+        newest = await self._books.reload(trip)
+        if newest.version == trip.version:  # nobody has moved the trip, so the refund's own id is taken
+            await self.stop(
+                run, NOT_SENT_BACK, f"another refund has the id {pair[1].refund_id}", step=SendBack.__name__
+            )
+            return
+        run.trip = newest
