@@ -42,6 +42,14 @@ Text = Annotated[Storable, Meta(max_length=500, description="shortened to what W
 Openid = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_-]{1,128}$(?!\n)", description="as WeChat gave it to the app")]
 
 
+AccountName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Za-z_-]{1,32}$(?!\n)",
+        description="the name of a merchant account; without it, the default one",
+    ),
+]
+
 # --- In: what the ride service says -----------------------------------------------------------------------------
 
 
@@ -75,6 +83,17 @@ class TripStarted(EventIn, frozen=True, kw_only=True):
     risk_amount_fen: Annotated[int, Meta(ge=1, le=MAX_FEN, description="money in whole fen")] | None = None
     introduction: Text = ""
     attach: Text = ""
+    account: AccountName | UnsetType = UNSET
+    appid: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[0-9A-Za-z]{1,32}$(?!\n)",
+                description="the app that gave the openid, one of the account's; without it, its default one",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class FeeItem(Struct, frozen=True, kw_only=True):
@@ -139,6 +158,8 @@ class Notification(EventIn, frozen=True, kw_only=True):
     """What a callback said: WeChat's own words, unchanged."""
 
     resource: dict[str, Any]
+    account: str | UnsetType = UNSET
+    """Whose keys opened it; not named by a webhook that knew the default account alone."""
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -158,6 +179,11 @@ class RefundChanged(Notification, frozen=True, kw_only=True):
     """WeChat Pay tells how a refund ended, or that it cannot be delivered."""
 
 
+def account_of(event: Notification) -> str:
+    """Name the account whose keys opened a notification; empty: the default one."""
+    return event.account if isinstance(event.account, str) else ""
+
+
 class CloudEvent(Struct, frozen=True, kw_only=True):
     """A CloudEvents 1.0 envelope, structured mode."""
 
@@ -171,6 +197,8 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     traceparent: str | UnsetType = UNSET
     """In which trace it came about (CloudEvents' extension for distributed tracing)."""
     tracestate: str | UnsetType = UNSET
+    account: str | UnsetType = UNSET
+    """Which merchant account WeChat Pay told it to (an extension of ours)."""
     data: msgspec.Raw
 
 
@@ -228,6 +256,8 @@ def _read_cloud_event(body: bytes, expected: Mapping[str, type[EventIn]]) -> Rec
         event = expected[envelope.type].read(bytes(envelope.data))
     except MalformedMessage as error:
         raise MalformedMessage(f"data.{error}") from error
+    if isinstance(event, Notification):
+        event = msgspec.structs.replace(event, account=envelope.account)
     return Received(envelope.id, envelope.type, event)
 
 
@@ -414,7 +444,7 @@ ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
 )
 
 
-def write_cloud_event(
+def write_cloud_event(  # noqa: PLR0913 - one for each attribute of an envelope
     *,
     id: str,
     source: str,
@@ -423,11 +453,12 @@ def write_cloud_event(
     data: Struct | msgspec.Raw,
     subject: str | None = None,
     sequence: int | None = None,
+    account: str | None = None,
     trace: Mapping[str, str] = _NO_TRACE,
 ) -> bytes:
     """Write a CloudEvents 1.0 envelope, structured mode; `trace` may hold `traceparent` and `tracestate`.
 
-    `sequence` is the version of the row that the event tells of.
+    `sequence` is the version of the row that the event tells of, `account` whose keys opened a notification.
     """
     envelope = CloudEventOut(
         specversion="1.0",
@@ -440,6 +471,7 @@ def write_cloud_event(
         sequence=UNSET if sequence is None else f"{sequence:0{SEQUENCE_DIGITS}}",
         traceparent=trace.get("traceparent", UNSET),
         tracestate=trace.get("tracestate", UNSET),
+        account=UNSET if account is None else account,
         data=data if isinstance(data, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(data)),
     )
     return msgspec.json.encode(envelope)

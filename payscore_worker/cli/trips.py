@@ -10,7 +10,7 @@ import msgspec
 
 from payscore_worker.bootstrap.database import database
 from payscore_worker.bootstrap.settlement import make_settlement
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.deciding import add_verbs
@@ -30,7 +30,7 @@ from payscore_worker.oversight.explain import (
     Troubled,
     explain,
 )
-from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
+from payscore_worker.settings import DatabaseSettings, Environment, OrderSettings
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.refunds import LISTED, RefundReports
@@ -200,10 +200,12 @@ def _act(trip_id: str, action: Callable[[Settlement], Awaitable[None]], *, as_js
 
 
 async def _acted(environment: Environment, trip_id: str, action: Callable[[Settlement], Awaitable[None]]) -> Row | None:
-    wechatpay = make_wechatpay(environment.read(MerchantSettings))
+    wechatpay = make_wechatpays(environment)
     orders = environment.read(OrderSettings)
-    async with database(environment) as storage, aclosing(wechatpay.client):
-        settlement = make_settlement(storage=storage, payscores=wechatpay.payscores, orders=orders)
+    async with database(environment) as storage, aclosing(wechatpay):
+        settlement = make_settlement(
+            storage=storage, payscores=wechatpay.payscores, orders=orders, accounts=wechatpay.accounts
+        )
         if await storage.load(trip_id) is None:
             return None
         await action(settlement)

@@ -20,28 +20,28 @@ REFUND_CODES: Final = frozenset({refunds.ABNORMAL, refunds.SLOW, refunds.AMOUNT_
 """Problems of refunds that are ours to name."""
 
 
-def count(before: Trip, after: Trip, events: Iterable[EventRecord]) -> None:
-    """Count what a write has changed."""
+def count(before: Trip, after: Trip, events: Iterable[EventRecord], *, account: str) -> None:
+    """Count what a write has changed of a trip of this account."""
     noted = _count_events(events)
     if after.state is not before.state or not before.version:
-        metrics.of(metrics.STATES_REACHED, after.state.value).inc()
+        metrics.of(metrics.STATES_REACHED, account, after.state.value).inc()
     if after.completed_at is not None and before.completed_at is None:
-        metrics.COMPLETED_FEN.inc(owed_fen(after))
+        metrics.of(metrics.COMPLETED_FEN, account).inc(owed_fen(after))
     if after.payment is not None and before.payment is None:
-        metrics.PAID_FEN.inc(after.payment.paid_fen)
+        metrics.of(metrics.PAID_FEN, account).inc(after.payment.paid_fen)
         metrics.of(metrics.PAID_BY, "callback" if CALLBACK in noted else "query").inc()
     if after.problem is not None and after.problem_told != before.problem_told:
         code = after.problem.code
         metrics.of(metrics.PROBLEMS, code if code in VERBS else code_label(code)).inc()
 
 
-def count_refund(before: Refund, after: Refund, events: Iterable[EventRecord]) -> None:
-    """Count what a write has changed of a refund."""
+def count_refund(before: Refund, after: Refund, events: Iterable[EventRecord], *, account: str) -> None:
+    """Count what a write has changed of a refund of this account."""
     _count_events(events)
     if after.state is not before.state or not before.version:
         metrics.of(metrics.REFUNDS_REACHED, after.state.value).inc()
     if after.state is RefundState.REFUNDED is not before.state:
-        metrics.REFUNDED_FEN.inc(after.amount_fen)
+        metrics.of(metrics.REFUNDED_FEN, account).inc(after.amount_fen)
     if after.problem is not None and after.problem_told != before.problem_told:
         code = after.problem.code
         metrics.of(metrics.REFUND_PROBLEMS, code if code in REFUND_CODES else code_label(code)).inc()

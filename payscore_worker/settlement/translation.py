@@ -55,6 +55,8 @@ def started_of(event: TripStarted) -> Started:
         risk_amount_fen=event.risk_amount_fen,
         introduction=event.introduction,
         attach=event.attach,
+        account=event.account or "",
+        appid=event.appid or "",
     )
 
 

@@ -31,10 +31,12 @@ from payscore_worker.domain.trip import (
     risk_amount_fen,
 )
 from payscore_worker.errors import (
+    FailureClass,
     MalformedMessage,
     MerchantRefused,
     OutcomeUnknown,
     Refusal,
+    Rejected,
     WechatPayError,
     WechatPayRejected,
     WechatPayUnavailable,
@@ -106,7 +108,8 @@ class Steps:
         self._rules = rules
         self._terms = terms
         self._clock = clock
-        self._accepted_at: datetime | None = None
+        self._accepted_at: dict[str, datetime] = {}
+        """When a create was last accepted, by the mchid it was of."""
 
     async def take(self, step: Step, run: Run) -> None:
         """Take one step; the run's trip is then where that led, or as another worker left it.
@@ -174,33 +177,33 @@ class Steps:
 
     async def _ask_service_state(self, run: Run) -> None:
         trip, started = run.trip, _of(run.trip.started)
-        if trip.doubt is None and await self._is_known_on(started.openid):
+        if trip.doubt is None and await self._is_known_on(trip, started.openid):
             run.trip = outcomes.service_answered(trip, enabled=True)
             return
         enabled = await self._service_enabled(run, started.openid)
         if enabled is None:
             return
         if enabled and trip.doubt is not None:
-            self._payscores.not_permitted(trip.doubt.code)
+            self._speaking(trip).not_permitted(trip.doubt.code)
         known = replace(trip, service_enabled=True)
         if outcomes.service_answered(trip, enabled=enabled) == known:
             run.trip = known  # for this run; the next write comes with the create
             return
         await self._move(run, lambda trip: outcomes.service_answered(trip, enabled=enabled))
 
-    async def _is_known_on(self, openid: str) -> bool:
+    async def _is_known_on(self, trip: Trip, openid: str) -> bool:
         """Tell whether the service is known to be on. That it is off is never taken from memory: it would decline."""
         ttl = self._terms.service_state_ttl
         if not ttl:
             return False
-        note = await self._storage.service_of(openid)
+        note = await self._storage.service_of(passenger(openid, self._present(trip), self._payscores))
         return note is not None and note.enabled and self._clock() - note.as_of <= ttl
 
     async def _service_enabled(self, run: Run, openid: str) -> bool | None:
         """Ask under the present terms: it is about the passenger, and not about an order."""
-        record = journal.asking(CallKind.USER_SERVICE_STATE, self._clock())
+        record, payscore = journal.asking(CallKind.USER_SERVICE_STATE, self._clock()), self._present(run.trip)
         try:
-            enabled, answer = await self._payscores.current.service_enabled(openid)
+            enabled, answer = await payscore.service_enabled(openid)
         except WechatPayRejected as error:
             await self._question_refused(run, record, AskServiceState, error)
             return None
@@ -212,7 +215,8 @@ class Steps:
             raise
         journal.remember(run.asked, journal.accepted(record, answer, self._clock()))
         if self._terms.service_state_ttl:
-            await self._storage.note_service(openid, ServiceNote(enabled=enabled, as_of=self._clock()))
+            note = ServiceNote(enabled=enabled, as_of=self._clock())
+            await self._storage.note_service(passenger(openid, payscore, self._payscores), note)
         return enabled
 
     async def _ask_order(self, run: Run) -> None:
@@ -260,7 +264,7 @@ class Steps:
     async def _question_refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
         journal.remember(run.asked, journal.failed(record, error, self._clock()))
         if error.refusal is Refusal.NOT_PERMITTED:  # a question needs no permission of the passenger's
-            self._payscores.not_permitted(error.code)
+            self._speaking(run.trip).not_permitted(error.code)
         await self._question_odd(run, doubt(step, error))
 
     async def _question_odd(self, run: Run, odd: Doubt) -> None:
@@ -276,8 +280,20 @@ class Steps:
         """Speak of a trip's order under the terms that it was opened under, if it was."""
         refused_as_it_was = trip.doubt is not None and trip.doubt.refusal is Refusal.MISCONFIGURED
         if trip.opening is None or (trip.state is TripState.NOTED and refused_as_it_was):
-            return self._payscores.current
+            return self._present(trip)
         return self._payscores.of(trip.opening.terms)
+
+    def _present(self, trip: Trip) -> PayScore:
+        """Speak under the present terms of the account and the app that the trip names.
+
+        Raises:
+            MerchantRefused: the settings have them no longer.
+
+        """
+        try:
+            return self._payscores.present(*whose(trip))
+        except Rejected as gone:
+            raise MerchantRefused(str(gone), attempts=0, failure=FailureClass.MISCONFIGURED) from gone
 
     # --- Calls with a body: stored, and each send counted, before they are made ---
 
@@ -303,29 +319,29 @@ class Steps:
             await self._answered_oddly(run, record, answer, odd_answer(OpenOrder, "unknown_state", message))
             return
         now = self._clock()
-        self._accepted_at = now
-        self._payscores.permitted()
+        self._accepted_at[payscore.terms.mchid] = now
+        payscore.permitted()
         await self._hear(run, seen(order), answered=journal.accepted(record, answer, now))
 
     async def _is_outdated(self, trip: Trip, payscore: PayScore) -> bool:
         """Tell whether a create was refused under settings that have changed since."""
-        if payscore.terms == self._payscores.current.terms:
+        if payscore.terms == self._present(trip).terms:
             return False
         record = await self._storage.last_call(trip.trip_id, CallKind.CREATE)
         return record is not None and record.outcome is CallOutcome.REFUSED
 
     async def _prepare_create(self, run: Run) -> CallRecord | None:
         trip, started, now = run.trip, _of(run.trip.started), self._clock()
-        payscore, is_plain = self._payscores.current, run.trip.rebuilds >= outcomes.MAX_REBUILDS
+        payscore, is_plain = self._present(trip), run.trip.rebuilds >= outcomes.MAX_REBUILDS
         risk_fen = risk_amount_fen(trip, self._rules)
         opening = Opening(
-            risk_amount_fen=min(risk_fen, self._rules.risk_amount_fen) if is_plain else risk_fen,
+            risk_amount_fen=min(risk_fen, self._rules.risk_fen_of(trip)) if is_plain else risk_fen,
             start_time=max(started.started_at, now + START_MARGIN) if self._terms.start_at_event else None,
             is_plain=is_plain,
             terms=payscore.terms,
         )
-        write = plain_order if is_plain else new_order
-        call = payscore.create(write(trip, started, opening, introduction=self._terms.introduction))
+        write, account = plain_order if is_plain else new_order, self._rules.other(trip) or self._terms
+        call = payscore.create(write(trip, started, opening, introduction=account.introduction))
         return await self._prepare(run, call, lambda trip: outcomes.opening(trip, opening))
 
     async def _complete_order(self, run: Run) -> None:
@@ -435,7 +451,8 @@ class Steps:
     async def _refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
         now = self._clock()
         refusal = doubt(step, error, uncertain=error.unsure or record.begun - record.definite > 1)
-        others_pass = self._accepted_at is not None and now - self._accepted_at < OTHERS_PASS
+        accepted_at = self._accepted_at.get(self._speaking(run.trip).terms.mchid)
+        others_pass = accepted_at is not None and now - accepted_at < OTHERS_PASS
         await self._move(
             run,
             lambda trip: outcomes.refused(trip, refusal, now, others_pass=others_pass),
@@ -481,6 +498,20 @@ class Steps:
         calls = [*run.asked.values()] if answered is None else [answered, *run.asked.values()]
         run.trip = await self._books.change(run.trip, change, calls=calls)
         run.asked.clear()
+
+
+def passenger(openid: str, payscore: PayScore, payscores: PayScores) -> str:
+    """Say under what to keep whether a passenger has enabled the service: that is so with each merchant for itself.
+
+    Several companies may share an app, and so an openid; the default account's keep it alone.
+    """
+    mchid = payscore.terms.mchid
+    return openid if mchid == payscores.current.terms.mchid else f"{mchid}/{openid}"
+
+
+def whose(trip: Trip) -> tuple[str, str]:
+    """Name account and app, as the start said; empty where it did not, or is not there."""
+    return ("", "") if trip.started is None else (trip.started.account, trip.started.appid)
 
 
 def _of(value: _T | None) -> _T:

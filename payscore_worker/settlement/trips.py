@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -35,20 +36,22 @@ from payscore_worker.errors import (
 )
 from payscore_worker.events import (
     EventIn,
+    Notification,
     OrderPaid,
     ServiceChanged,
     TripCancelled,
     TripEnded,
     TripStarted,
+    account_of,
     message_in_hand,
 )
 from payscore_worker.settlement.books import Change, TripBooks
 from payscore_worker.settlement.sight import Onlooker, Pause, Sight
 from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of
-from payscore_worker.settlement.trip_steps import Run, Steps, Terms
+from payscore_worker.settlement.trip_steps import Run, Steps, Terms, passenger, whose
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
-from payscore_worker.wechatpay.payscore import Order, PayScores
+from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores
 
 FARTHEST_START: Final = timedelta(hours=1)
 """A trip that began later than this from now is a slip of the pen, or of a time zone."""
@@ -96,13 +99,22 @@ class Settlement:
 
         Raises:
             ConflictingFact: the trip began otherwise before.
-            Rejected: it began in the future.
+            Rejected: it began in the future, or names an account or an app that is not ours.
 
         """
         if event.started_at - self._clock() > FARTHEST_START:
             raise Rejected(f"started_at: {event.started_at.isoformat()} lies in the future")
         fact = started_of(event)
-        await self._note(event.trip_id, "trip.started", event, lambda trip: note_started(trip, fact))
+        self._payscores.present(fact.account, fact.appid)
+        await self._note(event.trip_id, "trip.started", event, lambda trip: self._numbered(note_started(trip, fact)))
+
+    def _numbered(self, trip: Trip) -> Trip:
+        """Give a trip whose account is known now the number that follows from it, unless one may stand at WeChat."""
+        other = self._rules.other(trip)
+        if other is None or trip.bodies:
+            return trip
+        number = out_order_no_for(trip.trip_id, other.out_order_no_prefix)
+        return trip if number == trip.out_order_no else replace(trip, out_order_no=number)
 
     async def note_ended(self, event: TripEnded) -> None:
         """Note that a trip ended, and its fare.
@@ -137,8 +149,8 @@ class Settlement:
         order = self._payscores.current.read_order(event.resource)
         trip = await self._storage.load_by_out_order_no(order.out_order_no)
         if trip is None:
-            return await self._compare_payment(order)
-        if not self._is_ours(order, trip):
+            return await self._compare_payment(order, event)
+        if not self._is_ours(order, trip) or not self._is_of_account(order.mchid, event):
             raise Rejected("the notification names another mchid, appid or service_id")
         word, noted = seen(order), self._heard("payscore.user_paid", event)
         moves: bool
@@ -162,6 +174,10 @@ class Settlement:
         """Tell whether an order is the one that this trip was opened with, or would be."""
         return self._payscores.of(None if trip.opening is None else trip.opening.terms).is_ours(order)
 
+    def _is_of_account(self, mchid: str, event: Notification) -> bool:
+        """Tell whether it was that merchant's keys that opened a notification."""
+        return mchid == self._payscores.present(account_of(event), "").terms.mchid
+
     def _heard(self, type_: str, event: EventIn) -> EventRecord:
         return EventRecord(
             event_id=message_in_hand.get(),
@@ -179,8 +195,9 @@ class Settlement:
             Rejected: it is another merchant's.
 
         """
+        payscore = self._hearing(event)
         try:
-            change = self._payscores.current.read_service_change(event.resource)
+            change = payscore.read_service_change(event.resource)
         except NotOurs as error:
             metrics.of(metrics.NOT_OURS, "service").inc()
             log.info("notification_not_ours", reason=str(error))
@@ -188,7 +205,15 @@ class Settlement:
         if not self._terms.service_state_ttl:
             return
         note = ServiceNote(enabled=change.enabled, as_of=change.changed_at or self._clock())
-        await self._storage.note_service(change.openid, note)
+        await self._storage.note_service(passenger(change.openid, payscore, self._payscores), note)
+
+    def _hearing(self, event: ServiceChanged) -> PayScore:
+        """Hear of a passenger as the app that the notification names, if it is one of the account's."""
+        account, appid = account_of(event), event.resource.get("appid")
+        if isinstance(appid, str):
+            with suppress(Rejected):
+                return self._payscores.present(account, appid)
+        return self._payscores.present(account, "")
 
     async def clear_problem(self, trip_id: str) -> None:
         """Take a trip up again that stood still for a person to look.
@@ -265,9 +290,9 @@ class Settlement:
         if not archived.knows(told):
             raise TripArchived(f"the trip ended as {archived.state}, and is archived in {archived.archive}")
 
-    async def _compare_payment(self, order: Order) -> str:
+    async def _compare_payment(self, order: Order, event: OrderPaid) -> str:
         """Take WeChat Pay's word on an order that no trip has; returns the trip's id where the trip is archived."""
-        if order.mchid != self._payscores.current.terms.mchid:
+        if not self._is_of_account(order.mchid, event):
             raise Rejected("the notification names another mchid")
         archived = await self._storage.archived_by_out_order_no(order.out_order_no)
         if archived is None:
@@ -316,4 +341,5 @@ class Settlement:
         raise RuntimeError(f"trip {run.trip.trip_id} took more than {MAX_STEPS} steps")
 
     def _enable_jump(self, trip: Trip) -> dict[str, str]:
-        return self._payscores.current.enable_jump(out_request_no=trip.out_order_no)
+        payscore = self._payscores.present(*whose(trip))
+        return payscore.enable_jump(out_request_no=trip.out_order_no)

@@ -131,7 +131,7 @@ def an_application(
     answer_seconds: float = ANSWER_SECONDS,
 ) -> Starlette:
     webhook = Webhook(
-        notifications=opens or notifications(),
+        notifications={"default": opens or notifications()},
         publisher=publisher,
         topology=desk.topology,
         answer_seconds=answer_seconds,

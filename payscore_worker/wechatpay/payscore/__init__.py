@@ -1,6 +1,13 @@
 """PayScore: what it can be asked, and what it tells, the same for both of its API families."""
 
-from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, LOWERING, TICKETED, MerchantPayScores
+from payscore_worker.wechatpay.payscore.families import (
+    CAPPED,
+    FAMILIES,
+    LOWERING,
+    TICKETED,
+    AccountPayScores,
+    MerchantPayScores,
+)
 from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.payscore.port import (
     Completion,
@@ -21,6 +28,7 @@ __all__ = [
     "FAMILIES",
     "LOWERING",
     "TICKETED",
+    "AccountPayScores",
     "Completion",
     "Debited",
     "DiscountItem",

@@ -160,7 +160,7 @@ async def test_nobody_is_out_at_first() -> None:
 
 
 async def test_each_time_it_opens_is_counted_by_its_class() -> None:
-    counter = metrics.of(metrics.BREAKER_OPENED, "foreign")
+    counter = metrics.of(metrics.BREAKER_OPENED, "default", "foreign")
     before = counter._value.get()
 
     breaker = out(Breaker(), FailureClass.FOREIGN)
@@ -415,13 +415,13 @@ async def test_a_call_that_was_held_back_tells_nothing_of_wechat() -> None:
 async def test_the_counts_of_what_is_permitted_are_the_breakers() -> None:
     payscores, _, breaker = guarded(None)
     for _ in range(MISCONFIGURED - 1):
-        payscores.not_permitted("NO_AUTH")
-    payscores.permitted()
-    payscores.not_permitted("NO_AUTH")
+        payscores.current.not_permitted("NO_AUTH")
+    payscores.current.permitted()
+    payscores.current.not_permitted("NO_AUTH")
     assert not breaker.is_open
 
     for _ in range(MISCONFIGURED - 1):
-        payscores.not_permitted("NO_AUTH")
+        payscores.current.not_permitted("NO_AUTH")
 
     assert breaker.is_open
 
@@ -515,7 +515,7 @@ async def test_the_code_that_did_not_permit_us_reaches_the_log() -> None:
 
     with capture_logs() as logs:
         for _ in range(MISCONFIGURED):
-            payscores.not_permitted("NO_AUTH")
+            payscores.current.not_permitted("NO_AUTH")
 
     assert [line["why"] for line in logs] == ["NO_AUTH"]
 

@@ -914,8 +914,8 @@ async def test_the_download_of_a_first_certificate_wants_no_key(clock: Clock, we
 
 def measured(kind: str, outcome: str, code: str) -> tuple[float, float]:
     """Read how many seconds such calls took, and how many requests calls of this kind sent."""
-    seconds = metrics.of(metrics.CALLS, kind, outcome, code)._sum.get()
-    return float(seconds), float(metrics.of(metrics.SENDS, kind)._value.get())
+    seconds = metrics.of(metrics.CALLS, "default", kind, outcome, code)._sum.get()
+    return float(seconds), float(metrics.of(metrics.SENDS, "default", kind)._value.get())
 
 
 @pytest.mark.parametrize(
