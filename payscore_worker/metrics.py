@@ -66,7 +66,8 @@ LOOP_LAG = _histogram(
 CALLS = _histogram(
     "payscore_wechatpay_call_duration_seconds",
     "Calls to WeChat Pay with their quick tries: of which account, which call, its outcome (accepted, why it was "
-    "refused, unavailable: not processed, unknown: perhaps processed), and WeChat Pay's code (empty without one, other if it is new).",
+    "refused, unavailable: not processed, unknown: perhaps processed), and WeChat Pay's code (empty without one, "
+    "other if it is new).",
     *("account", "call", "outcome", "code"),
     buckets=CALL_BUCKETS,
 )

@@ -1,15 +1,17 @@
 """The HTTP face: WeChat Pay for merchants under /v3, and the simulator's own admin API under /admin."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from payscore_worker.simulator.admin import admin_routes
+from payscore_worker.simulator.authorization import mchid_of
 from payscore_worker.simulator.calls import Call, CallKind, Reply
 from payscore_worker.simulator.dropping import DroppedResponse
 from payscore_worker.simulator.simulator import Simulator
@@ -17,23 +19,38 @@ from payscore_worker.simulator.simulator import Simulator
 MAX_BODY_BYTES: Final = 1_048_576
 """Far above what any call needs; more is not read."""
 
+Serving = Callable[[Request], Simulator]
+"""Says whose call it is."""
+
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def create_app(simulator: Simulator) -> Starlette:
-    """The caller enters the simulator; the app itself starts nothing."""
+def create_app(simulator: Simulator, *others: Simulator) -> Starlette:
+    """The caller enters the simulators; the app itself starts nothing.
+
+    Each is one merchant's WeChat Pay, and knows nothing of the others' orders; a call is answered by the one whose
+    merchant has signed it. `/admin` is the first one's, `/merchants/{mchid}/admin` each one's.
+    """
+    merchants = {one.config.keys.mchid: one for one in (simulator, *others)}
+    if len(merchants) <= len(others):
+        raise ValueError("each merchant has an mchid of its own")
+
+    def serving(request: Request) -> Simulator:
+        return merchants.get(mchid_of(request.headers.get("authorization", "")), simulator)
+
     routes = [
-        _route(simulator, "GET", "/v3/certificates", CallKind.CERTIFICATES),
-        _route(simulator, "POST", "/v3/security/echo", CallKind.SECURITY_ECHO),
-        _route(simulator, "GET", "/v3/payscore/user-service-state", CallKind.USER_SERVICE_STATE),
-        *_permission_routes(simulator),
-        *_family_routes(simulator, "/v3/payscore/payafter-orders", "payafter"),
-        *_family_routes(simulator, "/v3/payscore/serviceorder", "serviceorder"),
-        _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/modify", CallKind.MODIFY, "serviceorder"),
-        _route(simulator, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
-        _route(simulator, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
-        _route(simulator, "POST", "/v3/payscore/serviceorder/{out_order_no}/pay", CallKind.PAY, "serviceorder"),
+        _route(serving, "GET", "/v3/certificates", CallKind.CERTIFICATES),
+        _route(serving, "POST", "/v3/security/echo", CallKind.SECURITY_ECHO),
+        _route(serving, "GET", "/v3/payscore/user-service-state", CallKind.USER_SERVICE_STATE),
+        *_permission_routes(serving),
+        *_family_routes(serving, "/v3/payscore/payafter-orders", "payafter"),
+        *_family_routes(serving, "/v3/payscore/serviceorder", "serviceorder"),
+        _route(serving, "POST", "/v3/payscore/serviceorder/{out_order_no}/modify", CallKind.MODIFY, "serviceorder"),
+        _route(serving, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
+        _route(serving, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
+        _route(serving, "POST", "/v3/payscore/serviceorder/{out_order_no}/pay", CallKind.PAY, "serviceorder"),
         *admin_routes(simulator),
+        *(Mount(f"/merchants/{mchid}", routes=admin_routes(one)) for mchid, one in merchants.items()),
         Route("/healthz", _alive),
         Route("/readyz", _alive),
         Route("/{path:path}", _no_such_path, methods=list(METHODS)),
@@ -41,35 +58,35 @@ def create_app(simulator: Simulator) -> Starlette:
     return Starlette(routes=routes)
 
 
-def _permission_routes(simulator: Simulator) -> list[Route]:
+def _permission_routes(serving: Serving) -> list[Route]:
     base = "/v3/payscore/permissions"
     return [
-        _route(simulator, "POST", base, CallKind.PRE_AUTHORISE),
+        _route(serving, "POST", base, CallKind.PRE_AUTHORISE),
         *(
             route
             for one in (f"{base}/authorization-code/{{authorization_code}}", f"{base}/openid/{{openid}}")
             for route in (
-                _route(simulator, "GET", one, CallKind.QUERY_PERMISSION),
-                _route(simulator, "POST", f"{one}/terminate", CallKind.TERMINATE_PERMISSION),
+                _route(serving, "GET", one, CallKind.QUERY_PERMISSION),
+                _route(serving, "POST", f"{one}/terminate", CallKind.TERMINATE_PERMISSION),
             )
         ),
     ]
 
 
-def _family_routes(simulator: Simulator, base: str, family: str) -> list[Route]:
+def _family_routes(serving: Serving, base: str, family: str) -> list[Route]:
     return [
-        _route(simulator, "POST", base, CallKind.CREATE, family),
-        _route(simulator, "GET", base, CallKind.QUERY, family),
+        _route(serving, "POST", base, CallKind.CREATE, family),
+        _route(serving, "GET", base, CallKind.QUERY, family),
         *(
-            _route(simulator, "POST", f"{base}/{{out_order_no}}/{kind}", kind, family)
+            _route(serving, "POST", f"{base}/{{out_order_no}}/{kind}", kind, family)
             for kind in (CallKind.COMPLETE, CallKind.CANCEL, CallKind.SYNC)
         ),
     ]
 
 
-def _route(simulator: Simulator, method: str, path: str, kind: CallKind, family: str = "") -> Route:
+def _route(serving: Serving, method: str, path: str, kind: CallKind, family: str = "") -> Route:
     async def endpoint(request: Request) -> Response:
-        reply = simulator.answer(await _read_call(request, kind, family))
+        reply = serving(request).answer(await _read_call(request, kind, family))
         if reply.delay_seconds:
             await asyncio.sleep(reply.delay_seconds)
         return _response(reply)

@@ -41,6 +41,11 @@ class Authorizer:
             raise sign_error()
 
 
+def mchid_of(authorization: str) -> str:
+    """Whose call it says it is; empty where it does not say so."""
+    return dict(_PART.findall(authorization)).get("mchid", "")
+
+
 def check_headers(call: Call) -> None:
     """What every request names besides its signature (reference payscore-api E.1)."""
     if not call.headers.get("user-agent", "").strip():

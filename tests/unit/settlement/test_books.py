@@ -74,8 +74,8 @@ def started(trip: Trip) -> Trip:
     return note_started(trip, a_start())
 
 
-def counted(name: str, label: str) -> float:
-    return float(metrics.of(getattr(metrics, name), label)._value.get())
+def counted(name: str, *labels: str) -> float:
+    return float(metrics.of(getattr(metrics, name), *labels)._value.get())
 
 
 # --- Changed, with all that belongs to it ---
