@@ -83,6 +83,11 @@ class WechatPays:
         return [one.account for one in self.settings]
 
     @property
+    def names(self) -> dict[str, str]:
+        """The names of several accounts, by mchid; none where there is one, which needs no telling."""
+        return {one.mchid: one.name for one in self.accounts} if len(self.settings) > 1 else {}
+
+    @property
     def ready(self) -> bool:
         """Whether what WeChat Pay says can be verified, for one account at least: another's trouble is its own."""
         return any(one.keys.ready for one in self.by_name.values())

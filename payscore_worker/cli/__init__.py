@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "refund": "refunds",
     "dead": "dead",
     "outbox": "outbox",
+    "account": "accounts",
     "audit": "audit",
     "archive": "archive",
     "doctor": "doctor",

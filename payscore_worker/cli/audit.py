@@ -86,7 +86,7 @@ async def _audit(environment: Environment, sample: int) -> list[Finding]:
             rows = {row["trip_id"]: row for row in [*await reports.parked(), *await reports.sample(sample)]}
             wechatpay = make_wechatpays(environment)
             async with aclosing(wechatpay):
-                findings.append(await audit_wechatpay(list(rows.values()), wechatpay.payscores))
+                findings.append(await audit_wechatpay(list(rows.values()), wechatpay.payscores, wechatpay.names))
                 refunds = [*await reports.parked_refunds(), *await reports.refunds_of(list(rows))]
                 by_id = {row["refund_id"]: row for row in refunds}
                 findings.append(await audit_refunds_at_wechatpay(list(by_id.values()), wechatpay.refunds))

@@ -83,6 +83,11 @@ def cancelled_of(event: TripCancelled) -> Cancelled:
     return Cancelled(cancelled_at=event.cancelled_at, reason=event.reason)
 
 
+def whose(trip: Trip) -> tuple[str, str]:
+    """Name account and app, as the start said; empty where it did not, or is not there."""
+    return ("", "") if trip.started is None else (trip.started.account, trip.started.appid)
+
+
 def new_order(trip: Trip, started: Started, opening: Opening, *, introduction: str) -> NewOrder:
     """Ask for the trip's order."""
     return NewOrder(

@@ -54,6 +54,7 @@ from payscore_worker.settlement.translation import (
     plain_order,
     seen,
     waiving,
+    whose,
 )
 from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
 from payscore_worker.wechatpay import Answer, Call, CallKind
@@ -507,11 +508,6 @@ def passenger(openid: str, payscore: PayScore, payscores: PayScores) -> str:
     """
     mchid = payscore.terms.mchid
     return openid if mchid == payscores.current.terms.mchid else f"{mchid}/{openid}"
-
-
-def whose(trip: Trip) -> tuple[str, str]:
-    """Name account and app, as the start said; empty where it did not, or is not there."""
-    return ("", "") if trip.started is None else (trip.started.account, trip.started.appid)
 
 
 def _of(value: _T | None) -> _T:

@@ -47,8 +47,8 @@ from payscore_worker.events import (
 )
 from payscore_worker.settlement.books import Change, TripBooks
 from payscore_worker.settlement.sight import Onlooker, Pause, Sight
-from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of
-from payscore_worker.settlement.trip_steps import Run, Steps, Terms, passenger, whose
+from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of, whose
+from payscore_worker.settlement.trip_steps import Run, Steps, Terms, passenger
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores

@@ -43,7 +43,8 @@ class Authorizer:
 
 def mchid_of(authorization: str) -> str:
     """Whose call it says it is; empty where it does not say so."""
-    return dict(_PART.findall(authorization)).get("mchid", "")
+    parts: dict[str, str] = dict(_PART.findall(authorization))
+    return parts.get("mchid", "")
 
 
 def check_headers(call: Call) -> None:
