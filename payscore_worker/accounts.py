@@ -96,6 +96,14 @@ def read_accounts(environment: Environment) -> Accounts:
     return (AccountSettings(name=DEFAULT, merchant=environment.read(MerchantSettings, **otherwise), offer=offer),)
 
 
+def names_of_accounts(environment: Environment) -> dict[str, str]:
+    """Find out how the accounts are called now, by mchid; nothing where the settings do not tell."""
+    try:
+        return {one.merchant.mchid: one.name for one in read_accounts(environment)}
+    except SettingsError:
+        return {}
+
+
 def _notify_url(base: str, name: str) -> str:
     return f"{base.removesuffix('/')}/notify/{name}"
 

@@ -1,12 +1,14 @@
 """`account`: the merchant numbers that trips are settled under, without a key or another secret."""
 
+from typing import Final
+
 import click
 
 from payscore_worker.accounts import AccountSettings, read_accounts
 from payscore_worker.cli.output import json_option, print_json, print_table
 from payscore_worker.settings import Environment
 
-COLUMNS = ("name", "default", "mchid", "family", "service_id", "appids", "notify_url")
+COLUMNS: Final = ("name", "default", "mchid", "family", "service_id", "appids", "notify_url")
 
 
 @click.group()
@@ -22,11 +24,14 @@ def list_(*, as_json: bool) -> None:
     if as_json:
         print_json({"accounts": rows})
         return
-    lines = [
-        {**row, "default": "yes" if row["default"] else "", "appids": ", ".join(one.merchant.appids)}
-        for one, row in zip(read_accounts(Environment()), rows, strict=True)
-    ]
-    print_table(COLUMNS, [[line[column] for column in COLUMNS] for line in lines])
+    print_table(COLUMNS, [[_written(row[column]) for column in COLUMNS] for row in rows])
+
+
+def _written(value: object) -> object:
+    """Write a member for a person."""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 def _shown(one: AccountSettings, *, is_default: bool) -> dict[str, object]:

@@ -105,12 +105,14 @@ class Watch:
         except StorageUnavailable as error:
             log.info("console_look_left_out", reason=str(error))
             standing, refunds_with_problem = None, Some(count=0, oldest=timedelta())
-        breaker = next((reason.value for reason in self._breakers.reasons.values()), "")
+        reasons = {account: reason.value for account, reason in self._breakers.reasons.items()}
+        breaker = next(iter(reasons.values()), "") if self._breakers.is_open else ""
         situation = Situation(
             now=now,
             standing=standing,
             look=self._ring.newest,
             breaker=breaker,
+            accounts_out={} if breaker else reasons,
             watching_since=self._began,
             is_linked=self._is_linked(),
             beside_worker=self._beside_worker,
