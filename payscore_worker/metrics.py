@@ -188,7 +188,7 @@ BREAKER_OPEN = _gauge(
     *("account", "reason"),
 )
 BREAKER_OPENED = _counter(
-    "payscore_breaker_opened_total", "How often the breaker opened, by reason.", "account", "reason"
+    "payscore_breaker_opened_total", "How often the breaker of the account opened, by reason.", "account", "reason"
 )
 
 # --- The worker: what the database holds ---
