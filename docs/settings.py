@@ -43,8 +43,9 @@ stops the process at start with one line that names it, and exit code 2. Each co
     accounts="""\
 ## The file of accounts
 
-Local companies hold local licences, so one platform may have several merchant numbers, and one service several apps. `PAYSCORE_ACCOUNTS_FILE`
-names a TOML file with a table for each; the settings of the merchant above are then not set (both at once is an error).
+Local companies hold local licences, so one platform may have several merchant numbers, and one service several apps.
+`PAYSCORE_ACCOUNTS_FILE` names a TOML file with a table for each; the settings of the merchant above are then not set
+(both at once is an error).
 
 ```toml
 [accounts.shanghai]
@@ -68,14 +69,17 @@ apiv3_key_file = "suzhou/apiv3_key"
 notify_url = "https://pay.example.com/notify/suzhou"
 ```
 
-Members are the settings of the merchant in lower case without `PAYSCORE_`, and `service_introduction`, `risk_amount_fen` and
-`out_order_no_prefix`, which are as set for all where an account does not say them. `appids` is a list. Keys stand in files of their own, named by
-`<member>_file` and found from where the accounts' file is; a key that is written here is refused. An account that names no `notify_url` is called under
-`PAYSCORE_NOTIFY_BASE_URL` + `/notify/NAME`; the default one is called under `/notify/payscore`, too. A name has 1 to 32 letters, digits, `_` or `-`; no two
-accounts have one mchid; there are at most 64. A member that is missing, wrong or not known stops the process with a line that names file, account and member, and no
-key. `payscore-worker account list` shows them, `doctor` checks each.
+Members are the settings of the merchant in lower case without `PAYSCORE_`, and `service_introduction`,
+`risk_amount_fen` and `out_order_no_prefix`, which are as set for all where an account does not say them. `appids` is
+a list. Keys stand in files of their own, named by `<member>_file` and found from where the accounts' file is; a key
+that is written here is refused. An account that names no `notify_url` is called under `PAYSCORE_NOTIFY_BASE_URL` +
+`/notify/NAME`; the default one is called under `/notify/payscore`, too. A name has 1 to 32 letters, digits, `_` or
+`-`; no two accounts have one mchid; there are at most 64. A member that is missing, wrong or not known stops the
+process with a line that names file, account and member, and no key. `payscore-worker account list` shows them,
+`doctor` checks each.
 
-An order belongs to its mchid: an account may be renamed, and may be left out once none of its trips is under way; till then they wait.
+An order belongs to its mchid: an account may be renamed, and may be left out once none of its trips is under way;
+till then they wait.
 """,
 )
 

@@ -105,8 +105,8 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "finding_account_out": (
         (
-            "Calls to WeChat Pay are held back for account {account}: {reason}. Its trips are noted, and taken up once a "
-            "probe finds out that it is over; other accounts go on."
+            "Calls to WeChat Pay are held back for account {account}: {reason}. Its trips are noted, and taken up once "
+            "a probe finds out that it is over; other accounts go on."
         ),
         "商户账号 {account} 的微信支付调用已暂缓：{reason}。该账号的行程先记录，探测恢复后继续处理；其他账号不受影响。",
     ),

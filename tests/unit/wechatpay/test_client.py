@@ -839,6 +839,7 @@ async def test_a_call_is_one_line(clock: Clock, wechat: Wechat) -> None:
     assert line == {
         "event": "wechatpay_call",
         "log_level": "info",
+        "account": "default",
         "kind": "complete",
         "method": "POST",
         "path": "/v3/payscore/serviceorder/trip-1/complete",
@@ -869,6 +870,7 @@ async def test_the_line_of_a_call_without_an_answer_leaves_empty_what_only_an_an
     assert line == {
         "event": "wechatpay_call",
         "log_level": "info",
+        "account": "default",
         "kind": "query",
         "method": "GET",
         "path": "/v3/payscore/serviceorder",
