@@ -11,6 +11,8 @@ from consumers import (
     service_changed,
     trip_cancelled,
     trip_ended,
+    trip_fare_lowered,
+    trip_paid_elsewhere,
     trip_started,
 )
 from payscore_worker.events import (
@@ -21,6 +23,8 @@ from payscore_worker.events import (
     ServiceChanged,
     TripCancelled,
     TripEnded,
+    TripFareLowered,
+    TripPaidElsewhere,
     TripStarted,
 )
 from payscore_worker.messaging.handling import Handle, Subscription
@@ -48,6 +52,18 @@ CONSUMERS: Final = (
         {"trip.cancelled": TripCancelled},
         trip_cancelled.handle,
         calls_wechatpay=False,  # it is noted while WeChat Pay is out, so that no order is opened only to be cancelled
+    ),
+    Consumer(
+        "payscore.trip-fare-lowered",
+        {"trip.fare_lowered": TripFareLowered},
+        trip_fare_lowered.handle,
+        calls_wechatpay=False,  # it is noted while WeChat Pay is out, so that no old fare is asked for
+    ),
+    Consumer(
+        "payscore.trip-paid-elsewhere",
+        {"trip.paid_elsewhere": TripPaidElsewhere},
+        trip_paid_elsewhere.handle,
+        calls_wechatpay=False,  # likewise: so that no order is opened, or completed, for what is paid
     ),
     Consumer("payscore.order-paid", {"payscore.user_paid": OrderPaid}, order_paid.handle, calls_wechatpay=False),
     Consumer(

@@ -13,6 +13,7 @@ SettlementError
     BrokerUnavailable       RabbitMQ cannot be reached, or did not confirm; what was published may have arrived
     Unroutable              RabbitMQ has no queue for the message
     TripBusy                another worker moved this trip at every turn
+    TooEarly                it is about something that we were not told yet, and messages may overtake each other
   Rejected                  no retry will help; a person should look
     NotOurs                 the notification is about another app or service of our merchant: for somebody else
     MalformedMessage        the message does not say what its type promises
@@ -198,6 +199,10 @@ class Unroutable(Retryable):
 
 class TripBusy(Retryable):
     """Another worker moved this trip at every turn."""
+
+
+class TooEarly(Retryable):
+    """It is about something that we were not told yet; messages may overtake each other."""
 
 
 class MalformedMessage(Rejected):

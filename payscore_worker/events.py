@@ -128,9 +128,7 @@ class TripEnded(EventIn, frozen=True, kw_only=True):
     def read(cls, data: bytes) -> Self:
         """Read it, and check that the total is the sum (design 3.5)."""
         ended = super().read(data)
-        owed = sum(fee.amount_fen for fee in ended.fees) - sum(item.amount_fen for item in ended.discounts)
-        if ended.total_fen != owed:
-            raise MalformedMessage(f"total_fen: {ended.total_fen} is not fees minus discounts, which is {owed}")
+        _check_total(ended)
         return ended
 
 
@@ -140,6 +138,39 @@ class TripCancelled(EventIn, frozen=True, kw_only=True):
     trip_id: Id
     cancelled_at: Moment
     reason: Text
+
+
+class TripFareLowered(EventIn, frozen=True, kw_only=True):
+    """The fare of a trip that has ended is less than was told before."""
+
+    trip_id: Id
+    lowered_at: Moment
+    fees: Annotated[tuple[FeeItem, ...], Meta(min_length=1, max_length=100)]
+    discounts: Annotated[tuple[DiscountItem, ...], Meta(max_length=100)] = ()
+    total_fen: Annotated[Fen, Meta(description="below the present total, in whole fen")]
+    reason: Annotated[Text, Meta(min_length=1)]
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Read it, and check that the total is the sum (design 3.5)."""
+        lowered = super().read(data)
+        _check_total(lowered)
+        return lowered
+
+
+class TripPaidElsewhere(EventIn, frozen=True, kw_only=True):
+    """The passenger has paid the fare to the platform itself: WeChat Pay is to collect no more."""
+
+    trip_id: Id
+    paid_at: Moment
+    amount_fen: Annotated[int, Meta(ge=1, le=MAX_FEN, description="the whole fare, in whole fen")]
+    channel: Annotated[Storable, Meta(min_length=1, max_length=64, description="in which way, for example `cash`")]
+
+
+def _check_total(fare: TripEnded | TripFareLowered) -> None:
+    owed = sum(fee.amount_fen for fee in fare.fees) - sum(item.amount_fen for item in fare.discounts)
+    if fare.total_fen != owed:
+        raise MalformedMessage(f"total_fen: {fare.total_fen} is not fees minus discounts, which is {owed}")
 
 
 class RefundRequested(EventIn, frozen=True, kw_only=True):
@@ -333,8 +364,17 @@ class SettlementCompleted(Announcement, frozen=True, kw_only=True):
     completed_at: datetime
 
 
+class SettlementLowered(Announcement, frozen=True, kw_only=True):
+    """The fare is less: WeChat Pay collects only this, or what is too much goes back as a refund."""
+
+    TYPE: ClassVar[str] = "settlement.lowered"
+
+    total_fen: int
+    was_fen: int
+
+
 class SettlementPaid(Announcement, frozen=True, kw_only=True):
-    """The money is in; `transaction_ids` has one for each debit, and none where nothing was collected."""
+    """The money is in; `transaction_ids` has one for each debit, and none where WeChat Pay collected nothing."""
 
     TYPE: ClassVar[str] = "settlement.paid"
 
@@ -344,6 +384,7 @@ class SettlementPaid(Announcement, frozen=True, kw_only=True):
     transaction_id: str
     """The last of them; empty without any."""
     transaction_ids: tuple[str, ...]
+    way: Annotated[str, Meta(description="`payscore`, or the `channel` in which the fare was paid elsewhere")]
 
 
 class SettlementCancelled(Announcement, frozen=True, kw_only=True):
@@ -433,6 +474,7 @@ ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
     SettlementOpened,
     SettlementDeclined,
     SettlementCompleted,
+    SettlementLowered,
     SettlementPaid,
     SettlementCancelled,
     SettlementWrittenOff,

@@ -245,6 +245,24 @@ class OrderSettings(OfferSettings, frozen=True, kw_only=True):
             description="at which ages an unpaid trip is announced as overdue, comma between, each more than 0",
         ),
     ] = "3d,7d,30d"
+    pay_after: (
+        Annotated[
+            str,
+            Meta(
+                pattern=rf"^{_TIME}(?:,{_TIME})*\Z",
+                description="at which ages WeChat Pay is asked to collect for an unpaid trip at once (serviceorder "
+                "only), comma between, each more than 0; absent: it tries when it likes",
+            ),
+        ]
+        | None
+    ) = None
+    paid_twice: Annotated[
+        Literal["problem", "refund"],
+        Meta(
+            description="what follows when a trip was paid elsewhere and WeChat Pay has collected as well: problem (a "
+            "person decides) or refund (what WeChat Pay collected goes back)"
+        ),
+    ] = "problem"
 
 
 class WebhookSettings(Part, frozen=True, kw_only=True):

@@ -5,10 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from payscore_worker.domain import outcomes
+from payscore_worker.domain import fares, outcomes
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
+    SYNC_MARGIN,
+    Asking,
     Cancelled,
     Debit,
     DeclineReason,
@@ -16,12 +18,15 @@ from payscore_worker.domain.trip import (
     Doubt,
     Ended,
     Fee,
+    Lowered,
     Opening,
     OrderPhase,
     OrderSeen,
+    PaidElsewhere,
     Problem,
     Rules,
     Started,
+    Sync,
     Trip,
     Waived,
     note_cancelled,
@@ -38,6 +43,7 @@ PAYAFTER: Final = Rules(
     ticketed=frozenset({"payafter"}),
     capped=frozenset({"payafter"}),
     lowering=frozenset({"serviceorder"}),
+    paying=frozenset({"serviceorder"}),
     risk_amount_fen=20_000,
     poll_delays=(timedelta(seconds=5), timedelta(seconds=30), timedelta(days=1)),
     stale_after=timedelta(days=1),
@@ -323,3 +329,86 @@ REFUND_SITUATIONS: Final[Mapping[str, Callable[[], Pair]]] = {
     "with a problem, failed": lambda: _accepted(a_word(RefundPhase.CLOSED), a_word(amount_fen=999)),
 }
 """Every situation of a refund that the state table decides about."""
+
+
+# --- Fares after the end ---
+
+LOWERED_FEN: Final = 2_000
+
+
+def a_lowered_fare(total_fen: int = LOWERED_FEN, **changes: Any) -> Lowered:
+    fees = (Fee(name="里程费", amount_fen=total_fen),)
+    return replace(Lowered(lowered_at=NOW, fees=fees, total_fen=total_fen, reason="绕路退费"), **changes)
+
+
+def a_payment_elsewhere(**changes: Any) -> PaidElsewhere:
+    return replace(PaidElsewhere(paid_at=NOW, amount_fen=3_200, channel="cash"), **changes)
+
+
+def _lowered(trip: Trip | None = None, total_fen: int = LOWERED_FEN) -> Trip:
+    return fares.note_lowered(trip or _completed(), a_lowered_fare(total_fen))
+
+
+def _lowering() -> Trip:
+    return outcomes.lowering(_lowered())
+
+
+def _taken() -> Trip:
+    return outcomes.lowered(_lowering(), an_order(OrderPhase.COLLECTING, total_fen=LOWERED_FEN), NOW)
+
+
+def _not_lowered() -> Trip:
+    """Have a fare that WeChat has refused to lower, twice, and has shown as it was after each."""
+    trip = _lowering()
+    for _ in range(2):
+        trip = outcomes.asked(_refused(trip, "LowerOrder", Refusal.WRONG_STATE), an_order(OrderPhase.COLLECTING), NOW)
+    return trip
+
+
+def _paid_above() -> Trip:
+    return outcomes.see(_lowering(), an_order(OrderPhase.DONE), NOW)
+
+
+def _elsewhere(trip: Trip) -> Trip:
+    return fares.note_paid_elsewhere(trip, a_payment_elsewhere(), NOW)
+
+
+def _syncing() -> Trip:
+    return outcomes.syncing(_elsewhere(_completed()), Sync(paid_time=NOW + SYNC_MARGIN))
+
+
+def _synced() -> Trip:
+    return outcomes.synced(_syncing(), None, NOW)
+
+
+def _asking() -> Trip:
+    return replace(_completed(), asking=Asking(due=True))
+
+
+FARE_SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
+    # Told before WeChat was asked for the fare, or while it may have been.
+    "open, lowered": lambda: _lowered(note_ended(_open(), an_end())),
+    "completing, lowered": lambda: _lowered(_completing()),
+    "open, paid elsewhere": lambda: _elsewhere(note_ended(_open(), an_end())),
+    "creating, paid elsewhere": lambda: _elsewhere(note_ended(_creating(), an_end())),
+    "completing, paid elsewhere": lambda: _elsewhere(_completing()),
+    # WeChat collects.
+    "lowered": _lowered,
+    "lowered, sent": _lowering,
+    "lowered, sent, and lowered again": lambda: _lowered(_lowering(), 1_500),
+    "lowered, taken": _taken,
+    "lowered, taken, and lowered again": lambda: _lowered(_taken(), 1_500),
+    "lowered, refused": _not_lowered,
+    "asked for": _asking,
+    "asked for, sent": lambda: outcomes.asking(_asking(), 0),
+    "to be synced": lambda: _elsewhere(_completed()),
+    "to be synced, sent": _syncing,
+    "synced": _synced,
+    # The money is in.
+    "paid above the fare": _paid_above,
+    "paid above the fare, sent back": lambda: fares.send_back(_paid_above(), NOW, mchid=MCHID)[0],
+    "paid elsewhere": lambda: outcomes.see(_synced(), an_order(OrderPhase.DONE, debits=()), NOW),
+    "paid elsewhere, order runs": lambda: _runs(_elsewhere(note_ended(_declined_unsure(), an_end()))),
+    "paid twice": lambda: outcomes.see(_synced(), an_order(OrderPhase.DONE), NOW),
+}
+"""Every situation of a fare after the end that the state table decides about."""

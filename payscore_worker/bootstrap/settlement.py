@@ -11,7 +11,7 @@ from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
-from payscore_worker.wechatpay.payscore import CAPPED, LOWERING, TICKETED, PayScores
+from payscore_worker.wechatpay.payscore import CAPPED, LOWERING, PAYING, TICKETED, PayScores
 from payscore_worker.wechatpay.transactions import Refunds as WechatPayRefunds
 
 
@@ -69,7 +69,10 @@ def make_rules(payscores: PayScores, orders: OrderSettings, accounts: Sequence[A
         capped=CAPPED,
         lowering=LOWERING,
         risk_amount_fen=accounts[0].risk_amount_fen if accounts else orders.risk_amount_fen,
+        paying=PAYING,
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),
         overdue_after=tuple(sorted(durations(orders.overdue_after))),
+        pay_after=tuple(sorted(durations(orders.pay_after))) if orders.pay_after else (),
+        refunds_paid_twice=orders.paid_twice == "refund",
     )

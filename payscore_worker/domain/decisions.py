@@ -14,7 +14,10 @@ from payscore_worker.domain import outcomes
 from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
+    NOT_SENT_BACK,
+    PAID_TWICE,
     WAIVE_REFUSED,
+    Asking,
     Cancelled,
     CancelOrder,
     CompleteOrder,
@@ -48,6 +51,8 @@ class Verb(StrEnum):
     """Nothing is owed."""
     WAIVE = "waive"
     """What WeChat Pay collects is not to be collected."""
+    PAY = "pay"
+    """WeChat Pay is asked to collect now."""
     CLEAR = "clear-problem"
     """A person has looked: the same again. No word of WeChat Pay is needed for that."""
 
@@ -69,6 +74,8 @@ class Known:
     """None: WeChat Pay says that there is none; twice, some time apart, where one was asked for (F.5 c)."""
     certain: frozenset[str] = frozenset()
     """The steps of whose journaled bytes no send can have been accepted."""
+    can_pay: bool = False
+    """WeChat Pay can be asked to collect now: the order's family has a call for it (reference payscore-api B.9)."""
 
     @property
     def text(self) -> str:
@@ -95,6 +102,9 @@ VERBS: Final[Mapping[str, tuple[Verb, ...]]] = {
     "revoked_after_completion": (Verb.WRITE_OFF, Verb.DECLINE),
     WAIVE_REFUSED: (Verb.ACCEPT, Verb.CLEAR),
     "lowering_lost": (Verb.CLEAR, Verb.ACCEPT),
+    "sync_lost": (Verb.CLEAR, Verb.ACCEPT),
+    PAID_TWICE: (Verb.CLEAR,),
+    NOT_SENT_BACK: (Verb.CLEAR,),
     "start_in_future": (Verb.DECLINE, Verb.CANCEL),
     "malformed_call": (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF),
     "no_finish_ticket": (Verb.CLEAR, Verb.DECLINE, Verb.CANCEL),
@@ -110,7 +120,7 @@ AFTER_REFUSALS: Final = (Verb.CLEAR, Verb.REBUILD, Verb.DECLINE, Verb.CANCEL, Ve
 WITHOUT_PROBLEM: Final = (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF)
 """What may be decided of a trip that only waits, for its other half say."""
 
-WHILE_COLLECTING: Final = (Verb.WAIVE,)
+WHILE_COLLECTING: Final = (Verb.PAY, Verb.WAIVE)
 """What may be decided of a trip that waits for its money."""
 
 
@@ -159,6 +169,8 @@ def _decided(trip: Trip, decision: Decision, known: Known, now: datetime) -> Tri
             return _cancel(trip, decision, known, now)
         case Verb.WAIVE:
             return _waive(trip, decision, known)
+        case Verb.PAY:
+            return _pay(trip, known)
         case Verb.CLEAR:
             return _clear(trip)
         case _:
@@ -181,7 +193,8 @@ def _accept(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip
     if order.phase in GONE:
         return _clear(trip) if trip.state in GIVEN_UP else _write_off(trip, decision, known, now)
     if led_on.problem is None and trip.waived is not None:
-        return replace(_calm(trip), waived=None)  # it is collected after all
+        lowering = None if trip.lowering is None or not trip.lowered else replace(trip.lowering, sent_fen=None)
+        return replace(_calm(trip), waived=None, lowering=lowering)  # it is collected after all
     if led_on.problem is None:
         raise IllegalTransition("WeChat Pay shows what is owed; there is nothing to accept: clear-problem")
     amount_fen = _amount_fen(order)
@@ -191,6 +204,7 @@ def _accept(trip: Trip, decision: Decision, known: Known, now: datetime) -> Trip
         accepted_fen=amount_fen,
         declined=None,
         waived=None,
+        lowering=None,
         order_id=trip.order_id or order.order_id,
         completed_at=trip.completed_at or now,
         look=None,
@@ -243,8 +257,27 @@ def _waive(trip: Trip, decision: Decision, known: Known) -> Trip:
         raise IllegalTransition("WeChat Pay collects nothing any more: clear-problem takes its word for what it shows")
     if order.total_fen not in (None, owed_fen(trip)):
         raise IllegalTransition("WeChat Pay collects another amount than ours: accept it first")
+    if trip.paid_elsewhere is not None:
+        raise IllegalTransition("the fare was paid elsewhere, and WeChat Pay is being told so: it will collect no more")
     waived = Waived(total_fen=owed_fen(trip), by=decision.by, reason=decision.reason)
     return trip if trip.waived is not None and trip.problem is None else replace(_calm(trip), waived=waived)
+
+
+# --- Pay ---
+
+
+def _pay(trip: Trip, known: Known) -> Trip:
+    """Have WeChat Pay collect now: it decides nothing, and is worth a try while the money is out."""
+    _refuse_if_over(trip)
+    if trip.state is not TripState.COMPLETED or known.order is None or known.order.phase is not OrderPhase.COLLECTING:
+        raise IllegalTransition("WeChat Pay does not collect for the order now, so it cannot be asked to do so at once")
+    if trip.problem is not None:
+        raise IllegalTransition("the trip waits for a person: see to its problem first")
+    if trip.waived is not None or trip.paid_elsewhere is not None:
+        raise IllegalTransition("nothing more is to be collected for it")
+    if not known.can_pay:
+        raise IllegalTransition("the order is of a family that has no call for it; WeChat Pay keeps trying by itself")
+    return replace(trip, asking=replace(trip.asking or Asking(), due=True))
 
 
 # --- Rebuild ---
@@ -300,7 +333,7 @@ def _rebuild_the_rest(trip: Trip, known: Known) -> Trip:
         )
     if step == CancelOrder.__name__:
         return replace(_calm(trip), rebuilds=1)  # the next body gives no reason that could be refused
-    return replace(_calm(trip), end_time=None)
+    return outcomes.without_complete(_calm(trip))
 
 
 def _is_to_be_cancelled(trip: Trip) -> bool:
@@ -390,6 +423,9 @@ def _reopened(trip: Trip) -> Trip:
         overdue_step=0,
         overdue_told_at=None,
         waived=None,
+        lowering=None,
+        sync=None,
+        asking=None,
         accepted_fen=None if trip.cancelled is None else trip.accepted_fen,
     )
 

@@ -9,10 +9,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from payscore_worker.domain.fares import paid_elsewhere
 from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
+    NOT_SENT_BACK,
+    PAID_TWICE,
     TERMINAL,
+    Asking,
     AskOrder,
     AskServiceState,
     CancelOrder,
@@ -22,18 +26,24 @@ from payscore_worker.domain.trip import (
     DeclineReason,
     Doubt,
     Look,
+    Lowering,
+    LowerOrder,
     Opening,
     OpenOrder,
     OrderPhase,
     OrderSeen,
     Payment,
+    PayOrder,
     Problem,
+    Sync,
     Trip,
     TripState,
     Unanswered,
     Waived,
     WrittenOff,
+    fare_fen,
     owed_fen,
+    too_much_fen,
 )
 from payscore_worker.errors import ConflictingFact, Refusal
 
@@ -86,6 +96,9 @@ runs."""
 PARAMETERS: Final = frozenset({Refusal.BAD_TIME, Refusal.INVALID_PARAMETER})
 """The refusals that name a parameter: the body may be rebuilt (reference payscore-api B.10)."""
 
+LOWERING_LOST: Final = "lowering_lost"
+"""The problem of a fare that WeChat said it has lowered, and goes on collecting."""
+
 OVER_LIMIT: Final = "the fare is above the risk amount"
 NOT_ENABLED: Final = "the passenger has not enabled PayScore"
 
@@ -115,16 +128,64 @@ def cancelling(trip: Trip) -> Trip:
     return replace(trip, bodies=trip.bodies + 1)
 
 
+def lower_to_fen(trip: Trip) -> int:
+    """Say what WeChat is to collect from now on: the fare, or nothing of one that was waived."""
+    return 0 if trip.waived is not None else fare_fen(trip)
+
+
+def is_lowering_prepared(trip: Trip) -> bool:
+    """Tell whether a body that lowers the fare is stored: the same again; only a waived fare has one of its own."""
+    sent_fen = None if trip.lowering is None else trip.lowering.sent_fen
+    return sent_fen is not None and (trip.waived is None or sent_fen == 0)
+
+
 def lowering(trip: Trip) -> Trip:
-    """Mark that the fare is about to be lowered for the first time."""
-    return replace(trip, bodies=trip.bodies + 1)
+    """Mark that the fare is about to be lowered for the first time to what it is now."""
+    asked = trip.lowering or Lowering(asked_fen=owed_fen(trip))
+    return replace(trip, lowering=replace(asked, sent_fen=lower_to_fen(trip)), bodies=trip.bodies + 1)
 
 
 def lowered(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
-    """WeChat accepted that the fare is nothing; that the order is over, its answer says, or it is asked for."""
-    if trip.waived is None:
+    """WeChat accepted the lower fare; whether the order of one that was waived is over, its answer says."""
+    if trip.state is not TripState.COMPLETED:
+        return see(trip, order, now)
+    if trip.waived is not None:
+        return see(_lowered(trip, trip.waived), order, now)
+    sent_fen = None if trip.lowering is None else trip.lowering.sent_fen
+    return see(trip if sent_fen is None else _taken(trip, sent_fen), order, now)
+
+
+def _taken(trip: Trip, fen: int) -> Trip:
+    """WeChat collects this much, and no longer what it collected before."""
+    calm = replace(trip, doubt=None, refusals=0, refused_as="", polls=0, asked_at=None)
+    return replace(calm, lowering=Lowering(asked_fen=fen, before_fen=owed_fen(trip)))
+
+
+def syncing(trip: Trip, sync: Sync) -> Trip:
+    """Mark that WeChat is about to be told for the first time that the fare was paid elsewhere."""
+    return replace(trip, sync=sync, bodies=trip.bodies + 1)
+
+
+def synced(trip: Trip, order: OrderSeen | None, now: datetime) -> Trip:
+    """WeChat has taken it that the fare was paid elsewhere; that the order is over, its answer says, or it is asked."""
+    if trip.state is not TripState.COMPLETED or trip.sync is None:
+        return trip if order is None else see(trip, order, now)
+    calm = replace(trip, doubt=None, refusals=0, refused_as="", polls=0, asked_at=None)
+    heard = replace(calm, sync=replace(trip.sync, accepted=True))
+    return heard if order is None else see(heard, order, now)
+
+
+def asking(trip: Trip, step: int) -> Trip:
+    """Mark that WeChat is about to be asked to collect now."""
+    return replace(trip, asking=Asking(step=step, due=True, sent=True), bodies=trip.bodies + 1)
+
+
+def asked_to_pay(trip: Trip) -> Trip:
+    """WeChat was asked to collect, and tries now: look soon."""
+    if trip.asking is None:
         return trip
-    return see(_lowered(trip, trip.waived), order, now)
+    calm = replace(trip, doubt=None, refusals=0, refused_as="", polls=0, asked_at=None)
+    return replace(calm, asking=Asking(step=trip.asking.step))
 
 
 def _lowered(trip: Trip, waived: Waived) -> Trip:
@@ -195,7 +256,7 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
     doubt = replace(doubt, again=trip.refused_as == doubt.refusal)
     about_us = doubt.step == OpenOrder.__name__ and doubt.refusal is Refusal.NOT_PERMITTED and not others_pass
     leads_on = not doubt.again and (doubt.refusal in PARAMETERS or _declines(doubt))
-    has_its_chance = leads_on or _leads_to_lowering(trip, doubt)  # whatever was said before
+    has_its_chance = leads_on or _leads_to_lowering(trip, doubt) or _can_be_left(trip, doubt)
     if trip.refusals >= len(PAUSES) and not about_us and not has_its_chance:
         return _troubled_by(trip, doubt, now)
     pause = PAUSES[min(trip.refusals, len(PAUSES) - 1)]
@@ -208,6 +269,12 @@ def refused(trip: Trip, doubt: Doubt, now: datetime, *, others_pass: bool = True
     ask_after = now + pause if pause else None
     refusals, doubt = min(trip.refusals + 1, len(PAUSES)), replace(doubt, ask_after=ask_after)
     return replace(trip, doubt=doubt, refusals=refusals, refused_as=doubt.refusal.value, missed_at=None)
+
+
+def _can_be_left(trip: Trip, doubt: Doubt) -> bool:
+    """Tell whether a refused call need not succeed: money goes back where a fare is not lowered, or comes in anyway."""
+    lowers = doubt.step == LowerOrder.__name__ and trip.waived is None
+    return lowers or doubt.step == PayOrder.__name__
 
 
 def _declines(doubt: Doubt) -> bool:
@@ -265,12 +332,8 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
         return _puzzled(trip, "unknown_state", "WeChat Pay shows a state that no table knows", now)
     seen = replace(seen, unanswered=None, missed_at=None)
     match trip.state:
-        case TripState.COMPLETED if order.phase is not OrderPhase.COLLECTING:
-            return _puzzled(trip, "completion_lost", "WeChat Pay accepted the fare, and shows a running order", now)
-        case TripState.COMPLETED if _is_lowering_lost(seen, order):
-            return _puzzled(trip, "lowering_lost", "WeChat Pay accepted a lower fare, and shows the old one", now)
         case TripState.COMPLETED:
-            return replace(_collecting(seen), doubt=None, polls=trip.polls + 1, asked_at=now)
+            return _asked_when_completed(trip, seen, order, now)
         case TripState.OPEN if order.phase is OrderPhase.CREATED and not _is_given_up(seen):
             return _puzzled(trip, "unknown_state", "WeChat Pay waits for a confirmation of an order that ran", now)
         case TripState.OPEN if order.phase is OrderPhase.RUNNING:
@@ -280,14 +343,37 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
     return _unmoved(seen, trip.doubt, now, certain=certain)
 
 
-def _collecting(trip: Trip) -> Trip:
-    """Take another way to waive the fare where WeChat has refused twice to cancel what it collects (payscore-api B.7).
+def _asked_when_completed(trip: Trip, seen: Trip, order: OrderSeen, now: datetime) -> Trip:
+    if order.phase is not OrderPhase.COLLECTING:
+        return _puzzled(trip, "completion_lost", "WeChat Pay accepted the fare, and shows a running order", now)
+    if _is_lowering_lost(seen, order):
+        return _puzzled(trip, LOWERING_LOST, "WeChat Pay accepted a lower fare, and shows the old one", now)
+    if seen.sync is not None and seen.sync.accepted:
+        message = "WeChat Pay accepted that the fare was paid elsewhere, and goes on collecting"
+        return _puzzled(trip, "sync_lost", message, now)
+    return replace(_collecting(seen), doubt=None, polls=trip.polls + 1, asked_at=now)
 
-    One refusal is unsigned, and may be anybody's.
+
+def _collecting(trip: Trip) -> Trip:
+    """Take another way where WeChat goes on collecting, and has refused twice to do otherwise.
+
+    One refusal is unsigned, and may be anybody's. What it does not cancel is lowered (reference payscore-api B.7); what
+    it does not lower goes back once it is paid (B.8); and that it is asked to collect now need not be.
     """
+    doubt = trip.doubt
+    if doubt is not None and _can_be_left(trip, doubt) and _is_settled(trip, doubt):
+        calm = replace(trip, refusals=0, refused_as="")
+        if doubt.step == PayOrder.__name__:
+            return replace(calm, asking=None if trip.asking is None else Asking(step=trip.asking.step))
+        return calm if trip.lowering is None else replace(calm, lowering=replace(trip.lowering, refused=True))
     if trip.waived is None or trip.doubt is None or not trip.doubt.again or not _leads_to_lowering(trip, trip.doubt):
         return trip
     return replace(trip, waived=replace(trip.waived, lowers=True), refusals=0, refused_as="")
+
+
+def _is_settled(trip: Trip, doubt: Doubt) -> bool:
+    """Tell whether a refusal will not change by itself: while WeChat is collecting, it asks for patience."""
+    return trip.refusals >= len(PAUSES) or (doubt.again and doubt.refusal is not Refusal.DEBIT_IN_FLIGHT)
 
 
 def _leads_to_lowering(trip: Trip, doubt: Doubt) -> bool:
@@ -297,12 +383,19 @@ def _leads_to_lowering(trip: Trip, doubt: Doubt) -> bool:
 
 
 def _is_lowering_lost(trip: Trip, order: OrderSeen) -> bool:
-    return trip.waived is not None and trip.waived.lowered and order.total_fen not in (None, 0)
+    if trip.waived is not None:
+        return trip.waived.lowered and order.total_fen not in (None, 0)
+    return _was_collected(trip, order.total_fen)
+
+
+def _was_collected(trip: Trip, fen: int | None) -> bool:
+    """Tell whether this is what WeChat collected before it last took a lower fare."""
+    return fen is not None and trip.lowering is not None and fen == trip.lowering.before_fen
 
 
 def _is_given_up(trip: Trip) -> bool:
     """Tell whether the order is to be cancelled, which it can be before it was confirmed, too (payscore-api B.7)."""
-    return trip.cancelled is not None or trip.declined is not None
+    return trip.cancelled is not None or trip.declined is not None or trip.paid_elsewhere is not None
 
 
 def not_found(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
@@ -325,13 +418,14 @@ def not_found(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip
 def _takes_two(trip: Trip, cause: Doubt) -> bool:
     """Tell whether the trip would end, or its body be dropped; to send the same bytes again, one answer is enough."""
     drops = cause.refusal in PARAMETERS or cause.refusal is Refusal.MISCONFIGURED
-    return trip.cancelled is not None or cause.service_off or cause.refusal in DECLINING or drops
+    is_over = trip.cancelled is not None or trip.paid_elsewhere is not None
+    return is_over or cause.service_off or cause.refusal in DECLINING or drops
 
 
 def _never_there(trip: Trip, cause: Doubt, now: datetime) -> Trip:
     """Resolve the doubt about a create: there is no order."""
     look_at = now + LATE_LOOK
-    if trip.cancelled is not None or cause.service_off:
+    if trip.cancelled is not None or trip.paid_elsewhere is not None or cause.service_off:
         return _gone(trip, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED, look_at=look_at)
     if cause.refusal in DECLINING:
         return _gone(trip, DECLINING[cause.refusal], cause.message, look_at=look_at)
@@ -357,7 +451,12 @@ def _rebuilding(trip: Trip, doubt: Doubt, now: datetime) -> Trip:
     dropped = replace(trip, rebuilds=trip.rebuilds + 1, refusals=min(trip.refusals, trip.rebuilds + 1))
     if doubt.step == OpenOrder.__name__:
         return replace(dropped, opening=None)
-    return replace(dropped, end_time=None) if doubt.step == CompleteOrder.__name__ else dropped
+    return without_complete(dropped) if doubt.step == CompleteOrder.__name__ else dropped
+
+
+def without_complete(trip: Trip) -> Trip:
+    """Drop the body of the complete: the next one tells the fare as it is then."""
+    return replace(trip, end_time=None, lowering=None)
 
 
 def _puzzled(trip: Trip, code: str, message: str, now: datetime) -> Trip:
@@ -399,7 +498,7 @@ def see(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         case TripState.COMPLETED:
             return _see_when_completed(trip, order, now)
         case TripState.PAID:
-            return _see_when_paid(trip, order)
+            return _see_when_paid(trip, order, now)
         case TripState.DECLINED | TripState.CANCELLED:
             return _see_when_given_up(trip, order, now)
         case _:
@@ -460,16 +559,10 @@ def _completed_elsewhere(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
 
 def _see_when_completed(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     match order.phase:
-        case OrderPhase.COLLECTING if trip.waived is not None and order.total_fen == 0:
-            return trip if trip.waived.lowered else _lowered(trip, trip.waived)
         case OrderPhase.COLLECTING:
-            return trip if order.total_fen in (None, owed_fen(trip)) else _amount_differs(trip, order, now)
-        case OrderPhase.DONE if _is_paid_in_full(trip, order):
-            return _paid(trip, order, now)
-        case OrderPhase.DONE if trip.waived is not None and order.total_fen == 0 and not order.paid_fen:
-            return _written_off(trip, trip.waived)
+            return _see_collecting(trip, order, now)
         case OrderPhase.DONE:
-            return _amount_differs(trip, order, now)
+            return _see_done(trip, order, now)
         case OrderPhase.REVOKED | OrderPhase.EXPIRED if trip.waived is not None:
             return _written_off(trip, trip.waived)
         case OrderPhase.REVOKED | OrderPhase.EXPIRED:
@@ -478,9 +571,54 @@ def _see_when_completed(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
             return trip  # word from before the completion, come late
 
 
-def _see_when_paid(trip: Trip, order: OrderSeen) -> Trip:
+def _see_collecting(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
+    """Compare what WeChat goes on collecting: what was owed, what it was last told, or what a lagging replica knows."""
+    if trip.waived is not None and order.total_fen == 0:
+        return trip if trip.waived.lowered else _lowered(trip, trip.waived)
+    if order.total_fen is not None and _is_lowered_there(trip, order.total_fen):
+        return _taken(trip, order.total_fen)
+    is_known = order.total_fen in (None, owed_fen(trip)) or _was_collected(trip, order.total_fen)
+    return trip if is_known else _amount_differs(trip, order, now)
+
+
+def _see_done(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
+    """Take the end: paid, in whichever way; or of a fare that was waived, without a charge."""
+    if _is_paid_elsewhere(trip, order):
+        return _settled_down(paid_elsewhere(trip))
+    if _is_paid_in_full(trip, order):
+        return _paid(trip, order, now)
+    paid_fen = order.paid_fen
+    if paid_fen is not None and order.total_fen in (None, paid_fen) and _is_known(trip, paid_fen):
+        return _paid(_taken(trip, paid_fen), order, now)
+    if trip.waived is not None and order.total_fen == 0 and not order.paid_fen:
+        return _written_off(trip, trip.waived)
+    return _amount_differs(trip, order, now)
+
+
+def _is_known(trip: Trip, fen: int) -> bool:
+    """Tell whether this is a fare that WeChat was told at any time: what of it is too much goes back."""
+    return _is_lowered_there(trip, fen) or _was_collected(trip, fen)
+
+
+def _is_lowered_there(trip: Trip, fen: int) -> bool:
+    """Tell whether this is what WeChat was last told to collect, or the fare: we have not heard it take that."""
+    if trip.waived is not None or trip.lowering is None or not trip.lowered:
+        return False
+    return fen != trip.lowering.asked_fen and fen in (trip.lowering.sent_fen, fare_fen(trip))
+
+
+def _is_paid_elsewhere(trip: Trip, order: OrderSeen) -> bool:
+    """Tell whether an order is over because of what was paid elsewhere: WeChat has debited nothing for it."""
+    lowering = trip.lowering
+    ours = (None, owed_fen(trip), None if lowering is None else lowering.sent_fen)
+    return trip.paid_elsewhere is not None and not order.debits and order.total_fen in ours
+
+
+def _see_when_paid(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     """Compare the payment. What is absent contradicts nothing that we hold (reference payscore-api F.5 i)."""
     payment = trip.payment
+    if payment is not None and trip.paid_elsewhere is not None and not payment.debits:
+        return _see_when_paid_elsewhere(trip, payment, order, now)
     if order.phase is not OrderPhase.DONE or payment is None:
         return trip  # word from before the payment, come late
     known, told = frozenset(payment.transaction_ids), frozenset(debit.transaction_id for debit in order.debits)
@@ -488,6 +626,16 @@ def _see_when_paid(trip: Trip, order: OrderSeen) -> Trip:
         raise ConflictingFact("WeChat Pay shows another payment than the one noted")
     debits = _learned(payment.debits, order.debits)
     return trip if debits == payment.debits else replace(trip, payment=replace(payment, debits=debits))
+
+
+def _see_when_paid_elsewhere(trip: Trip, payment: Payment, order: OrderSeen, now: datetime) -> Trip:
+    """Compare with an end without a charge; what WeChat has debited all the same came in twice (design rule 11)."""
+    if order.phase is not OrderPhase.DONE:
+        return _see_when_given_up(trip, order, now)
+    if not order.debits:
+        return trip if trip.look is None else _settled_down(replace(trip, look=None))
+    twice = replace(payment, paid_fen=order.paid_fen or payment.paid_fen, debits=order.debits)
+    return _settled_down(replace(trip, payment=twice, look=None))
 
 
 def _learned(known: tuple[Debit, ...], told: tuple[Debit, ...]) -> tuple[Debit, ...]:
@@ -526,7 +674,7 @@ def _is_paid_in_full(trip: Trip, order: OrderSeen) -> bool:
 
 def _paid(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     payment = Payment(paid_fen=order.paid_fen or 0, paid_at=order.paid_at or now, debits=order.debits)
-    return _settled_down(replace(trip, state=TripState.PAID, payment=payment, waived=None))
+    return _settled_down(replace(trip, state=TripState.PAID, payment=payment, waived=None, asking=None))
 
 
 def _written_off(trip: Trip, waived: Waived) -> Trip:
@@ -555,6 +703,12 @@ def with_problem(trip: Trip, problem: Problem) -> Trip:
 def without_problem(trip: Trip) -> Trip:
     """Take the trip up again, and ask at once: a person has looked."""
     calm = replace(trip, doubt=None, refusals=0, refused_as="", rebuilds=0, unanswered=None)
+    if trip.problem is not None and trip.problem.code in (PAID_TWICE, NOT_SENT_BACK):
+        return replace(calm, problem=None, returned_fen=trip.returned_fen + too_much_fen(trip))  # seen to
+    if trip.problem is not None and trip.problem.code == LOWERING_LOST and trip.waived is None and trip.lowering:
+        before_fen = trip.lowering.before_fen
+        lost = trip.lowering if before_fen is None else Lowering(asked_fen=before_fen)
+        calm = replace(calm, lowering=lost)
     anew = None if trip.waived is None else replace(trip.waived, lowers=False, lowered=False)
     return replace(calm, problem=None, polls=0, asked_at=None, waived=anew)
 
@@ -569,6 +723,8 @@ def _gone(trip: Trip, reason: DeclineReason, message: str, *, look_at: datetime 
     over = _settled_down(replace(trip, look=look))
     if trip.cancelled is not None:
         return replace(over, state=TripState.CANCELLED)
+    if trip.paid_elsewhere is not None:
+        return paid_elsewhere(over)
     return replace(over, state=TripState.DECLINED, declined=trip.declined or Declined(reason=reason, message=message))
 
 

@@ -257,6 +257,16 @@ def left_fen(payment: Payment, debit: Debit) -> int:
     return _collected_fen(payment, debit) - debit.reserved_fen - debit.refunded_fen
 
 
+def total_left_fen(payment: Payment) -> int:
+    """Say what can still be refunded of a payment, by one refund or several."""
+    return sum(left_fen(payment, debit) for debit in payment.debits)
+
+
+def largest_left_fen(payment: Payment) -> int:
+    """Say what one refund can send back: it is of one debit."""
+    return max((left_fen(payment, debit) for debit in payment.debits), default=0)
+
+
 def _collected_fen(payment: Payment, debit: Debit) -> int:
     """Say what a debit collected: one that is alone has collected all; of several, nothing where it was not said."""
     if debit.amount_fen is not None:

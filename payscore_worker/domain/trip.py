@@ -52,6 +52,22 @@ WAIVE_REFUSED: Final = "waive_refused"
 """The problem of a fare that was waived, and that WeChat goes on collecting."""
 
 
+PAID_TWICE: Final = "paid_twice"
+"""The problem of a trip that was paid elsewhere, and that WeChat collected for as well."""
+
+
+NOT_SENT_BACK: Final = "not_sent_back"
+"""The problem of money that came in and is not ours, and that no refund can send back."""
+
+
+PAYSCORE: Final = "payscore"
+"""The way of a payment that WeChat collected for a PayScore order."""
+
+
+SYNC_MARGIN: Final = timedelta(seconds=10)
+"""WeChat wants complete before `paid_time` before sync, and each by a margin (reference payscore-api B.9)."""
+
+
 class OrderPhase(StrEnum):
     """Where WeChat says the order stands, the same for both API families."""
 
@@ -137,6 +153,26 @@ class Cancelled:
 
     cancelled_at: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """The fare is less than was told before."""
+
+    lowered_at: datetime
+    fees: tuple[Fee, ...]
+    discounts: tuple[Discount, ...] = ()
+    total_fen: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidElsewhere:
+    """The passenger has paid the fare to the platform itself, and not through WeChat Pay."""
+
+    paid_at: datetime
+    amount_fen: int
+    channel: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +334,41 @@ class Waived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lowering:
+    """What became of a fare that was to be lowered once WeChat was asked for it (design rule 13)."""
+
+    asked_fen: int
+    """What WeChat collects, or has collected."""
+    before_fen: int | None = None
+    """What it collected before it last took a lower fare; a replica that lags may still show it."""
+    sent_fen: int | None = None
+    """The fare in the body that is stored, and that may be on its way."""
+    refused: bool = False
+    """WeChat lowers it no more: what is too much goes back once it is paid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """WeChat is told that the fare was paid elsewhere (reference payscore-api A.7, B.9)."""
+
+    paid_time: datetime
+    accepted: bool = False
+    """WeChat has taken it, and has not yet said that the order is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """WeChat is asked to collect now, and not when it would have tried again (reference payscore-api B.9)."""
+
+    step: int = 0
+    """How many of the ages at which the settings ask were reached."""
+    due: bool = False
+    """Decided, and not yet done."""
+    sent: bool = False
+    """The body of this time is stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """A person must look; nothing moves until it is cleared."""
 
@@ -320,6 +391,9 @@ class Trip:
     started: Started | None = None
     ended: Ended | None = None
     cancelled: Cancelled | None = None
+    lowered: tuple[Lowered, ...] = ()
+    """In the order in which they were told; a fare only goes down, so the lowest counts."""
+    paid_elsewhere: PaidElsewhere | None = None
 
     opening: Opening | None = None
     order_id: str = ""
@@ -351,6 +425,11 @@ class Trip:
     waived: Waived | None = None
     """Decided, and not yet done; once it is, the fare is written off."""
     written_off: WrittenOff | None = None
+    lowering: Lowering | None = None
+    returned_fen: int = 0
+    """What was asked back of a payment because it was too much, or what of it a person has seen to."""
+    sync: Sync | None = None
+    asking: Asking | None = None
     polls: int = 0
     asked_at: datetime | None = None
     stale_since: datetime | None = None
@@ -434,7 +513,7 @@ def note_cancelled(trip: Trip, fact: Cancelled) -> Trip:
 
 
 def owed_fen(trip: Trip) -> int:
-    """Say what is owed: the fare, or what a person took for it.
+    """Say what WeChat has to collect: the fare, what it was asked for before that was lowered, or what a person took.
 
     Raises:
         IllegalTransition: nothing is owed before the trip ends.
@@ -442,9 +521,48 @@ def owed_fen(trip: Trip) -> int:
     """
     if trip.accepted_fen is not None:
         return trip.accepted_fen
+    return fare_fen(trip) if trip.lowering is None else trip.lowering.asked_fen
+
+
+def fare_fen(trip: Trip) -> int:
+    """Say what the trip costs: what was told at its end, or the least that was told since.
+
+    Raises:
+        IllegalTransition: the trip has not ended.
+
+    """
+    return fare_of(trip).total_fen
+
+
+def fare_of(trip: Trip) -> Ended:
+    """Read the end of the trip with the fare that counts.
+
+    Raises:
+        IllegalTransition: the trip has not ended.
+
+    """
     if trip.ended is None:
         raise IllegalTransition("nothing is owed for a trip that has not ended")
-    return trip.ended.total_fen
+    if not trip.lowered:
+        return trip.ended
+    least = least_lowered(trip)
+    return replace(trip.ended, fees=least.fees, discounts=least.discounts, total_fen=least.total_fen)
+
+
+def least_lowered(trip: Trip) -> Lowered:
+    """Name the word by which the fare is what it is; only of a fare that was lowered."""
+    return min(trip.lowered, key=lambda fact: fact.total_fen)
+
+
+def way_of(trip: Trip) -> str:
+    """Name the way in which a paid trip was paid: PayScore's, or the channel that the ride service named."""
+    collected = trip.payment is not None and bool(trip.payment.debits)
+    return PAYSCORE if collected or trip.paid_elsewhere is None else trip.paid_elsewhere.channel
+
+
+def is_paid_twice(trip: Trip) -> bool:
+    """Tell whether WeChat has collected for a trip that was paid elsewhere."""
+    return trip.paid_elsewhere is not None and trip.payment is not None and bool(trip.payment.debits)
 
 
 def _differences(noted: object, told: object) -> str:
@@ -469,10 +587,16 @@ class Rules:
     """The families in which a fare can be lowered once it is asked for (reference payscore-api B.8)."""
     risk_amount_fen: int
     """For a trip that names none, of the default account."""
+    paying: frozenset[str]
+    """The families in which WeChat can be asked to collect now (reference payscore-api B.9)."""
     poll_delays: tuple[timedelta, ...]
     stale_after: timedelta
     overdue_after: tuple[timedelta, ...]
     """The ages of a completion at which it is said that the money is out, each above the one before."""
+    pay_after: tuple[timedelta, ...] = ()
+    """The ages of a completion at which WeChat is asked to collect now, each above the one before."""
+    refunds_paid_twice: bool = False
+    """What WeChat collected for a trip that was paid elsewhere goes back by itself; else a person decides."""
     account: str = DEFAULT
     """The name of the default account."""
     others: tuple[Account, ...] = ()
@@ -544,7 +668,22 @@ class CancelOrder:
 
 @dataclass(frozen=True, slots=True)
 class LowerOrder:
-    """Lower a fare that was waived to nothing."""
+    """Have WeChat collect less: the fare was lowered, or waived, which is to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOrder:
+    """Tell WeChat that the fare was paid elsewhere, so that it collects no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayOrder:
+    """Ask WeChat to collect now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendBack:
+    """Ask for a refund of what came in and is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -585,6 +724,9 @@ Step = (
     | CompleteOrder
     | CancelOrder
     | LowerOrder
+    | SyncOrder
+    | PayOrder
+    | SendBack
     | Decline
     | Stop
     | SayStale
@@ -618,7 +760,9 @@ def _next(trip: Trip, now: datetime, rules: Rules) -> Step:
             return _next_when_open(trip, now, rules)
         case TripState.COMPLETED:
             return _next_when_completed(trip, now, rules)
-        case TripState.PAID | TripState.DECLINED | TripState.CANCELLED:
+        case TripState.PAID:
+            return _next_when_paid(trip, now, rules)
+        case TripState.DECLINED | TripState.CANCELLED:
             return _look_again(trip.look, now)
         case _:
             assert_never(trip.state)
@@ -643,7 +787,7 @@ def _look_again(look: Look | None, now: datetime) -> Step:
 def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.started is None:
         return _wait_for_the_other_half(trip, trip.noted_at, now, rules)
-    if trip.cancelled is not None:
+    if trip.cancelled is not None or trip.paid_elsewhere is not None:
         return AskOrder()  # its order may stand at WeChat, and none is opened only to be cancelled
     if trip.opening is not None:
         return OpenOrder()  # it may stand at WeChat already; the same bytes tell
@@ -657,6 +801,8 @@ def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
 def _next_when_open(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.cancelled is not None or trip.declined is not None:
         return CancelOrder()
+    if trip.paid_elsewhere is not None and trip.end_time is None:
+        return CancelOrder()  # else the fare may stand at WeChat: it is told there that it was paid elsewhere
     if trip.opened_at is None:
         return AskOrder()  # the ride is on the order only once it runs (reference payscore-api 0.3)
     if trip.ended is None:
@@ -682,8 +828,15 @@ def _next_when_owed(trip: Trip, now: datetime, rules: Rules) -> Step:
 def _next_when_completed(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.completed_at is None:
         raise IllegalTransition("a COMPLETED trip without the time of its completion")
+    if trip.paid_elsewhere is not None and (trip.sync is None or not trip.sync.accepted):
+        sync_at = sync_time(trip) + SYNC_MARGIN
+        return SyncOrder() if now >= sync_at else Rest(sync_at)
     if trip.waived is not None and not trip.waived.lowered:
         return _waive(trip, trip.waived, rules)
+    if is_to_be_lowered(trip) and rules.family_of(trip) in rules.lowering:
+        return LowerOrder()
+    if _is_to_be_asked_for(trip, now, rules):
+        return PayOrder()
     reached = sum(now >= trip.completed_at + age for age in rules.overdue_after)
     if reached > trip.overdue_step:
         return SayOverdue(reached)
@@ -693,7 +846,70 @@ def _next_when_completed(trip: Trip, now: datetime, rules: Rules) -> Step:
         poll_at = trip.unanswered.ask_after
     if now >= poll_at:
         return AskOrder()
-    return Rest(min([poll_at, *(trip.completed_at + age for age in rules.overdue_after[trip.overdue_step :])]))
+    steps = 0 if trip.asking is None else trip.asking.step
+    ages = (*rules.overdue_after[trip.overdue_step :], *_pay_after(trip, rules)[steps:])
+    return Rest(min([poll_at, *(trip.completed_at + age for age in ages)]))
+
+
+def is_to_be_lowered(trip: Trip) -> bool:
+    """Tell whether WeChat collects more than the fare, and may still take less."""
+    lowering = trip.lowering
+    return bool(trip.lowered) and lowering is not None and not lowering.refused and lowering.asked_fen > fare_fen(trip)
+
+
+def sync_time(trip: Trip) -> datetime:
+    """Choose the `paid_time` that WeChat is told: as it was, or the earliest that WeChat accepts.
+
+    Raises:
+        IllegalTransition: the trip was not completed, or not paid elsewhere.
+
+    """
+    if trip.completed_at is None or trip.paid_elsewhere is None:
+        raise IllegalTransition("there is no payment elsewhere to tell WeChat Pay of")
+    if trip.sync is not None:
+        return trip.sync.paid_time
+    return max(trip.paid_elsewhere.paid_at, trip.completed_at + SYNC_MARGIN)
+
+
+def _is_to_be_asked_for(trip: Trip, now: datetime, rules: Rules) -> bool:
+    if rules.family_of(trip) not in rules.paying:
+        return False
+    return (trip.asking is not None and trip.asking.due) or pay_step(trip, now, rules) > (
+        0 if trip.asking is None else trip.asking.step
+    )
+
+
+def pay_step(trip: Trip, now: datetime, rules: Rules) -> int:
+    """Count the ages reached at which WeChat is to be asked to collect."""
+    if trip.completed_at is None:
+        return 0
+    return sum(now >= trip.completed_at + age for age in _pay_after(trip, rules))
+
+
+def _pay_after(trip: Trip, rules: Rules) -> tuple[timedelta, ...]:
+    return rules.pay_after if rules.family_of(trip) in rules.paying else ()
+
+
+def too_much_fen(trip: Trip) -> int:
+    """Say what came in, is not ours, and was not asked back yet: above a lowered fare, or all that came in twice."""
+    payment = trip.payment
+    if payment is None:
+        return 0
+    if is_paid_twice(trip):
+        return payment.paid_fen - max(trip.returned_fen, payment.reserved_fen + payment.refunded_fen)
+    if trip.lowering is None or not trip.lowered:
+        return 0
+    return max(0, payment.paid_fen - fare_fen(trip) - trip.returned_fen)
+
+
+def _next_when_paid(trip: Trip, now: datetime, rules: Rules) -> Step:
+    if not too_much_fen(trip):
+        return _look_again(trip.look, now)
+    if is_paid_twice(trip) and not rules.refunds_paid_twice:
+        return Stop(
+            PAID_TWICE, "the passenger has paid elsewhere, and WeChat Pay has collected", step=SendBack.__name__
+        )
+    return SendBack()
 
 
 def _waive(trip: Trip, waived: Waived, rules: Rules) -> Step:
@@ -725,7 +941,7 @@ def over_limit(trip: Trip, rules: Rules) -> bool:
     """Tell whether the fare is above what the order may take."""
     if trip.ended is None or rules.family_of(trip) not in rules.capped:
         return False
-    return trip.ended.total_fen > risk_amount_fen(trip, rules)
+    return fare_fen(trip) > risk_amount_fen(trip, rules)
 
 
 def earliest_completion(trip: Trip) -> datetime:

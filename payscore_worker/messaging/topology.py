@@ -52,6 +52,8 @@ QUEUES: Final[Mapping[str, Binding]] = {
     "payscore.trip-started": Binding(RIDE_EVENTS, ("trip.started",)),
     "payscore.trip-ended": Binding(RIDE_EVENTS, ("trip.ended",)),
     "payscore.trip-cancelled": Binding(RIDE_EVENTS, ("trip.cancelled",)),
+    "payscore.trip-fare-lowered": Binding(RIDE_EVENTS, ("trip.fare_lowered",)),
+    "payscore.trip-paid-elsewhere": Binding(RIDE_EVENTS, ("trip.paid_elsewhere",)),
     "payscore.refund-requested": Binding(RIDE_EVENTS, ("refund.requested",)),
     "payscore.order-paid": Binding(NOTIFICATIONS, ("payscore.user_paid",)),
     "payscore.service-changed": Binding(NOTIFICATIONS, ("payscore.user_open_service", "payscore.user_close_service")),

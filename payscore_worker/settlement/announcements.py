@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from payscore_worker.domain.refund import CLOSED, GIVEN_UP, Pair, Refund, RefundState
-from payscore_worker.domain.trip import DeclineReason, Trip, TripState, owed_fen
+from payscore_worker.domain.trip import DeclineReason, Trip, TripState, fare_fen, owed_fen, way_of
 from payscore_worker.events import (
     Announcement,
     SettlementCancelled,
     SettlementCompleted,
     SettlementDeclined,
+    SettlementLowered,
     SettlementOpened,
     SettlementOverdue,
     SettlementPaid,
@@ -73,6 +74,18 @@ def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterato
         )
     if before.state is not after.state:
         yield from _end(after, enable_jump)
+    was_fen, total_fen = _stands_at_fen(before), _stands_at_fen(after)
+    if after.lowered and was_fen is not None and total_fen is not None and total_fen < was_fen:
+        yield SettlementLowered(
+            trip_id=trip_id, out_order_no=out_order_no, state=state, total_fen=total_fen, was_fen=was_fen
+        )
+
+
+def _stands_at_fen(trip: Trip) -> int | None:
+    """Say what the passenger is charged in the end, as far as it is sure: what is paid above the fare goes back."""
+    if trip.ended is None or trip.accepted_fen is not None or trip.state in (TripState.DECLINED, TripState.CANCELLED):
+        return None
+    return fare_fen(trip) if trip.state is TripState.PAID else owed_fen(trip)
 
 
 def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
@@ -87,6 +100,7 @@ def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
             paid_at=trip.payment.paid_at,
             transaction_id=trip.payment.transaction_id,
             transaction_ids=trip.payment.transaction_ids,
+            way=way_of(trip),
         )
     if trip.state is TripState.DECLINED and trip.declined is not None:
         yield SettlementDeclined(

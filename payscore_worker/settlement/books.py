@@ -210,3 +210,11 @@ class RefundBooks(Books[Pair]):
 
     def _count(self, before: Pair, after: Pair, events: Sequence[EventRecord]) -> None:
         tally.count_refund(before[1], after[1], events, account=self._rules.account_of(after[0]))
+
+
+class ReturnBooks(RefundBooks):
+    """The books of refunds that a trip has asked for itself: nobody has them in hand, so they are due at once."""
+
+    def _entries(self, before: Pair, after: Pair, now: datetime, *, is_told: bool) -> list[Entry]:
+        entries = super()._entries(before, after, now, is_told=is_told)
+        return [replace(entry, due_at=now) if entry.case is after[1] else entry for entry in entries]

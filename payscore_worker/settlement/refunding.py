@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from payscore_worker.domain import refund as outcomes
-from payscore_worker.domain.refund import GivenUp, Refund, RefundRequested, left_fen
+from payscore_worker.domain.refund import GivenUp, Refund, RefundRequested, largest_left_fen, total_left_fen
 from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import IllegalTransition, Rejected, Retryable
 from payscore_worker.settlement.refund_sight import RefundSight
@@ -55,13 +55,12 @@ def money_of(trip: Trip) -> Money:
     payment = trip.payment
     if payment is None:
         return Money(paid_fen=0, reserved_fen=0, refunded_fen=0, left_fen=0, largest_fen=0, refunds=0)
-    left = [left_fen(payment, debit) for debit in payment.debits]
     return Money(
         paid_fen=payment.paid_fen,
         reserved_fen=payment.reserved_fen,
         refunded_fen=payment.refunded_fen,
-        left_fen=sum(left),
-        largest_fen=max(left, default=0),
+        left_fen=total_left_fen(payment),
+        largest_fen=largest_left_fen(payment),
         refunds=sum(debit.refunds for debit in payment.debits),
     )
 

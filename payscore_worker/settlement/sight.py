@@ -14,7 +14,7 @@ from payscore_worker.settlement import journal
 from payscore_worker.settlement.translation import SENT_BY, seen, whose
 from payscore_worker.storage import CallRecord, Storage
 from payscore_worker.wechatpay import CallKind
-from payscore_worker.wechatpay.payscore import PayScores
+from payscore_worker.wechatpay.payscore import PAYING, PayScores
 
 ASK_SECONDS: Final = 20.0
 """A person waits; the client's own tries against a WeChat Pay that is out would take twice as long."""
@@ -69,7 +69,10 @@ class Onlooker:
             return Sight(trip=trip, known=None, unknown=f"no answer within {ASK_SECONDS:.0f} seconds")
         except SettlementError as error:
             return Sight(trip=trip, known=None, unknown=str(error))
-        return Sight(trip=trip, known=Known(order=order, certain=await self._certain(trip)), asked=(asked,))
+        terms = None if trip.opening is None else trip.opening.terms
+        can_pay = self._payscores.of(terms).family in PAYING
+        known = Known(order=order, certain=await self._certain(trip), can_pay=can_pay)
+        return Sight(trip=trip, known=known, asked=(asked,))
 
     async def _answer(self, trip: Trip) -> tuple[OrderSeen | None, CallRecord]:
         """Ask for the order; none is an answer, too.

@@ -1,6 +1,6 @@
 """The words of one side in those of the next: events, facts, orders, refusals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -15,18 +15,29 @@ from payscore_worker.domain.trip import (
     Doubt,
     Ended,
     Fee,
+    Lowered,
     LowerOrder,
     Opening,
     OpenOrder,
     OrderPhase,
     OrderSeen,
+    PaidElsewhere,
+    PayOrder,
     Started,
+    SyncOrder,
     Trip,
-    Waived,
+    fare_of,
+    least_lowered,
 )
 from payscore_worker.errors import Refusal, WechatPayRejected
+from payscore_worker.events import (
+    DiscountItem as TripDiscountItem,
+)
+from payscore_worker.events import (
+    FeeItem as TripFeeItem,
+)
 from payscore_worker.events import RefundRequested as RefundRequestedEvent
-from payscore_worker.events import TripCancelled, TripEnded, TripStarted
+from payscore_worker.events import TripCancelled, TripEnded, TripFareLowered, TripPaidElsewhere, TripStarted
 from payscore_worker.wechatpay import CallKind
 from payscore_worker.wechatpay.payscore import Completion, DiscountItem, FeeItem, Modification, NewOrder, Order
 from payscore_worker.wechatpay.transactions import NewRefund, RefundTold
@@ -36,6 +47,8 @@ SENT_BY: Final[Mapping[str, CallKind]] = {
     CompleteOrder.__name__: CallKind.COMPLETE,
     CancelOrder.__name__: CallKind.CANCEL,
     LowerOrder.__name__: CallKind.MODIFY,
+    SyncOrder.__name__: CallKind.SYNC,
+    PayOrder.__name__: CallKind.PAY,
 }
 """The call with a body that a step sends."""
 
@@ -64,18 +77,38 @@ def ended_of(event: TripEnded) -> Ended:
     """Take the fact from the event."""
     return Ended(
         ended_at=event.ended_at,
-        fees=tuple(
-            Fee(name=fee.name, amount_fen=fee.amount_fen, description=fee.description, count=fee.count)
-            for fee in event.fees
-        ),
-        discounts=tuple(
-            Discount(name=item.name, amount_fen=item.amount_fen, description=item.description)
-            for item in event.discounts
-        ),
+        fees=_fees(event.fees),
+        discounts=_discounts(event.discounts),
         total_fen=event.total_fen,
         start_location=event.start_location,
         end_location=event.end_location,
     )
+
+
+def lowered_of(event: TripFareLowered) -> Lowered:
+    """Take the fact from the event."""
+    return Lowered(
+        lowered_at=event.lowered_at,
+        fees=_fees(event.fees),
+        discounts=_discounts(event.discounts),
+        total_fen=event.total_fen,
+        reason=event.reason,
+    )
+
+
+def paid_elsewhere_of(event: TripPaidElsewhere) -> PaidElsewhere:
+    """Take the fact from the event."""
+    return PaidElsewhere(paid_at=event.paid_at, amount_fen=event.amount_fen, channel=event.channel)
+
+
+def _fees(items: Iterable[TripFeeItem]) -> tuple[Fee, ...]:
+    return tuple(
+        Fee(name=fee.name, amount_fen=fee.amount_fen, description=fee.description, count=fee.count) for fee in items
+    )
+
+
+def _discounts(items: Iterable[TripDiscountItem]) -> tuple[Discount, ...]:
+    return tuple(Discount(name=item.name, amount_fen=item.amount_fen, description=item.description) for item in items)
 
 
 def cancelled_of(event: TripCancelled) -> Cancelled:
@@ -131,14 +164,8 @@ def completion(trip: Trip, started: Started, ended: Ended, *, end_time: datetime
     is_plain = trip.opening is not None and trip.opening.is_plain
     return Completion(
         out_order_no=trip.out_order_no,
-        fees=tuple(
-            FeeItem(name=fee.name, amount_fen=fee.amount_fen, description=fee.description, count=fee.count)
-            for fee in ended.fees
-        ),
-        discounts=tuple(
-            DiscountItem(name=item.name, amount_fen=item.amount_fen, description=item.description)
-            for item in ended.discounts
-        ),
+        fees=_fee_items(ended.fees),
+        discounts=_discount_items(ended.discounts),
         total_fen=ended.total_fen,
         end_time=end_time,
         start_location="" if is_plain else started.start_location,
@@ -148,10 +175,31 @@ def completion(trip: Trip, started: Started, ended: Ended, *, end_time: datetime
     )
 
 
-def waiving(trip: Trip, waived: Waived) -> Modification:
-    """Lower a fare that was waived to nothing; the passenger sees the reason."""
-    nothing = FeeItem(name=PLAIN_FEE, amount_fen=0)
-    return Modification(out_order_no=trip.out_order_no, fees=(nothing,), total_fen=0, reason=waived.reason)
+def modification(trip: Trip) -> Modification:
+    """Have the fare that counts collected, or nothing of one that was waived; the passenger sees the reason."""
+    if trip.waived is not None:
+        nothing = FeeItem(name=PLAIN_FEE, amount_fen=0)
+        return Modification(out_order_no=trip.out_order_no, fees=(nothing,), total_fen=0, reason=trip.waived.reason)
+    fare = fare_of(trip)
+    return Modification(
+        out_order_no=trip.out_order_no,
+        fees=_fee_items(fare.fees),
+        discounts=_discount_items(fare.discounts),
+        total_fen=fare.total_fen,
+        reason=least_lowered(trip).reason,
+    )
+
+
+def _fee_items(fees: Iterable[Fee]) -> tuple[FeeItem, ...]:
+    return tuple(
+        FeeItem(name=fee.name, amount_fen=fee.amount_fen, description=fee.description, count=fee.count) for fee in fees
+    )
+
+
+def _discount_items(discounts: Iterable[Discount]) -> tuple[DiscountItem, ...]:
+    return tuple(
+        DiscountItem(name=item.name, amount_fen=item.amount_fen, description=item.description) for item in discounts
+    )
 
 
 def cancel_reason(trip: Trip) -> str:
@@ -162,6 +210,8 @@ def cancel_reason(trip: Trip) -> str:
         return trip.waived.reason
     if trip.cancelled is not None:
         return trip.cancelled.reason
+    if trip.paid_elsewhere is not None:
+        return "本次行程已用其他方式支付"
     if trip.declined is not None and trip.declined.reason is not DeclineReason.AMOUNT_OVER_LIMIT:
         return "本次行程请用其他方式支付"
     return "车费超出可用额度，请用其他方式支付"

@@ -1,9 +1,9 @@
 """Takes the steps of a trip that need WeChat Pay: asks, stores the bytes, sends them, and writes what came of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, assert_never
+from typing import Final, assert_never
 
 from payscore_worker.domain import outcomes
 from payscore_worker.domain.trip import (
@@ -18,31 +18,30 @@ from payscore_worker.domain.trip import (
     OpenOrder,
     OrderPhase,
     OrderSeen,
-    Problem,
+    PayOrder,
     Rest,
     Rules,
     SayOverdue,
     SayStale,
+    SendBack,
     Step,
     Stop,
+    SyncOrder,
     Trip,
     TripState,
     end_time_for,
+    fare_of,
+    owed_fen,
     risk_amount_fen,
 )
 from payscore_worker.errors import (
-    FailureClass,
     MalformedMessage,
-    MerchantRefused,
-    OutcomeUnknown,
     Refusal,
-    Rejected,
-    WechatPayError,
     WechatPayRejected,
-    WechatPayUnavailable,
 )
 from payscore_worker.settlement import journal
-from payscore_worker.settlement.books import Change, TripBooks
+from payscore_worker.settlement.books import ReturnBooks, TripBooks
+from payscore_worker.settlement.fare_steps import FareSteps
 from payscore_worker.settlement.translation import (
     SENT_BY,
     cancel_reason,
@@ -53,9 +52,8 @@ from payscore_worker.settlement.translation import (
     plain_completion,
     plain_order,
     seen,
-    waiving,
-    whose,
 )
+from payscore_worker.settlement.trip_calls import NOT_ANSWERED, Run, TripCalls, of, passenger
 from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
 from payscore_worker.wechatpay import Answer, Call, CallKind
 from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores, Phase
@@ -65,11 +63,6 @@ START_MARGIN: Final = timedelta(seconds=10)
 
 OTHERS_PASS: Final = timedelta(hours=1)
 """A create that was accepted within this time shows that we may open orders; a refusal is then about one trip."""
-
-_NOT_ANSWERED: Final = (WechatPayUnavailable, OutcomeUnknown, MerchantRefused)
-"""Nothing was said about this order: the same again, later."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +75,7 @@ class Terms:
     out_order_no_prefix: str = ""
 
 
-@dataclass(slots=True)
-class Run:
-    """One trip while it is advanced: the row in hand, and the questions asked but not yet journaled."""
-
-    trip: Trip
-    asked: dict[str, CallRecord] = field(default_factory=dict)
-
-
-class Steps:
+class Steps(TripCalls):
     """What there is to do about a trip, one step at a time."""
 
     def __init__(
@@ -98,17 +83,24 @@ class Steps:
         *,
         storage: Storage,
         books: TripBooks,
+        returns: ReturnBooks,
         payscores: PayScores,
         rules: Rules,
         terms: Terms,
         clock: Callable[[], datetime],
     ) -> None:
-        self._storage = storage
-        self._books = books
-        self._payscores = payscores
+        super().__init__(storage=storage, books=books, payscores=payscores, clock=clock)
         self._rules = rules
         self._terms = terms
-        self._clock = clock
+        self._fares = FareSteps(
+            storage=storage,
+            books=books,
+            returns=returns,
+            payscores=payscores,
+            rules=rules,
+            refund_prefix=terms.out_order_no_prefix,
+            clock=clock,
+        )
         self._accepted_at: dict[str, datetime] = {}
         """When a create was last accepted, by the mchid it was of."""
 
@@ -131,8 +123,8 @@ class Steps:
                 await self._complete_order(run)
             case CancelOrder():
                 await self._cancel_order(run)
-            case LowerOrder():
-                await self._lower_order(run)
+            case LowerOrder() | SyncOrder() | PayOrder() | SendBack():
+                await self._fares.take(step, run)
             case Decline() | Stop() | SayStale() | SayOverdue():
                 await self._conclude(step, run)
             case Rest():
@@ -155,11 +147,6 @@ class Steps:
             case _:
                 assert_never(step)
 
-    async def stop(self, run: Run, code: str, message: str, *, step: str) -> None:
-        """Leave the trip to a person, and say so."""
-        problem = Problem(code=code, message=message, request_id="", step=step, since=self._clock())
-        await self._move(run, lambda trip: outcomes.with_problem(trip, problem))
-
     async def recall(self, run: Run) -> None:
         """Find under which terms an order was opened, where a release that did not keep them has opened it."""
         trip, opening = run.trip, run.trip.opening
@@ -177,7 +164,7 @@ class Steps:
     # --- Questions: nothing is stored before them ---
 
     async def _ask_service_state(self, run: Run) -> None:
-        trip, started = run.trip, _of(run.trip.started)
+        trip, started = run.trip, of(run.trip.started)
         if trip.doubt is None and await self._is_known_on(trip, started.openid):
             run.trip = outcomes.service_answered(trip, enabled=True)
             return
@@ -211,7 +198,7 @@ class Steps:
         except MalformedMessage as error:
             await self._question_odd(run, odd_answer(AskServiceState, "malformed_answer", str(error)))
             return None
-        except _NOT_ANSWERED as error:
+        except NOT_ANSWERED as error:
             await self._journal_failure(run, record, error)
             raise
         journal.remember(run.asked, journal.accepted(record, answer, self._clock()))
@@ -234,7 +221,7 @@ class Steps:
         except MalformedMessage as error:
             await self._question_odd(run, odd_answer(AskOrder, "malformed_answer", str(error)))
             return
-        except _NOT_ANSWERED as error:
+        except NOT_ANSWERED as error:
             await self._journal_failure(run, record, error)
             raise
         journal.remember(run.asked, journal.accepted(record, answer, self._clock()))
@@ -277,25 +264,6 @@ class Steps:
         record = await self._storage.last_call(trip.trip_id, kind)
         return record is None or record.is_surely_without_effect
 
-    def _speaking(self, trip: Trip) -> PayScore:
-        """Speak of a trip's order under the terms that it was opened under, if it was."""
-        refused_as_it_was = trip.doubt is not None and trip.doubt.refusal is Refusal.MISCONFIGURED
-        if trip.opening is None or (trip.state is TripState.NOTED and refused_as_it_was):
-            return self._present(trip)
-        return self._payscores.of(trip.opening.terms)
-
-    def _present(self, trip: Trip) -> PayScore:
-        """Speak under the present terms of the account and the app that the trip names.
-
-        Raises:
-            MerchantRefused: the settings have them no longer.
-
-        """
-        try:
-            return self._payscores.present(*whose(trip))
-        except Rejected as gone:
-            raise MerchantRefused(str(gone), attempts=0, failure=FailureClass.MISCONFIGURED) from gone
-
     # --- Calls with a body: stored, and each send counted, before they are made ---
 
     async def _open_order(self, run: Run) -> None:
@@ -332,7 +300,7 @@ class Steps:
         return record is not None and record.outcome is CallOutcome.REFUSED
 
     async def _prepare_create(self, run: Run) -> CallRecord | None:
-        trip, started, now = run.trip, _of(run.trip.started), self._clock()
+        trip, started, now = run.trip, of(run.trip.started), self._clock()
         payscore, is_plain = self._present(trip), run.trip.rebuilds >= outcomes.MAX_REBUILDS
         risk_fen = risk_amount_fen(trip, self._rules)
         opening = Opening(
@@ -354,11 +322,11 @@ class Steps:
         answer = await self._send(run, record, CompleteOrder)
         if answer is None:
             return
-        word = OrderSeen(phase=OrderPhase.COLLECTING, total_fen=_of(run.trip.ended).total_fen)
+        word = OrderSeen(phase=OrderPhase.COLLECTING, total_fen=owed_fen(run.trip))
         await self._hear(run, word, answered=journal.accepted(record, answer, self._clock()))
 
     async def _prepare_complete(self, run: Run, payscore: PayScore) -> CallRecord | None:
-        trip, started, ended = run.trip, _of(run.trip.started), _of(run.trip.ended)
+        trip, started, ended = run.trip, of(run.trip.started), fare_of(run.trip)
         end_time = end_time_for(trip, self._clock())
         if trip.rebuilds >= outcomes.MAX_REBUILDS:
             call = payscore.complete(plain_completion(trip, ended, end_time=end_time))
@@ -389,129 +357,6 @@ class Steps:
                 answered=journal.accepted(record, answer, now),
             )
 
-    async def _lower_order(self, run: Run) -> None:
-        trip, payscore = run.trip, self._speaking(run.trip)
-        if await self._storage.last_call(trip.trip_id, CallKind.MODIFY) is None:
-            record = await self._prepare(run, payscore.modify(waiving(trip, _of(trip.waived))), outcomes.lowering)
-        else:
-            record = await self._begin(run, CallKind.MODIFY)
-        if record is None:
-            return
-        answer = await self._send(run, record, LowerOrder)
-        if answer is None:
-            return
-        try:
-            word = seen(payscore.read_order(answer.data))
-        except MalformedMessage as error:
-            await self._answered_oddly(run, record, answer, odd_answer(LowerOrder, "malformed_answer", str(error)))
-            return
-        now = self._clock()
-        await self._hear(
-            run,
-            None,
-            lambda trip: outcomes.lowered(trip, word, now),
-            answered=journal.accepted(record, answer, now),
-        )
-
-    async def _prepare(self, run: Run, call: Call, mark: Change) -> CallRecord | None:
-        """Store the bytes, and with them the mark on the trip that they may be on their way (design 3.1).
-
-        None: another worker moved the trip; look at it again.
-        """
-        record = journal.prepared(call, generation=run.trip.bodies + 1, at=self._clock())
-        prepared = await self._books.write(run.trip, mark(run.trip), calls=[record, *run.asked.values()])
-        if prepared is None:
-            run.trip = await self._books.reload(run.trip)
-            return None
-        run.trip = prepared
-        run.asked.clear()
-        return record
-
-    async def _begin(self, run: Run, kind: CallKind) -> CallRecord:
-        """Load bytes that were stored, and count that they are sent once more."""
-        return _of(await self._storage.begin_send(run.trip.trip_id, kind))
-
-    async def _send(self, run: Run, record: CallRecord, step: type) -> Answer | None:
-        """Send journaled bytes; None: that was no yes to this order, and the trip has taken note of it."""
-        payscore = self._speaking(run.trip)
-        call = Call(CallKind(record.kind), record.method, record.path, record.body)
-        try:
-            answer = await payscore.send(call)
-        except WechatPayRejected as error:
-            await self._refused(run, record, step, error)
-            return None
-        except _NOT_ANSWERED as error:
-            await self._journal_failure(run, record, error)
-            raise
-        if wrong := payscore.contradiction(answer.data, run.trip.out_order_no):
-            message = f"WeChat Pay answered with another {wrong} than ours"
-            await self._answered_oddly(run, record, answer, odd_answer(step, "not_ours", message))
-            return None
-        return answer
-
-    async def _refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
-        now = self._clock()
-        refusal = doubt(step, error, uncertain=error.unsure or record.begun - record.definite > 1)
-        accepted_at = self._accepted_at.get(self._speaking(run.trip).terms.mchid)
-        others_pass = accepted_at is not None and now - accepted_at < OTHERS_PASS
-        await self._move(
-            run,
-            lambda trip: outcomes.refused(trip, refusal, now, others_pass=others_pass),
-            answered=journal.failed(record, error, now),
-        )
-
-    async def _answered_oddly(self, run: Run, record: CallRecord, answer: Answer, odd: Doubt) -> None:
-        now = self._clock()
-        await self._move(
-            run, lambda trip: outcomes.refused(trip, odd, now), answered=journal.answered_oddly(record, answer, now)
-        )
-
-    async def _journal_failure(self, run: Run, record: CallRecord, error: WechatPayError) -> None:
-        if error.attempts or record.begun:  # of a question that was not asked, there is nothing to say
-            await self._storage.journal(run.trip, journal.failed(record, error, self._clock()))
-
-    # --- Writing ---
-
-    async def _move(self, run: Run, change: Change, *, answered: CallRecord | None = None) -> None:
-        """Write what became of a step, on the newest row, unless another worker has taken the trip elsewhere."""
-        state = run.trip.state
-        await self._write(
-            run, lambda trip: change(trip) if trip.state is state and trip.problem is None else trip, answered
-        )
-
-    async def _hear(
-        self, run: Run, word: OrderSeen | None, change: Change | None = None, *, answered: CallRecord | None = None
-    ) -> None:
-        """Write what WeChat Pay signed, wherever another worker has taken the trip: an acceptance is never dropped.
-
-        `change`: what follows where the trip stands as we knew it; else, or without a `word`, what always follows.
-        """
-        state, now = run.trip.state, self._clock()
-
-        def heard(trip: Trip) -> Trip:
-            if change is not None and (word is None or (trip.state is state and trip.problem is None)):
-                return change(trip)
-            return outcomes.see(trip, _of(word), now)
-
-        await self._write(run, heard, answered)
-
-    async def _write(self, run: Run, change: Change, answered: CallRecord | None) -> None:
-        calls = [*run.asked.values()] if answered is None else [answered, *run.asked.values()]
-        run.trip = await self._books.change(run.trip, change, calls=calls)
-        run.asked.clear()
-
-
-def passenger(openid: str, payscore: PayScore, payscores: PayScores) -> str:
-    """Say under what to keep whether a passenger has enabled the service: that is so with each merchant for itself.
-
-    Several companies may share an app, and so an openid; the default account's keep it alone.
-    """
-    mchid = payscore.terms.mchid
-    return openid if mchid == payscores.current.terms.mchid else f"{mchid}/{openid}"
-
-
-def _of(value: _T | None) -> _T:
-    """Take what the trip's state promises to be there."""
-    if value is None:
-        raise RuntimeError("a trip's row contradicts its state")
-    return value
+    def _others_pass(self, trip: Trip, now: datetime) -> bool:
+        accepted_at = self._accepted_at.get(self._speaking(trip).terms.mchid)
+        return accepted_at is not None and now - accepted_at < OTHERS_PASS

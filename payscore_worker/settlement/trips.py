@@ -13,6 +13,7 @@ import structlog
 from payscore_worker import metrics
 from payscore_worker.domain import decisions, outcomes
 from payscore_worker.domain.decisions import Decision
+from payscore_worker.domain.fares import note_lowered, note_paid_elsewhere
 from payscore_worker.domain.trip import (
     Rest,
     Rules,
@@ -41,14 +42,25 @@ from payscore_worker.events import (
     ServiceChanged,
     TripCancelled,
     TripEnded,
+    TripFareLowered,
+    TripPaidElsewhere,
     TripStarted,
     account_of,
     message_in_hand,
 )
-from payscore_worker.settlement.books import Change, TripBooks
+from payscore_worker.settlement.books import Change, ReturnBooks, TripBooks
 from payscore_worker.settlement.sight import Onlooker, Pause, Sight
-from payscore_worker.settlement.translation import cancelled_of, ended_of, seen, started_of, whose
-from payscore_worker.settlement.trip_steps import Run, Steps, Terms, passenger
+from payscore_worker.settlement.translation import (
+    cancelled_of,
+    ended_of,
+    lowered_of,
+    paid_elsewhere_of,
+    seen,
+    started_of,
+    whose,
+)
+from payscore_worker.settlement.trip_calls import Run, passenger
+from payscore_worker.settlement.trip_steps import Steps, Terms
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores
@@ -87,8 +99,15 @@ class Settlement:
         self._books = TripBooks(
             storage=storage, rules=rules, clock=clock, enable_jump=self._enable_jump, on_announced=on_announced
         )
+        returns = ReturnBooks(storage=storage, rules=rules, clock=clock, on_announced=on_announced)
         self._steps = Steps(
-            storage=storage, books=self._books, payscores=payscores, rules=rules, terms=terms, clock=clock
+            storage=storage,
+            books=self._books,
+            returns=returns,
+            payscores=payscores,
+            rules=rules,
+            terms=terms,
+            clock=clock,
         )
         self._onlooker = Onlooker(storage=storage, payscores=payscores, clock=clock)
 
@@ -136,6 +155,36 @@ class Settlement:
         """
         fact = cancelled_of(event)
         await self._note(event.trip_id, "trip.cancelled", event, lambda trip: note_cancelled(trip, fact))
+
+    async def note_lowered(self, event: TripFareLowered) -> None:
+        """Note that the fare of a trip is less than was told before (design rule 13).
+
+        Raises:
+            Rejected: there is no such trip.
+            TooEarly: it has not ended.
+            ConflictingFact: it was cancelled.
+            IllegalTransition: the fare is not below the present one, or what was paid cannot go back.
+            TripArchived: it is archived.
+
+        """
+        fact = lowered_of(event)
+        await self._note_of_ended(event.trip_id, "trip.fare_lowered", event, lambda trip: note_lowered(trip, fact))
+
+    async def note_paid_elsewhere(self, event: TripPaidElsewhere) -> None:
+        """Note that the fare of a trip was paid otherwise, so that WeChat Pay is to collect no more (design rule 11).
+
+        Raises:
+            Rejected: there is no such trip.
+            TooEarly: it has not ended.
+            ConflictingFact: it was cancelled, or paid elsewhere otherwise.
+            IllegalTransition: the amount is not the fare, or the fare was waived or written off.
+            TripArchived: it is archived.
+
+        """
+        fact, now = paid_elsewhere_of(event), self._clock()
+        await self._note_of_ended(
+            event.trip_id, "trip.paid_elsewhere", event, lambda trip: note_paid_elsewhere(trip, fact, now)
+        )
 
     async def note_paid(self, event: OrderPaid) -> str:
         """Note what a verified notification says of an order; returns the trip's id.
@@ -281,6 +330,19 @@ class Settlement:
             await self._books.change(trip, fact, events=[self._heard(type_, event)])
         except TripArchived:
             await self._compare_fact(fact(self._new_trip(trip_id, now)))
+
+    async def _note_of_ended(self, trip_id: str, type_: str, event: EventIn, fact: Change) -> None:
+        """Note what only a trip that is known can be told."""
+        trip = await self._storage.load(trip_id)
+        if trip is None:
+            archived = await self._storage.archived(trip_id)
+            if archived is None:
+                raise Rejected(f"trip_id: trip {trip_id!r} is not known")
+            raise TripArchived(
+                f"trip_id: the trip ended as {archived.state}, and is archived in {archived.archive}; "
+                "what goes back now is refunded in the merchant platform"
+            )
+        await self._books.change(trip, fact, events=[self._heard(type_, event)])
 
     async def _compare_fact(self, told: Trip) -> None:
         """Take a fact of an archived trip: said before, it changes nothing; it never begins the trip anew (ADR 11)."""

@@ -1,5 +1,6 @@
 """Rows <-> trips and refunds: one column for each thing that is asked for by SQL, JSON for what is only read back."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
@@ -7,6 +8,7 @@ import msgspec
 
 from payscore_worker.domain.refund import GivenUp, Refund, RefundState, Refused
 from payscore_worker.domain.trip import (
+    Asking,
     Cancelled,
     Debit,
     Declined,
@@ -14,16 +16,21 @@ from payscore_worker.domain.trip import (
     Doubt,
     Ended,
     Look,
+    Lowered,
+    Lowering,
     Opening,
     OrderTerms,
+    PaidElsewhere,
     Payment,
     Problem,
     Started,
+    Sync,
     Trip,
     TripState,
     Unanswered,
     Waived,
     WrittenOff,
+    owed_fen,
 )
 
 _T = TypeVar("_T")
@@ -77,6 +84,12 @@ TRIP_COLUMNS: Final = (
     "refunded_fen",
     "waived",
     "written_off",
+    "lowered",
+    "paid_elsewhere",
+    "lowering",
+    "returned_fen",
+    "sync",
+    "asking",
     "polls",
     "asked_at",
     "stale_since",
@@ -106,7 +119,7 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         trip.order_id,
         trip.opened_at,
         trip.end_time,
-        trip.ended.total_fen if trip.ended else None,
+        _total_fen(trip),
         trip.completed_at,
         trip.payment.paid_fen if trip.payment else None,
         trip.payment.paid_at if trip.payment else None,
@@ -134,6 +147,12 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         trip.payment.refunded_fen or None if trip.payment else None,
         _json(trip.waived),
         _json(trip.written_off),
+        _json(trip.lowered) if trip.lowered else None,
+        _json(trip.paid_elsewhere),
+        _json(trip.lowering),
+        trip.returned_fen or None,
+        _json(trip.sync),
+        _json(trip.asking),
         trip.polls,
         trip.asked_at,
         trip.stale_since,
@@ -177,6 +196,12 @@ def trip_from_row(row: Row) -> Trip:
         accepted_fen=row["accepted_fen"],
         waived=_from_json(row["waived"], _waived),
         written_off=_from_json(row["written_off"], _written_off),
+        lowered=_from_json(row["lowered"], _lowered) or (),
+        paid_elsewhere=_from_json(row["paid_elsewhere"], _paid_elsewhere),
+        lowering=_from_json(row["lowering"], _lowering),
+        returned_fen=row["returned_fen"] or 0,
+        sync=_from_json(row["sync"], _sync),
+        asking=_from_json(row["asking"], _asking),
         polls=row["polls"],
         asked_at=row["asked_at"],
         stale_since=row["stale_since"],
@@ -267,6 +292,11 @@ def _opening(row: Row) -> Opening | None:
     )
 
 
+def _total_fen(trip: Trip) -> int | None:
+    """What WeChat Pay has to collect, where nobody took another amount for it; reports add these up."""
+    return None if trip.ended is None else owed_fen(replace(trip, accepted_fen=None))
+
+
 def _look(row: Row) -> Look | None:
     return None if row["look_at"] is None else Look(at=row["look_at"], alive=bool(row["order_alive"]))
 
@@ -311,6 +341,11 @@ _terms: Final = msgspec.json.Decoder(OrderTerms)
 _unanswered: Final = msgspec.json.Decoder(Unanswered)
 _waived: Final = msgspec.json.Decoder(Waived)
 _written_off: Final = msgspec.json.Decoder(WrittenOff)
+_lowered: Final = msgspec.json.Decoder(tuple[Lowered, ...])
+_paid_elsewhere: Final = msgspec.json.Decoder(PaidElsewhere)
+_lowering: Final = msgspec.json.Decoder(Lowering)
+_sync: Final = msgspec.json.Decoder(Sync)
+_asking: Final = msgspec.json.Decoder(Asking)
 _debits: Final = msgspec.json.Decoder(tuple[Debit, ...])
 _given_up: Final = msgspec.json.Decoder(GivenUp)
 _refused: Final = msgspec.json.Decoder(Refused)

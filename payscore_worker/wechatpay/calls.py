@@ -14,6 +14,8 @@ class CallKind(StrEnum):
     COMPLETE = "complete"
     CANCEL = "cancel"
     MODIFY = "modify"
+    SYNC = "sync"
+    PAY = "pay"
     REFUND = "refund"
     REFUND_QUERY = "refund_query"
     CERTIFICATES = "certificates"

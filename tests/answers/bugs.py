@@ -12,7 +12,8 @@ from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import DeclineReason, Doubt, OpenOrder, OrderPhase, OrderSeen, Step, Trip, TripState
 from payscore_worker.errors import MerchantRefused, OutcomeUnknown, Refusal
-from payscore_worker.settlement.trip_steps import Run, Steps
+from payscore_worker.settlement.trip_calls import Run
+from payscore_worker.settlement.trip_steps import Steps
 from payscore_worker.storage import CallRecord
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage

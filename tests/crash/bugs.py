@@ -18,7 +18,8 @@ from payscore_worker.messaging import relay
 from payscore_worker.messaging.handling import Handling, Held
 from payscore_worker.messaging.relay import Relay
 from payscore_worker.settlement.refund_steps import RefundSteps
-from payscore_worker.settlement.trip_steps import Run, Steps
+from payscore_worker.settlement.trip_calls import Run
+from payscore_worker.settlement.trip_steps import Steps
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, postgres, sqlite
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage

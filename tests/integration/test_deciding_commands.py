@@ -19,7 +19,7 @@ from payscore_worker.errors import IllegalTransition, Rejected
 from payscore_worker.oversight.explain import Decided, explain
 from payscore_worker.settings import Environment
 from payscore_worker.settlement.deciding import Deciding
-from payscore_worker.settlement.trip_steps import Run
+from payscore_worker.settlement.trip_calls import Run
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.storage.actions import Actions

@@ -8,7 +8,16 @@ import pytest
 
 MOVING: Final = tuple(
     f"payscore_worker.settlement.{module}."
-    for module in ("trip_steps", "trips", "refund_sight", "refund_steps", "refunds", "sight")
+    for module in (
+        "fare_steps",
+        "trip_calls",
+        "trip_steps",
+        "trips",
+        "refund_sight",
+        "refund_steps",
+        "refunds",
+        "sight",
+    )
 )
 """What moves a trip or a refund between us and WeChat Pay is held by the settlement's tests. Everything else has unit
 tests of its own: they alone must notice, and they take a fraction of the time."""

@@ -260,6 +260,7 @@ def test_an_announcement_is_a_cloud_event_that_says_what_the_contract_promises()
         paid_at=moment,
         transaction_id="4200001",
         transaction_ids=("4200001",),
+        way="payscore",
     )
 
     body = write_cloud_event(
@@ -278,6 +279,7 @@ def test_an_announcement_is_a_cloud_event_that_says_what_the_contract_promises()
         "paid_at": "2026-05-01T00:00:00Z",
         "transaction_id": "4200001",
         "transaction_ids": ["4200001"],
+        "way": "payscore",
     }
 
 

@@ -26,6 +26,9 @@ CAPPED: Final = frozenset(name for name, cls in FAMILIES.items() if cls.capped_b
 LOWERING: Final = frozenset(name for name, cls in FAMILIES.items() if cls.can_lower)
 """The families in which a fare can be lowered once it is asked for (reference payscore-api B.8)."""
 
+PAYING: Final = frozenset(name for name, cls in FAMILIES.items() if cls.can_ask_to_pay)
+"""The families in which WeChat Pay can be asked to collect now (reference payscore-api B.9)."""
+
 MAX_TERMS: Final = 64
 """Sets of terms that are kept at hand; a platform has a few."""
 

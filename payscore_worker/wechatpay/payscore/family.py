@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from payscore_worker.wechatpay.payscore.service import read_change, read_enabled
 from payscore_worker.wechatpay.payscore.texts import REASON_CHARS
 from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
 from payscore_worker.wechatpay.texts import cap
+from payscore_worker.wechatpay.times import wall_clock
 
 _OUT_ORDER_NO: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
 """WeChat Pay takes `|` and `*` too, but would have them escaped in the signed path (reference payscore-api E.1)."""
@@ -35,6 +37,8 @@ class Family(ABC):
     """Whether a total may not exceed the risk amount (reference payscore-api 0.8); else only WeChat Pay knows."""
     can_lower: ClassVar[bool]
     """Whether a fare can be lowered once it is asked for (reference payscore-api B.8)."""
+    can_ask_to_pay: ClassVar[bool]
+    """Whether WeChat Pay can be asked to collect now (reference payscore-api B.9)."""
     orders_path: ClassVar[str]
 
     def __init__(self, client: WechatPayClient, merchant: Merchant | None = None) -> None:
@@ -80,6 +84,19 @@ class Family(ABC):
         _check_sum(modification)
         path = f"{self.orders_path}/{modification.out_order_no}/modify"
         return Call(CallKind.MODIFY, "POST", path, _encode(self._modification(modification)))
+
+    def sync(self, *, out_order_no: str, paid_time: datetime) -> Call:
+        """Tell that the fare was paid otherwise, after the complete and before this call (payscore-api A.7, B.9)."""
+        _check_out_order_no(out_order_no)
+        body = self._ids() | {"type": "Order_Paid", "detail": {"paid_time": wall_clock(paid_time)}}
+        return Call(CallKind.SYNC, "POST", f"{self.orders_path}/{out_order_no}/sync", _encode(body))
+
+    def pay(self, *, out_order_no: str) -> Call:
+        """Ask to collect now, while the money is out (reference payscore-api B.9)."""
+        _check_out_order_no(out_order_no)
+        if not self.can_ask_to_pay:
+            raise ValueError(f"order {out_order_no}: this family has no call that asks to collect")
+        return Call(CallKind.PAY, "POST", f"{self.orders_path}/{out_order_no}/pay", _encode(self._ids()))
 
     async def send(self, call: Call) -> Answer:
         return await self._client.send(call)

@@ -1,6 +1,7 @@
 """PayScore behind a circuit breaker: the same port, and calls are held back while WeChat Pay is out."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -50,6 +51,12 @@ class GuardedPayScore:
 
     def modify(self, modification: Modification) -> Call:
         return self._payscore.modify(modification)
+
+    def sync(self, *, out_order_no: str, paid_time: datetime) -> Call:
+        return self._payscore.sync(out_order_no=out_order_no, paid_time=paid_time)
+
+    def pay(self, *, out_order_no: str) -> Call:
+        return self._payscore.pay(out_order_no=out_order_no)
 
     async def send(self, call: Call) -> Answer:
         return await guarded(self._breaker, lambda: self._payscore.send(call))

@@ -31,6 +31,7 @@ class Payafter(Family):
     needs_finish_ticket = True
     capped_by_risk_amount = True
     can_lower = False
+    can_ask_to_pay = False
     orders_path = "/v3/payscore/payafter-orders"
 
     def read_created(self, data: Mapping[str, Any]) -> Order:

@@ -159,6 +159,14 @@ class PayScore(Protocol):
         """Lower the fare of an order that is completed and not paid; ValueError in a family that cannot."""
         ...
 
+    def sync(self, *, out_order_no: str, paid_time: datetime) -> Call:
+        """Tell that the fare of an order that is completed and not paid was paid to us in another way."""
+        ...
+
+    def pay(self, *, out_order_no: str) -> Call:
+        """Ask to collect for an order now; ValueError in a family that cannot."""
+        ...
+
     async def send(self, call: Call) -> Answer: ...
 
     async def query(self, out_order_no: str) -> tuple[Order, Answer]:

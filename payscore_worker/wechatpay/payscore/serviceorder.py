@@ -28,6 +28,7 @@ class Serviceorder(Family):
     needs_finish_ticket = False
     capped_by_risk_amount = False
     can_lower = True
+    can_ask_to_pay = True
     orders_path = "/v3/payscore/serviceorder"
 
     def _new_order(self, order: NewOrder) -> dict[str, Any]:

@@ -615,6 +615,9 @@ async def test_a_person_does_not_wait_for_a_wechat_that_does_not_answer(
     assert sight.trip == await town.trip()
 
 
+NEVER_SENT = frozenset({"CompleteOrder", "CancelOrder", "LowerOrder", "SyncOrder", "PayOrder"})
+
+
 async def test_what_is_seen_is_the_trip_the_order_and_which_sends_are_certain(town: Town) -> None:
     await town.starts()
 
@@ -624,7 +627,7 @@ async def test_what_is_seen_is_the_trip_the_order_and_which_sends_are_certain(to
     assert sight.known is not None
     assert sight.known.order is not None
     assert sight.known.order.phase is OrderPhase.RUNNING
-    assert sight.known.certain == {"CompleteOrder", "CancelOrder", "LowerOrder"}, "never sent; the create was accepted"
+    assert sight.known.certain == NEVER_SENT, "the create was accepted"
     assert (sight.text, sight.mark) == ("RUNNING", "OPEN//RUNNING")
 
 
@@ -634,7 +637,7 @@ async def test_of_a_create_that_was_refused_every_send_is_certain(town: Town) ->
     sight = await town.settlement.look("t1")
 
     assert sight.known == Known(
-        order=None, certain=frozenset({"OpenOrder", "CompleteOrder", "CancelOrder", "LowerOrder"})
+        order=None, certain=NEVER_SENT | {"OpenOrder"}, can_pay=town.payscore.family == "serviceorder"
     )
     assert (sight.text, sight.mark) == ("no such order", "NOTED/PARAM_ERROR/no such order")
 

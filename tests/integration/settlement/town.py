@@ -19,6 +19,8 @@ from consumers import (
     service_changed,
     trip_cancelled,
     trip_ended,
+    trip_fare_lowered,
+    trip_paid_elsewhere,
     trip_started,
 )
 from payscore_worker.domain.refund import Refund
@@ -33,6 +35,8 @@ from payscore_worker.events import (
     ServiceChanged,
     TripCancelled,
     TripEnded,
+    TripFareLowered,
+    TripPaidElsewhere,
     TripStarted,
 )
 from payscore_worker.settlement.reconciler import Reconciler
@@ -134,6 +138,20 @@ class Town:
             total_fen=total_fen,
         )
         await trip_ended.handle(msgspec.structs.replace(event, **changes), self.settlement)
+
+    async def lowers(self, trip_id: str = "t1", *, total_fen: int = 2_000, **changes: Any) -> None:
+        event = TripFareLowered(
+            trip_id=trip_id,
+            lowered_at=self.now,
+            fees=(FeeItem(name="里程费", amount_fen=total_fen),),
+            total_fen=total_fen,
+            reason="绕路退费",
+        )
+        await trip_fare_lowered.handle(msgspec.structs.replace(event, **changes), self.settlement)
+
+    async def is_paid_elsewhere(self, trip_id: str = "t1", *, amount_fen: int = 3_200, **changes: Any) -> None:
+        event = TripPaidElsewhere(trip_id=trip_id, paid_at=self.now, amount_fen=amount_fen, channel="cash")
+        await trip_paid_elsewhere.handle(msgspec.structs.replace(event, **changes), self.settlement)
 
     async def cancels(self, trip_id: str = "t1", reason: str = "乘客取消") -> None:
         event = TripCancelled(trip_id=trip_id, cancelled_at=self.now, reason=reason)

@@ -187,6 +187,9 @@ TYPICAL: Final = {
     "malformed_answer": ("completed", "collecting"),
     "not_ours": ("completed", "collecting"),
     "unknown_state": ("completed", "unknown"),
+    "sync_lost": ("completed", "collecting less"),
+    "paid_twice": ("paid", "done"),
+    "not_sent_back": ("paid", "done"),
     "PARAM_ERROR": ("completing", "running"),
 }
 
@@ -219,8 +222,8 @@ def test_a_trip_that_only_waits_may_be_given_up_and_nothing_else() -> None:
     assert verbs_for("") == (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF)
 
 
-def test_a_trip_whose_money_is_out_may_be_waived() -> None:
-    assert verbs_for("", TripState.COMPLETED) == (Verb.WAIVE,)
+def test_a_trip_whose_money_is_out_may_be_asked_for_or_waived() -> None:
+    assert verbs_for("", TripState.COMPLETED) == (Verb.PAY, Verb.WAIVE)
 
 
 # --- What is refused, and what to do instead ---

@@ -18,6 +18,7 @@ from payscore_worker.domain.trip import (
     DeclineReason,
     Doubt,
     Look,
+    Lowering,
     LowerOrder,
     Opening,
     OpenOrder,
@@ -1429,7 +1430,9 @@ def test_a_debit_in_flight_is_waited_for_before_the_cancel_is_sent_again() -> No
 
 
 def test_a_lowering_that_is_about_to_be_sent_is_one_more_body() -> None:
-    assert outcomes.lowering(WAIVED) == replace(WAIVED, bodies=WAIVED.bodies + 1)
+    noted = Lowering(asked_fen=3_200, sent_fen=0)
+
+    assert outcomes.lowering(WAIVED) == replace(WAIVED, bodies=WAIVED.bodies + 1, lowering=noted)
 
 
 @pytest.mark.parametrize("word", [an_order(OrderPhase.COLLECTING, total_fen=0), an_order(OrderPhase.COLLECTING)])

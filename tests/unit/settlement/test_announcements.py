@@ -138,6 +138,7 @@ def test_a_payment_is_announced_with_what_is_owed_what_came_and_every_transactio
             paid_at=NOW - HOUR,
             transaction_id="4200002",
             transaction_ids=("4200001", "4200002"),
+            way="payscore",
         )
     ]
 

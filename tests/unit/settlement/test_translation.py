@@ -247,7 +247,7 @@ def test_a_fare_that_was_waived_is_lowered_to_one_item_of_nothing() -> None:
     trip = replace(SITUATIONS["waived, not to be cancelled"](), out_order_no="n1")
     assert trip.waived is not None
 
-    assert translation.waiving(trip, trip.waived) == Modification(
+    assert translation.modification(trip) == Modification(
         out_order_no="n1", fees=(FeeItem(name="行程费用", amount_fen=0),), total_fen=0, reason="客诉"
     )
 

@@ -1,0 +1,487 @@
+"""A fare after the trip has ended: lowered, paid elsewhere, asked for at once; against the simulator."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from payscore_worker.domain.decisions import Decision, Verb
+from payscore_worker.domain.fares import MAX_LOWERED
+from payscore_worker.domain.refund import OVER, Refund, RefundState
+from payscore_worker.domain.trip import PAID_TWICE, SYNC_MARGIN, Asking, TripState, too_much_fen
+from payscore_worker.errors import ConflictingFact, IllegalTransition, OutcomeUnknown, Rejected, Retryable, TooEarly
+from payscore_worker.simulator import Behaviour, FaultKind, Passenger
+from payscore_worker.simulator import CallKind as SimulatedCall
+from payscore_worker.simulator.refunds.book import RefundStatus
+from payscore_worker.storage import Storage
+from tests.integration.settlement.town import Town, a_town, no_sleep
+
+LATE = Passenger(Behaviour.PAYS_LATE, seconds=7_200)
+NEVER = Passenger(Behaviour.NEVER_PAYS)
+
+
+@pytest.fixture
+def passenger(town: Town) -> Callable[[Passenger], None]:
+    return lambda passenger: town.simulator.set_passenger("oPassenger", passenger)
+
+
+@pytest.fixture
+async def current(storage: Storage) -> AsyncIterator[Town]:
+    """A town of the family that can lower a fare and ask for it."""
+    async with a_town(storage, "serviceorder") as town:
+        yield town
+
+
+async def refunds(town: Town, trip_id: str = "t1") -> list[Refund]:
+    """Find the refunds that a trip has asked for itself."""
+    found, returned = [], 0
+    while (refund := await town.storage.load_refund(f"back-{trip_id}-{returned}")) is not None:
+        found.append(refund)
+        returned += refund.amount_fen
+    return found
+
+
+async def until_at_rest(town: Town) -> None:
+    """Let hours pass until trip and refunds are over; bounded, for they may not be."""
+    for _ in range(60):
+        trip, back = await town.trip(), await refunds(town)
+        if trip.state is TripState.PAID and not too_much_fen(trip) and all(refund.state in OVER for refund in back):
+            return
+        await town.passes(600)
+    raise AssertionError("it goes on and on")
+
+
+def kept_fen(town: Town) -> int:
+    """Count what the passenger has paid through WeChat Pay, less what went back."""
+    back = sum(entry.amount_fen or 0 for entry in town.order().refunds if entry.status is RefundStatus.SUCCESS)
+    return town.charged_fen() - back
+
+
+async def told(town: Town, type_: str) -> list[dict[str, Any]]:
+    return [data for said, data in await town.announced() if said == type_]
+
+
+# --- Lowered before it is asked for ---
+
+
+async def test_a_fare_that_is_lowered_before_it_is_asked_for_replaces_the_old_one(town: Town) -> None:
+    town.fault(FaultKind.UNAVAILABLE, "create", times=9)
+    with pytest.raises(Retryable):
+        await town.starts()
+    with pytest.raises(Retryable):
+        await town.ends()
+
+    with pytest.raises(Retryable):
+        await town.lowers(total_fen=2_000)
+    town.simulator.clear_faults()
+    await until_at_rest(town)
+
+    assert (kept_fen(town), await refunds(town)) == (2_000, [])
+    announced = dict(await town.announced())
+    assert announced["settlement.lowered"]["total_fen"] == 2_000
+    assert announced["settlement.lowered"]["was_fen"] == 3_200
+    assert announced["settlement.completed"]["total_fen"] == 2_000
+    assert announced["settlement.paid"]["paid_fen"] == 2_000
+
+
+# --- Lowered while the money is out ---
+
+
+async def test_a_fare_that_is_lowered_while_the_money_is_out_is_collected_no_higher(
+    town: Town, passenger: Callable[[Passenger], None]
+) -> None:
+    passenger(LATE)
+    await town.rides()
+    assert await town.state() is TripState.COMPLETED
+    await town.announced()
+
+    await town.lowers(total_fen=2_000)
+    await until_at_rest(town)
+
+    assert kept_fen(town) == 2_000
+    (lowered,) = await told(town, "settlement.lowered")
+    assert (lowered["total_fen"], lowered["was_fen"]) == (2_000, 3_200)
+    by_refund = [refund.amount_fen for refund in await refunds(town)]
+    assert by_refund == ([] if town.payscore.family == "serviceorder" else [1_200])
+    assert town.calls_made("modify") == (1 if town.payscore.family == "serviceorder" else 0)
+
+
+async def test_a_fare_that_is_lowered_twice_is_collected_at_the_last_word(
+    town: Town, passenger: Callable[[Passenger], None]
+) -> None:
+    passenger(LATE)
+    await town.rides()
+    await town.lowers(total_fen=2_000)
+    await town.lowers(total_fen=1_500)
+    await town.lowers(total_fen=2_000, lowered_at=town.now - timedelta(0))  # the first once more
+    await until_at_rest(town)
+
+    assert kept_fen(town) == 1_500
+    assert (await town.trip()).problem is None
+
+
+async def test_wechat_pay_may_lower_once_only_and_the_rest_goes_back(storage: Storage) -> None:
+    async with a_town(storage, "serviceorder", modify_once=True) as town:
+        town.simulator.set_passenger("oPassenger", Passenger(Behaviour.PAYS_LATE, seconds=90_000))
+        await town.rides()
+        await town.lowers(total_fen=2_000)
+        await town.lowers(total_fen=1_500)
+        for _ in range(30):
+            await town.passes(3_600)
+        await until_at_rest(town)
+
+        assert kept_fen(town) == 1_500
+        assert [refund.amount_fen for refund in await refunds(town)] == [500]
+        assert (await town.trip()).problem is None
+
+
+async def test_a_fare_may_be_lowered_to_nothing(town: Town, passenger: Callable[[Passenger], None]) -> None:
+    passenger(LATE)
+    await town.rides()
+
+    await town.lowers(total_fen=0)
+    await until_at_rest(town)
+
+    assert (kept_fen(town), (await town.trip()).problem) == (0, None)
+
+
+@pytest.mark.parametrize("fault", [FaultKind.DROP_REPLY, FaultKind.FAIL_AFTER])
+async def test_a_lowering_whose_answer_is_lost_is_sent_again_in_the_same_bytes(current: Town, fault: FaultKind) -> None:
+    current.simulator.set_passenger("oPassenger", LATE)
+    await current.rides()
+    current.fault(fault, "modify", times=3)
+
+    with pytest.raises(OutcomeUnknown):
+        await current.lowers(total_fen=2_000)
+    await until_at_rest(current)
+
+    assert (kept_fen(current), await refunds(current)) == (2_000, [])
+    assert len(set(current.order().bodies[SimulatedCall.MODIFY])) == 1
+
+
+async def test_the_passenger_pays_the_old_fare_in_the_moment_it_is_lowered_and_gets_the_difference_back(
+    current: Town,
+) -> None:
+    current.simulator.set_passenger("oPassenger", NEVER)
+    await current.rides()
+    current.listening = False
+    current.simulator.pay("t1")
+
+    await current.lowers(total_fen=2_000)
+    await until_at_rest(current)
+
+    assert kept_fen(current) == 2_000
+    assert [refund.amount_fen for refund in await refunds(current)] == [1_200]
+    assert [data["total_fen"] for data in await told(current, "settlement.lowered")] == [2_000]
+
+
+# --- Lowered once it is paid ---
+
+
+async def test_what_was_paid_above_a_lowered_fare_goes_back(town: Town) -> None:
+    await town.rides()
+    await town.passes(60)
+    assert await town.state() is TripState.PAID
+    await town.announced()
+
+    await town.lowers(total_fen=2_000)
+    await until_at_rest(town)
+
+    assert kept_fen(town) == 2_000
+    (refund,) = await refunds(town)
+    assert (refund.amount_fen, refund.state) == (1_200, RefundState.REFUNDED)
+    assert await town.announced_types() == ["settlement.lowered", "settlement.refunded"]
+
+
+async def test_what_goes_back_of_two_debits_goes_back_by_two_refunds(
+    current: Town,
+) -> None:
+    current.simulator.set_passenger("oPassenger", Passenger(Behaviour.PAYS_IN_TWO))
+    await current.rides()
+    await current.passes(60)
+    await current.passes(60)
+    assert await current.state() is TripState.PAID
+
+    await current.lowers(total_fen=200)
+    await until_at_rest(current)
+
+    assert kept_fen(current) == 200
+    assert sorted(refund.amount_fen for refund in await refunds(current)) == [1_400, 1_600]
+
+
+async def test_a_lowered_fare_is_refused_where_not_so_much_is_left_of_what_was_paid(town: Town) -> None:
+    await town.rides()
+    await town.passes(60)
+    await town.refunds_of("r1", amount_fen=3_000)
+
+    with pytest.raises(IllegalTransition, match="total_fen: 1200 fen would go back, and 200 fen are left"):
+        await town.lowers(total_fen=2_000)
+
+    assert (await town.trip()).lowered == ()
+
+
+# --- What is not a lower fare ---
+
+
+async def test_a_fare_that_is_not_lower_is_refused_and_nothing_is_touched(town: Town) -> None:
+    await town.rides()
+    before = await town.trip()
+
+    for total_fen in (3_200, 4_000):
+        with pytest.raises(IllegalTransition, match=f"total_fen: {total_fen} is not below the present fare of 3200"):
+            await town.lowers(total_fen=total_fen)
+
+    assert await town.trip() == before
+
+
+async def test_a_lower_fare_of_a_trip_that_has_not_ended_waits_for_its_end(town: Town) -> None:
+    await town.starts()
+
+    with pytest.raises(TooEarly, match=r"before trip\.ended"):
+        await town.lowers()
+
+
+async def test_what_is_told_of_a_trip_that_nobody_knows_is_refused(town: Town) -> None:
+    with pytest.raises(Rejected, match="trip 't1' is not known"):
+        await town.lowers()
+    with pytest.raises(Rejected, match="trip 't1' is not known"):
+        await town.is_paid_elsewhere()
+
+
+async def test_a_cancelled_trip_has_no_fare_to_lower_or_to_pay(town: Town) -> None:
+    await town.starts()
+    await town.cancels()
+
+    with pytest.raises(ConflictingFact, match="cancelled"):
+        await town.lowers()
+    with pytest.raises(ConflictingFact, match="cancelled"):
+        await town.is_paid_elsewhere()
+
+
+async def test_the_same_word_again_changes_nothing_and_an_older_one_that_comes_late_neither(
+    town: Town, passenger: Callable[[Passenger], None]
+) -> None:
+    passenger(LATE)
+    await town.rides()
+    at = town.now
+    await town.passes(60)
+    await town.lowers(total_fen=1_500)
+    before = await town.trip()
+
+    await town.lowers(total_fen=1_500)
+    assert await town.trip() == before
+    await town.lowers(total_fen=2_000, lowered_at=at)
+    await until_at_rest(town)
+
+    assert kept_fen(town) == 1_500
+
+
+async def test_a_fare_is_lowered_so_often_and_no_more(town: Town, passenger: Callable[[Passenger], None]) -> None:
+    passenger(NEVER)
+    await town.rides()
+    for total_fen in range(3_000, 3_000 - MAX_LOWERED, -1):
+        await town.lowers(total_fen=total_fen)
+
+    with pytest.raises(IllegalTransition, match=f"lowered {MAX_LOWERED} times"):
+        await town.lowers(total_fen=100)
+
+
+async def test_two_workers_that_are_told_at_once_lower_a_fare_once(
+    current: Town,
+) -> None:
+    current.simulator.set_passenger("oPassenger", LATE)
+    await current.rides()
+    other = replace(current, settlement=current.another_settlement())
+
+    await asyncio.gather(current.lowers(), other.lowers(), return_exceptions=True)
+    await until_at_rest(current)
+
+    assert kept_fen(current) == 2_000
+    assert len((await current.trip()).lowered) == 1
+
+
+# --- Paid elsewhere ---
+
+
+async def test_wechat_pay_collects_no_more_of_what_was_paid_elsewhere(
+    town: Town, passenger: Callable[[Passenger], None]
+) -> None:
+    passenger(NEVER)
+    await town.rides()
+    await town.passes(60)
+    await town.announced()
+
+    await town.is_paid_elsewhere()
+    await until_at_rest(town)
+
+    assert (town.charged_fen(), town.calls_made("sync")) == (0, 1)
+    ((type_, data),) = await town.announced()
+    assert (type_, data["way"], data["transaction_ids"], data["paid_fen"]) == ("settlement.paid", "cash", [], 3_200)
+
+
+async def test_wechat_pay_is_told_so_only_after_its_complete_by_a_margin(
+    town: Town, passenger: Callable[[Passenger], None]
+) -> None:
+    passenger(NEVER)
+    await town.rides()
+
+    await town.is_paid_elsewhere(paid_at=town.now - timedelta(minutes=5))
+    assert town.calls_made("sync") == 0
+    await town.passes(2 * SYNC_MARGIN.total_seconds())
+    await until_at_rest(town)
+
+    assert (await town.trip()).problem is None
+    assert (town.charged_fen(), town.calls_made("sync")) == (0, 1)
+
+
+async def test_an_order_that_was_not_completed_is_cancelled_when_the_fare_is_paid_elsewhere(town: Town) -> None:
+    await town.starts()
+    await town.passes(600)
+    town.clock.now -= timedelta(seconds=595)  # so soon after its start it cannot be completed
+    await town.ends(ended_at=town.now)
+    assert (await town.trip()).end_time is None
+
+    await town.is_paid_elsewhere()
+    await until_at_rest(town)
+
+    assert (town.charged_fen(), town.calls_made("complete"), town.calls_made("cancel")) == (0, 0, 1)
+    assert [data["way"] for data in await told(town, "settlement.paid")] == ["cash"]
+
+
+async def test_no_order_is_opened_for_what_was_paid_elsewhere(town: Town) -> None:
+    await town.ends()
+
+    await town.is_paid_elsewhere()
+    await town.starts()
+    await town.passes(60)
+
+    assert (await town.state(), town.calls_made("create")) == (TripState.PAID, 0)
+    assert [data["way"] for data in await told(town, "settlement.paid")] == ["cash"]
+
+
+async def test_a_declined_trip_is_paid_where_it_was_paid(town: Town, passenger: Callable[[Passenger], None]) -> None:
+    passenger(Passenger(Behaviour.RISK_REFUSED))
+    await town.starts()
+    for _ in range(10):
+        await town.passes(120)
+    assert await town.state() is TripState.DECLINED
+    await town.ends()
+
+    await town.is_paid_elsewhere()
+
+    assert await town.state() is TripState.PAID
+    assert [data["way"] for data in await told(town, "settlement.paid")] == ["cash"]
+
+
+@pytest.mark.parametrize("amount_fen", [3_199, 3_201])
+async def test_an_amount_that_is_not_the_fare_is_refused(town: Town, amount_fen: int) -> None:
+    await town.rides()
+
+    with pytest.raises(IllegalTransition, match=f"amount_fen: {amount_fen} is not the fare, which is 3200"):
+        await town.is_paid_elsewhere(amount_fen=amount_fen)
+
+
+async def test_another_payment_elsewhere_conflicts_and_the_same_one_does_not(
+    town: Town, passenger: Callable[[Passenger], None]
+) -> None:
+    passenger(NEVER)
+    await town.rides()
+    await town.is_paid_elsewhere()
+
+    await town.is_paid_elsewhere()
+    with pytest.raises(ConflictingFact):
+        await town.is_paid_elsewhere(channel="card")
+
+
+async def test_what_was_paid_twice_is_for_a_person(town: Town) -> None:
+    await town.rides()
+    await town.passes(60)
+    await town.announced()
+
+    await town.is_paid_elsewhere()
+
+    problem = (await town.trip()).problem
+    assert problem is not None
+    assert problem.code == PAID_TWICE
+    assert await town.announced_types() == ["settlement.problem"]
+    await town.settlement.clear_problem("t1")
+    await town.passes(60)
+    assert (await town.trip()).problem is None
+    assert await refunds(town) == []
+
+
+async def test_what_was_paid_twice_goes_back_where_the_setting_says_so(storage: Storage, family: str) -> None:
+    async with a_town(storage, family, rules={"refunds_paid_twice": True}) as town:
+        await town.rides()
+        await town.passes(60)
+
+        await town.is_paid_elsewhere()
+        await until_at_rest(town)
+
+        assert kept_fen(town) == 0
+        assert [refund.amount_fen for refund in await refunds(town)] == [3_200]
+
+
+async def test_a_debit_that_crosses_the_word_that_it_was_paid_elsewhere_goes_back(
+    storage: Storage, family: str
+) -> None:
+    async with a_town(storage, family, rules={"refunds_paid_twice": True}) as town:
+        town.simulator.set_passenger("oPassenger", NEVER)
+        await town.rides()
+        town.listening = False
+        town.simulator.pay("t1")
+
+        await town.is_paid_elsewhere()
+        await until_at_rest(town)
+        await town.passes(600)
+        await until_at_rest(town)
+
+        assert kept_fen(town) == 0
+        assert [data["way"] for data in await told(town, "settlement.paid")] == ["payscore"]
+
+
+# --- Asked for at once ---
+
+
+async def decides_to_ask(town: Town) -> None:
+    sight = await town.settlement.look("t1")
+    decision = Decision(verb=Verb.PAY, by="wang", reason="乘客说已充值")
+    await town.settlement.decide("t1", decision, mark=sight.mark, pause=no_sleep)
+
+
+async def test_a_person_has_wechat_pay_collect_at_once(current: Town) -> None:
+    current.simulator.set_passenger("oPassenger", NEVER)
+    await current.rides()
+    current.simulator.set_passenger("oPassenger", Passenger())  # has money again
+
+    await decides_to_ask(current)
+    await current.passes(30)
+
+    assert current.calls_made("pay") == 1
+    assert await current.state() is TripState.PAID
+
+
+async def test_a_family_without_such_a_call_cannot_be_asked(storage: Storage) -> None:
+    async with a_town(storage, "payafter") as town:
+        town.simulator.set_passenger("oPassenger", LATE)
+        await town.rides()
+
+        with pytest.raises(IllegalTransition, match="no call for it"):
+            await decides_to_ask(town)
+
+
+async def test_wechat_pay_is_asked_at_the_ages_that_the_settings_name_and_at_no_other(storage: Storage) -> None:
+    ages = (timedelta(hours=1), timedelta(hours=2))
+    async with a_town(storage, "serviceorder", rules={"pay_after": ages}) as town:
+        town.simulator.set_passenger("oPassenger", NEVER)
+        await town.rides()
+        town.refuse("pay", "INVALID_REQUEST", "单据正在扣款中，请稍后再试", sub_code=271316754, times=2)
+        for _ in range(20):
+            await town.passes(600)
+
+        trip = await town.trip()
+        assert (trip.problem, trip.asking) == (None, Asking(step=2))
+        assert town.calls_made("pay") == 4  # each age once, and once more after a refusal that may be anybody's
