@@ -650,3 +650,66 @@ async def test_success_speeds_up_until_no_gap_is_left() -> None:
         pace.passed()
 
     assert pace.gap_seconds == 0
+
+
+# --- Several accounts ---
+
+
+def broken(breaker: Breaker) -> None:
+    for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
+        breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
+
+
+async def test_what_is_held_back_for_an_account_is_told_from_what_the_pace_holds_back() -> None:
+    breaker = Breaker(account="suzhou")
+    broken(breaker)
+
+    with pytest.raises(AccountOut):
+        breaker.admit()
+
+
+async def test_while_one_account_is_served_what_all_share_goes_on() -> None:
+    one, other = Breaker(account="shanghai"), Breaker(account="suzhou")
+    breakers = Breakers({"shanghai": one, "suzhou": other})
+    broken(other)
+
+    assert not breakers.is_open
+    assert breakers.reasons == {"suzhou": FailureClass.TROUBLE}
+    one.admit()
+
+
+async def test_what_all_share_rests_once_every_account_is_out_and_goes_on_with_the_first_that_is_back() -> None:
+    one, other = Breaker(account="shanghai"), Breaker(account="suzhou")
+    breakers = Breakers({"shanghai": one, "suzhou": other})
+    opened = asyncio.create_task(breakers.opened())
+
+    broken(one)
+    await asyncio.sleep(0)
+    one.close()
+    broken(other)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not opened.done()  # the first is back by now
+
+    broken(one)
+    await opened
+    assert breakers.is_open
+    closed = asyncio.create_task(breakers.closed())
+    await asyncio.sleep(0)
+    assert not closed.done()
+    other.close()
+    await closed
+    assert not breakers.is_open
+
+
+async def test_a_breaker_says_of_which_account_it_is() -> None:
+    breaker = Breaker(account="suzhou")
+
+    with capture_logs() as logs:
+        broken(breaker)
+        breaker.close()
+
+    assert [(line["event"], line["account"]) for line in logs] == [
+        ("breaker_opened", "suzhou"),
+        ("breaker_closed", "suzhou"),
+    ]
