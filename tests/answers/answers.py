@@ -8,7 +8,9 @@ from typing import Any, Final
 from payscore_worker.simulator import CallKind, Fault, FaultKind
 
 QUESTIONS: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.QUERY, CallKind.REFUND_QUERY})
-CHANGES: Final = frozenset({CallKind.CREATE, CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY, CallKind.REFUND})
+CHANGES: Final = frozenset(
+    {CallKind.CREATE, CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY, CallKind.SYNC, CallKind.REFUND}
+)
 ALL_CALLS: Final = QUESTIONS | CHANGES
 OF_REFUNDS: Final = frozenset({CallKind.REFUND, CallKind.REFUND_QUERY})
 OPENING: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.CREATE})

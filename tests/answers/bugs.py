@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from payscore_worker.domain import outcomes, trip
+from payscore_worker.domain import fares, outcomes, trip
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import DeclineReason, Doubt, OpenOrder, OrderPhase, OrderSeen, Step, Trip, TripState
@@ -56,6 +56,21 @@ def _writes_off_what_is_collected(patch: Patch) -> None:
         return refused(trip, doubt, now, **more) if trip.waived is None else outcomes._written_off(trip, trip.waived)
 
     patch.setattr(outcomes, "refused", done)
+
+
+def _takes_a_sync_for_done(patch: Patch) -> None:
+    """Take it that WeChat Pay collects no more once it was told that the fare was paid elsewhere."""
+    refused = outcomes.refused
+
+    def done(trip: Trip, doubt: Doubt, now: datetime, **more: Any) -> Trip:
+        return refused(trip, doubt, now, **more) if trip.sync is None else fares.paid_elsewhere(trip)
+
+    patch.setattr(outcomes, "refused", done)
+
+
+def _keeps_what_is_too_much(patch: Patch) -> None:
+    """Lower a fare, and keep what was paid above it."""
+    patch.setattr(trip, "too_much_fen", lambda _trip: 0)
 
 
 def _fails_a_refund_over_a_refusal(patch: Patch) -> None:
@@ -245,6 +260,20 @@ BUGS: Final[Mapping[str, Bug]] = {
             "sqlite payafter settle; one worker; create #1; sub-code 271300099, after; once",
             "sqlite serviceorder settle; two workers; create #1; INVALID_REQUEST, too many orders; once",
             "postgresql payafter settle; two workers; create #1; sub-code 271299627; once",
+        ),
+    ),
+    "takes a refused sync for done": Bug(
+        install=_takes_a_sync_for_done,
+        cases=(
+            "sqlite payafter paid elsewhere; one worker; sync #1; PARAM_ERROR; once",
+            "postgresql serviceorder paid elsewhere; two workers; sync #1; INVALID_ORDER_STATE; once",
+        ),
+    ),
+    "keeps what was paid above a lowered fare": Bug(
+        install=_keeps_what_is_too_much,
+        cases=(
+            "sqlite payafter lowered; one worker",
+            "postgresql serviceorder lowered; one worker; modify #1; INVALID_ORDER_STATE; for an hour",
         ),
     ),
     "ends over one 404": Bug(

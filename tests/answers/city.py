@@ -27,6 +27,8 @@ from payscore_worker.events import (
     ServiceChanged,
     TripCancelled,
     TripEnded,
+    TripFareLowered,
+    TripPaidElsewhere,
     TripStarted,
 )
 from payscore_worker.settings import OrderSettings
@@ -58,6 +60,9 @@ TRIP_ID: Final = "t1"
 REFUND_ID: Final = "r1"
 REFUND_FEN: Final = 2_000
 """More than half: a second one is more than is left."""
+
+LOWERED_FEN: Final = 2_000
+"""What the fare is lowered to."""
 
 WORKERS: Final = {"alpha": 0.02, "beta": 0.03}
 """The workers there may be, and how far each is from WeChat Pay, in seconds one way."""
@@ -165,6 +170,22 @@ class City:
     def is_cancelled(self) -> None:
         self.cancelled_at = leaping().time()
         event = TripCancelled(trip_id=TRIP_ID, cancelled_at=self.clock(), reason="乘客取消")
+        self.broker.publish(event, to_all=True)
+
+    def is_lowered(self) -> None:
+        """The ride service lowers the fare."""
+        event = TripFareLowered(
+            trip_id=TRIP_ID,
+            lowered_at=self.clock(),
+            fees=(FeeItem(name="里程费", amount_fen=LOWERED_FEN),),
+            total_fen=LOWERED_FEN,
+            reason="绕路退费",
+        )
+        self.broker.publish(event, to_all=True)
+
+    def is_paid_elsewhere(self) -> None:
+        """The passenger has paid the driver."""
+        event = TripPaidElsewhere(trip_id=TRIP_ID, paid_at=self.clock(), amount_fen=FARE_FEN, channel="cash")
         self.broker.publish(event, to_all=True)
 
     def is_refunded(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from payscore_worker.domain.trip import TripState
 from payscore_worker.simulator import Behaviour, CallKind, Fault, FaultKind, Passenger
 from tests.answers.answers import ALL_CALLS
-from tests.answers.city import REFUND_FEN, City
+from tests.answers.city import FARE_FEN, LOWERED_FEN, REFUND_FEN, City
 
 RIDE_SECONDS: Final = 600.0
 LATE_SECONDS: Final = 4 * 3600.0
@@ -15,6 +15,7 @@ LATE_SECONDS: Final = 4 * 3600.0
 
 WAIVED_AFTER_SECONDS: Final = 60.0
 REFUNDED_AFTER_SECONDS: Final = 3_600.0
+LOWERED_AFTER_SECONDS: Final = 60.0
 
 BY_HAND_SECONDS: Final = 3.0
 """Before the broker gives the trip to a worker again."""
@@ -32,6 +33,10 @@ class Flow:
     written_off: bool = False
     """It ends without a charge since a person said so, and that is what is told."""
     refunded_fen: int = 0
+    fare_fen: int = FARE_FEN
+    """What the passenger has paid in the end: what is charged above it goes back."""
+    paid_elsewhere: bool = False
+    """WeChat Pay charges nothing for it; the fare was paid in another way."""
     runs: bool = True
     """WeChat Pay opens an order that runs."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -139,6 +144,29 @@ async def _refund_unheard(city: City) -> None:
     city.is_refunded()
 
 
+async def _lower(city: City) -> None:
+    """The fare is lowered while the money is out."""
+    city.passenger(Passenger(Behaviour.PAYS_LATE, seconds=LATE_SECONDS))
+    await _settle(city)
+    await city.passes(LOWERED_AFTER_SECONDS)
+    city.is_lowered()
+
+
+async def _pay_elsewhere(city: City) -> None:
+    """The fare is paid in cash while WeChat Pay collects."""
+    city.passenger(Passenger(Behaviour.NEVER_PAYS))
+    await _settle(city)
+    await city.passes(LOWERED_AFTER_SECONDS)
+    city.is_paid_elsewhere()
+
+
+async def _pay_elsewhere_at_once(city: City) -> None:
+    """The fare is paid in cash before WeChat Pay can have been asked for it, or in that moment."""
+    city.passenger(Passenger(Behaviour.NEVER_PAYS))
+    await _settle(city)
+    city.is_paid_elsewhere()
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "settle": Flow(play=_settle),
     "in one breath": Flow(play=_in_one_breath, struck=frozenset({CallKind.CREATE, CallKind.COMPLETE})),
@@ -183,6 +211,13 @@ FLOWS: Final[Mapping[str, Flow]] = {
         refunded_fen=REFUND_FEN,
         families=("payafter",),
         struck=frozenset({CallKind.REFUND, CallKind.REFUND_QUERY}),
+    ),
+    "lowered": Flow(play=_lower, fare_fen=LOWERED_FEN, struck=frozenset({CallKind.MODIFY, CallKind.QUERY})),
+    "paid elsewhere": Flow(play=_pay_elsewhere, paid_elsewhere=True, struck=frozenset({CallKind.SYNC, CallKind.QUERY})),
+    "paid elsewhere at once": Flow(
+        play=_pay_elsewhere_at_once,
+        paid_elsewhere=True,
+        struck=frozenset({CallKind.COMPLETE, CallKind.CANCEL, CallKind.SYNC}),
     ),
     "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
 }

@@ -91,6 +91,11 @@ class Promise:
             return frozenset({self.flow.state})
         return frozenset({self.flow.state, TripState.DECLINED})
 
+    def back_fen(self, evidence: "Evidence") -> int:
+        """Say what must go back: what was asked for, and what was charged above the fare."""
+        charged_fen = evidence.order.charged_fen if evidence.order is not None else 0
+        return self.flow.refunded_fen + max(0, charged_fen - self.flow.fare_fen)
+
     @property
     def may_call_a_person(self) -> bool:
         """Whether a problem may be the right end, or on the way to it."""
@@ -139,8 +144,8 @@ class Evidence:
 def judge(promise: Promise, evidence: Evidence) -> list[Violation]:
     """Compare what may be with what is."""
     return [
-        *_alive(evidence),
-        *_money(evidence),
+        *_alive(promise, evidence),
+        *_money(promise, evidence),
         *_end(promise, evidence),
         *_refunds(promise, evidence),
         *_person(promise, evidence),
@@ -153,9 +158,10 @@ def judge(promise: Promise, evidence: Evidence) -> list[Violation]:
     ]
 
 
-def _alive(evidence: Evidence) -> Iterator[Violation]:
+def _alive(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     order, state = evidence.order, evidence.state
-    if order is not None and state in {TripState.DECLINED, TripState.CANCELLED}:
+    paid_elsewhere = promise.flow.paid_elsewhere and state == TripState.PAID
+    if order is not None and (paid_elsewhere or state in {TripState.DECLINED, TripState.CANCELLED}):
         if order.stage in ALIVE:
             yield Violation(Breach.ALIVE, f"{state} here, and {order.state} at WeChat Pay")
         if order.charged_fen:
@@ -180,7 +186,7 @@ def _surely_not_done(exchange: Exchange) -> bool:
     return exchange.is_definite_refusal or exchange.is_throttled
 
 
-def _money(evidence: Evidence) -> Iterator[Violation]:
+def _money(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     charges = evidence.order.charges if evidence.order is not None else []
     charged_fen = sum(charge.amount_fen for charge in charges)
     paid = evidence.told("settlement.paid")
@@ -188,14 +194,17 @@ def _money(evidence: Evidence) -> Iterator[Violation]:
         yield Violation(Breach.MONEY, f"charged {charged_fen} fen in {len(charges)} debits, owed {FARE_FEN}")
     if len(paid) > 1:
         yield Violation(Breach.MONEY, f"announced as paid {len(paid)} times")
+    elsewhere_fen = FARE_FEN if promise.flow.paid_elsewhere else 0
+    if charged_fen and elsewhere_fen:
+        yield Violation(Breach.MONEY, f"charged {charged_fen} fen for what was paid elsewhere")
     for heard in paid:
-        if heard.data["paid_fen"] != charged_fen:
+        if heard.data["paid_fen"] != charged_fen + elsewhere_fen:
             yield Violation(Breach.MONEY, f"announced as paid {heard.data['paid_fen']} fen, charged {charged_fen}")
     unheard = evidence.problem is not None and not evidence.called_back
     if charged_fen and not paid and not unheard:
         yield Violation(Breach.MONEY, f"charged {charged_fen} fen, and nobody was told")
     row = evidence.row
-    if row is not None and row["state"] == TripState.PAID and row["paid_fen"] != charged_fen:
+    if row is not None and row["state"] == TripState.PAID and row["paid_fen"] != charged_fen + elsewhere_fen:
         yield Violation(Breach.MONEY, f"stored as paid {row['paid_fen']} fen, charged {charged_fen}")
 
 
@@ -226,7 +235,7 @@ def _refunds(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     known = evidence.order.refunds if evidence.order is not None else []
     made = [one for one in known if one.refund_id is not None]
     sent_fen = sum(one.amount_fen or 0 for one in made if one.status == "SUCCESS")
-    asked_fen, row = promise.flow.refunded_fen, evidence.row
+    asked_fen, row = promise.back_fen(evidence), evidence.row
     if len(made) > 1 or sent_fen > asked_fen:
         yield Violation(Breach.MONEY, f"sent back {sent_fen} fen by {len(made)} refunds, asked for {asked_fen}")
     told = evidence.told("settlement.refunded")

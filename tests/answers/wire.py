@@ -159,7 +159,7 @@ def _what(request: httpx.Request) -> tuple[CallKind, str]:
     if request.url.path.startswith(REFUNDS):
         return (CallKind.REFUND_QUERY, "") if request.method == "GET" else (CallKind.REFUND, "")
     *_, order, last = request.url.path.split("/")
-    if last in {CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY}:
+    if last in {CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY, CallKind.SYNC, CallKind.PAY}:
         return CallKind(last), order
     if request.method == "POST":
         return CallKind.CREATE, str(_members(request.content).get("out_order_no", ""))

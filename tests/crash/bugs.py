@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from payscore_worker.domain import outcomes
+from payscore_worker.domain import fares, outcomes
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import Pair, Refund
 from payscore_worker.domain.trip import DeclineReason, Trip
@@ -217,6 +217,18 @@ def _nothing_reserved() -> None:
     _replace(refunds, "request", forgotten)
 
 
+def _forgets_what_went_back() -> None:
+    """Send back what is too much, and forget on the trip that it was asked for."""
+    send_back = fares.send_back
+
+    def forgotten(trip: Trip, now: datetime, **more: Any) -> Pair:
+        after, refund = send_back(trip, now, **more)
+        number = f"{refund.refund_id}-{now:%H%M%S%f}"
+        return replace(after, returned_fen=0), replace(refund, refund_id=number, out_refund_no=number)
+
+    _replace(fares, "send_back", forgotten)
+
+
 BUGS: Final[Mapping[str, Bug]] = {
     "acks early": Bug(install=_ack_early, flows=("happy",)),
     "new order number on retry": Bug(install=_new_order_number, flows=("happy", "lost create")),
@@ -227,5 +239,6 @@ BUGS: Final[Mapping[str, Bug]] = {
     "foreign notification believed": Bug(install=_foreign_believed, flows=("lies",)),
     "relay marks before the confirm": Bug(install=_marked_before_confirm, flows=("happy",)),
     "new refund number on retry": Bug(install=_new_refund_number, flows=("lost refund",)),
+    "a lowered fare goes back twice": Bug(install=_forgets_what_went_back, flows=("lowered once paid",)),
     "refund without a reservation": Bug(install=_nothing_reserved, flows=("refunded",)),
 }

@@ -171,6 +171,7 @@ def promise_of(flow: Flow, scene: Scene) -> Promise:
         state=flow.state,
         owed_fen=flow.owed_fen,
         refunded_fen=flow.refunded_fen,
+        paid_elsewhere_fen=flow.paid_elsewhere_fen,
         has_order=flow.has_order,
         announced=flow.announced,
         accepted=frozenset(scene.accepted),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from payscore_worker.domain.trip import TripState
-from tests.crash.scene import FARE_FEN, REFUND_FEN, Scene
+from tests.crash.scene import FARE_FEN, LOWERED_FEN, REFUND_FEN, Scene
 
 TRIES: Final = 3
 """The quick ones of the client: when all of them lose their reply, the outcome is unknown (`client.TRIES`)."""
@@ -17,6 +17,7 @@ DECLINED: Final = "settlement.declined"
 CANCELLED: Final = "settlement.cancelled"
 WRITTEN_OFF: Final = "settlement.written_off"
 REFUNDED: Final = "settlement.refunded"
+LOWERED: Final = "settlement.lowered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Flow:
     state: TripState = TripState.PAID
     owed_fen: int = FARE_FEN
     refunded_fen: int = 0
+    paid_elsewhere_fen: int = 0
     has_order: bool = True
     announced: frozenset[str] = frozenset({OPENED, COMPLETED, PAID})
     families: tuple[str, ...] = ("payafter", "serviceorder")
@@ -155,6 +157,32 @@ async def _lost_refund(scene: Scene) -> None:
     await scene.is_refunded()
 
 
+async def _lowered(scene: Scene) -> None:
+    """The fare is lowered while the money is out, and said so twice; then it comes."""
+    await scene.passenger("never_pays")
+    await _happy(scene)
+    await scene.until_announced(COMPLETED)
+    lowered = await scene.is_lowered()
+    await scene.is_lowered(again=lowered)
+    await scene.until_announced(LOWERED)
+    await scene.pays_now()
+
+
+async def _lowered_once_paid(scene: Scene) -> None:
+    await _happy(scene)
+    await scene.until_announced(PAID)
+    await scene.is_lowered()
+
+
+async def _paid_elsewhere(scene: Scene) -> None:
+    """The fare is paid in cash while WeChat Pay collects, and said so twice."""
+    await scene.passenger("never_pays")
+    await _happy(scene)
+    await scene.until_announced(COMPLETED)
+    paid = await scene.is_paid_elsewhere()
+    await scene.is_paid_elsewhere(again=paid)
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "happy": Flow(play=_happy),
     "ended first": Flow(play=_ended_first),
@@ -197,6 +225,19 @@ FLOWS: Final[Mapping[str, Flow]] = {
         announced=frozenset({OPENED, COMPLETED, PAID, REFUNDED}),
         families=("serviceorder",),
     ),
+    "lowered": Flow(
+        play=_lowered,
+        owed_fen=LOWERED_FEN,
+        announced=frozenset({OPENED, COMPLETED, LOWERED, PAID}),
+        families=("serviceorder",),
+    ),
+    "lowered once paid": Flow(
+        play=_lowered_once_paid,
+        refunded_fen=FARE_FEN - LOWERED_FEN,
+        announced=frozenset({OPENED, COMPLETED, PAID, LOWERED, REFUNDED}),
+        families=("payafter",),
+    ),
+    "paid elsewhere": Flow(play=_paid_elsewhere, owed_fen=0, paid_elsewhere_fen=FARE_FEN),
     "lost refund": Flow(
         play=_lost_refund,
         refunded_fen=REFUND_FEN,

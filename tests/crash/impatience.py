@@ -21,6 +21,7 @@ from payscore_worker.wechatpay import client, load_private_key
 SHORTENED: Final[tuple[tuple[Any, str, object], ...]] = (
     (trip, "END_MARGIN", timedelta(0)),  # the simulator has our clock
     (trip, "IN_HAND", timedelta(seconds=1)),
+    (trip, "SYNC_MARGIN", timedelta(seconds=1)),
     (outcomes, "DEBIT_PAUSE", timedelta(seconds=1)),
     (outcomes, "PAUSES", (timedelta(0), *[timedelta(seconds=0.3)] * 8)),
     (outcomes, "QUESTION_PAUSES", (timedelta(seconds=0.3),) * 8),

@@ -45,6 +45,7 @@ class Promise:
     state: TripState
     owed_fen: int
     refunded_fen: int
+    paid_elsewhere_fen: int
     has_order: bool
     """WeChat Pay accepted an order."""
     announced: frozenset[str]
@@ -103,7 +104,7 @@ def _money(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     if promise.has_order and not accepted:
         yield Violation(Breach.LOST, "no order at WeChat Pay")
     known = {charge["transaction_id"] for charge in charges}
-    yield from _truth(evidence, known, charged_fen)
+    yield from _truth(evidence, known, charged_fen + promise.paid_elsewhere_fen)
 
 
 def _refunds(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
@@ -123,12 +124,12 @@ def _refunds(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
         yield Violation(Breach.STUCK, f"{row['reserved_fen']} fen are still reserved")
 
 
-def _truth(evidence: Evidence, transactions: set[str], charged_fen: int) -> Iterator[Violation]:
-    """Paid is only what WeChat Pay has debited."""
+def _truth(evidence: Evidence, transactions: set[str], paid_fen: int) -> Iterator[Violation]:
+    """Paid is only what WeChat Pay has debited, or was paid elsewhere."""
     row = evidence.row
-    if row is not None and row["state"] == TripState.PAID and row["paid_fen"] != charged_fen:
-        yield Violation(Breach.UNTRUE, f"stored as paid {row['paid_fen']} fen, charged {charged_fen}")
-    told = {heard.data["transaction_id"] for heard in evidence.heard if heard.type == "settlement.paid"}
+    if row is not None and row["state"] == TripState.PAID and row["paid_fen"] != paid_fen:
+        yield Violation(Breach.UNTRUE, f"stored as paid {row['paid_fen']} fen, paid {paid_fen}")
+    told = {heard.data["transaction_id"] for heard in evidence.heard if heard.type == "settlement.paid"} - {""}
     if row is not None and row["transaction_id"]:
         told.add(row["transaction_id"])
     for transaction in sorted(told - transactions):

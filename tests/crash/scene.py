@@ -22,6 +22,9 @@ DISCOUNT_FEN: Final = 300
 REFUND_FEN: Final = 2_000
 """More than half: a second one is more than is left."""
 
+LOWERED_FEN: Final = 2_000
+"""What the fare is lowered to."""
+
 RIDE_SECONDS: Final = SHORTEST_SERVICE.total_seconds() + 0.02
 """Then the consumer of `trip.ended` itself completes the order, and not the reconciler."""
 
@@ -59,6 +62,8 @@ class Scene:
         self.notes: list[str] = []
         self._began = _now()
         self._ended = ""
+        self._lowered = ""
+        self._paid = ""
         self._patience = patience
         self._began_at = self._moved_at = time.monotonic()
         self._pace = lane.pace()
@@ -90,6 +95,19 @@ class Scene:
     async def is_cancelled(self) -> str:
         """Say that the trip will not be charged."""
         return await self._says("trip.cancelled", {"cancelled_at": _now(), "reason": "乘客取消"}, None)
+
+    async def is_lowered(self, *, fare_fen: int = LOWERED_FEN, again: str | None = None) -> str:
+        """Say that the fare is less than was said."""
+        fees = [{"name": "里程费", "amount_fen": fare_fen}]
+        self._lowered = self._lowered or _now()
+        data = {"lowered_at": self._lowered, "fees": fees, "total_fen": fare_fen, "reason": "绕路退费"}
+        return await self._says("trip.fare_lowered", data, again)
+
+    async def is_paid_elsewhere(self, *, again: str | None = None) -> str:
+        """Say that the fare was paid in cash."""
+        self._paid = self._paid or _now()
+        data = {"paid_at": self._paid, "amount_fen": FARE_FEN, "channel": "cash"}
+        return await self._says("trip.paid_elsewhere", data, again)
 
     async def is_refunded(self, refund_id: str = "", *, amount_fen: int = REFUND_FEN, again: str | None = None) -> str:
         """Say that money is to go back."""

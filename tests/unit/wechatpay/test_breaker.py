@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from payscore_worker import metrics
 from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import (
+    AccountOut,
     FailureClass,
     HeldBack,
     MalformedMessage,
@@ -23,7 +24,7 @@ from payscore_worker.errors import (
     WechatPayRejected,
     WechatPayUnavailable,
 )
-from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker, Probe
+from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker, Breakers, Probe
 from payscore_worker.wechatpay.pace import FIRST_GAP_SECONDS, LONGEST_GAP_SECONDS, MAX_WAITING, Pace
 from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
 
