@@ -46,7 +46,7 @@ class MerchantPayScores:
         if family not in FAMILIES:
             raise ValueError(f"no PayScore family {family}; there are {', '.join(FAMILIES)}")
         self._client = client
-        self._appids = tuple(appids) or (client.merchant.appid,)
+        self.appids: Final = tuple(appids) or (client.merchant.appid,)
         self.current: Final[PayScore] = FAMILIES[family](client)
         self._others: dict[OrderTerms, PayScore] = {self.current.terms: self.current}
 
@@ -55,8 +55,8 @@ class MerchantPayScores:
             raise no_such_account(account, [self._client.account])
         if not appid or appid == self.current.terms.appid:
             return self.current
-        if appid not in self._appids:
-            raise Rejected(f"appid: {appid!r} is none of account {self._client.account!r}: {', '.join(self._appids)}")
+        if appid not in self.appids:
+            raise Rejected(f"appid: {appid!r} is none of account {self._client.account!r}: {', '.join(self.appids)}")
         return self.of(replace(self.current.terms, appid=appid))
 
     def of(self, terms: OrderTerms | None) -> PayScore:
