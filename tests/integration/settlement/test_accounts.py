@@ -1,6 +1,7 @@
 """Two companies on one platform: each trip is its company's, and one company's trouble is no other's."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
@@ -11,9 +12,18 @@ import httpx
 import msgspec
 import pytest
 
-from consumers import order_paid, refund_changed, refund_requested, service_changed, trip_ended, trip_started
+from consumers import (
+    order_paid,
+    refund_changed,
+    refund_requested,
+    service_changed,
+    trip_ended,
+    trip_fare_lowered,
+    trip_started,
+)
 from payscore_worker.domain.account import Account
-from payscore_worker.domain.refund import RefundState
+from payscore_worker.domain.outcomes import PAUSES
+from payscore_worker.domain.refund import Refund, RefundState
 from payscore_worker.domain.trip import Trip, TripState
 from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, Rejected, Retryable
 from payscore_worker.events import (
@@ -23,6 +33,7 @@ from payscore_worker.events import (
     RefundRequested,
     ServiceChanged,
     TripEnded,
+    TripFareLowered,
     TripStarted,
 )
 from payscore_worker.oversight.audit import audit_refunds_at_wechatpay, audit_wechatpay
@@ -31,7 +42,7 @@ from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
-from payscore_worker.simulator import Service, Simulator, SimulatorConfig, SimulatorKeys, create_app
+from payscore_worker.simulator import Fault, FaultKind, Service, Simulator, SimulatorConfig, SimulatorKeys, create_app
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.refunds import RefundReports
@@ -342,6 +353,33 @@ async def test_a_company_that_the_settings_have_no_longer_keeps_its_trip_waiting
     assert (await platform.trip()).state is TripState.NOTED
 
 
+async def test_an_order_says_what_its_company_says(platform: Platform) -> None:
+    await platform.starts(account=SUZHOU)
+
+    create = await platform.storage.last_call("t1", "create")
+    assert create is not None
+    assert "suzhou出行" in create.body.decode()
+
+
+async def test_that_an_app_of_a_company_was_enabled_is_known_to_that_company(platform: Platform) -> None:
+    platform.terms = replace(TERMS, service_state_ttl=timedelta(days=1))
+    platform.build()
+    opened = {
+        "mchid": keys_of(SUZHOU).mchid,
+        "appid": OTHER_APP,
+        "service_id": keys_of(SUZHOU).service_id,
+        "openid": "oPassenger",
+        "user_service_status": "USER_OPEN_SERVICE",
+        "openorclose_time": "20260501200000",
+    }
+
+    await platform.hear("PAYSCORE.USER_OPEN_SERVICE", opened, SUZHOU)
+    await platform.starts(account=SUZHOU, appid=OTHER_APP)
+
+    assert platform.calls(SUZHOU, "user_service_state") == 0
+    assert platform.orders(SUZHOU) == ["SZ-t1"]
+
+
 async def test_companies_that_share_an_app_know_of_a_passenger_each_for_itself(platform: Platform) -> None:
     platform.terms = replace(TERMS, service_state_ttl=timedelta(days=1))
     platform.build()
@@ -425,7 +463,42 @@ async def test_what_is_wrong_with_one_merchant_opens_its_own_breaker_alone(platf
     assert platform.breakers.reasons == {SUZHOU: FailureClass.MISCONFIGURED}
 
 
+async def test_an_order_that_another_company_opened_says_nothing_of_whether_this_one_may(platform: Platform) -> None:
+    """Else its trips would be left to a person, one by one, for what is wrong with its settings."""
+    platform.breaks(SUZHOU)
+    await platform.starts(account=SUZHOU)
+    platform.companies[SUZHOU].breaker.close()
+    tired = replace(await platform.trip(), refusals=len(PAUSES), refused_as="not_permitted")
+    assert await platform.storage.save(tired, due_at=None, now=platform.clock())
+    await platform.starts("other")
+    refuse = Fault(FaultKind.REFUSE, call="create", status=403, code="NO_AUTH", message="商户暂无权限使用此服务")
+    platform.companies[SUZHOU].simulator.add_fault(refuse)
+
+    with suppress(Retryable):
+        await platform.settlement.advance("t1")
+
+    assert platform.calls(SUZHOU, "create") == 1
+    assert (await platform.trip()).problem is None
+
+
 # --- Refunds, and looking back ---
+
+
+async def test_what_a_fare_was_lowered_by_goes_back_under_the_companys_own_number(platform: Platform) -> None:
+    await platform.rides(account=SUZHOU)
+    less = TripFareLowered(
+        trip_id="t1",
+        lowered_at=platform.clock(),
+        fees=(FeeItem(name="里程费", amount_fen=3_000),),
+        total_fen=3_000,
+        reason="绕路",
+    )
+
+    await trip_fare_lowered.handle(less, platform.settlement)
+    (refund,) = await platform.storage.claim_due(Refund, now=platform.clock(), lease=timedelta(seconds=1), limit=9)
+
+    assert refund.mchid == keys_of(SUZHOU).mchid
+    assert refund.out_refund_no.startswith("SZ-")
 
 
 async def test_a_refund_goes_through_the_company_that_was_paid(platform: Platform) -> None:
