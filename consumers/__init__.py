@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from consumers import (
+    authorisation_ended,
+    authorisation_requested,
     order_paid,
     refund_changed,
     refund_requested,
@@ -16,6 +18,8 @@ from consumers import (
     trip_started,
 )
 from payscore_worker.events import (
+    AuthorisationEnded,
+    AuthorisationRequested,
     EventIn,
     OrderPaid,
     RefundChanged,
@@ -28,8 +32,11 @@ from payscore_worker.events import (
     TripStarted,
 )
 from payscore_worker.messaging.handling import Handle, Subscription
+from payscore_worker.settlement.authorisations import Authorisations
 from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trips import Settlement
+
+Desk = Settlement | Refunds | Authorisations
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class Consumer:
     handle: Callable[[Any, Any], Awaitable[None]]
     """Of the event, and the desk."""
     calls_wechatpay: bool = True
-    desk: type[Settlement] | type[Refunds] = Settlement
+    desk: type[Desk] = Settlement
 
 
 CONSUMERS: Final = (
@@ -71,6 +78,21 @@ CONSUMERS: Final = (
         {"payscore.user_open_service": ServiceChanged, "payscore.user_close_service": ServiceChanged},
         service_changed.handle,
         calls_wechatpay=False,
+        desk=Authorisations,
+    ),
+    Consumer(
+        "payscore.authorisation-requested",
+        {"authorisation.requested": AuthorisationRequested},
+        authorisation_requested.handle,
+        calls_wechatpay=False,
+        desk=Authorisations,
+    ),
+    Consumer(
+        "payscore.authorisation-ended",
+        {"authorisation.ended": AuthorisationEnded},
+        authorisation_ended.handle,
+        calls_wechatpay=False,
+        desk=Authorisations,
     ),
     Consumer(
         "payscore.refund-requested",
@@ -89,21 +111,21 @@ CONSUMERS: Final = (
 )
 
 
-def subscriptions(settlement: Settlement, refunds: Refunds) -> list[Subscription]:
+def subscriptions(*desks: Desk) -> list[Subscription]:
     """Bind every handler to the desk it works with."""
-    desks: dict[type, Settlement | Refunds] = {Settlement: settlement, Refunds: refunds}
+    by_kind = {type(desk): desk for desk in desks}
     return [
         Subscription(
             queue=one.queue,
             events=one.events,
-            handle=_bind(one, desks[one.desk]),
+            handle=_bind(one, by_kind[one.desk]),
             calls_wechatpay=one.calls_wechatpay,
         )
         for one in CONSUMERS
     ]
 
 
-def _bind(consumer: Consumer, desk: Settlement | Refunds) -> Handle:
+def _bind(consumer: Consumer, desk: Desk) -> Handle:
     async def handle(event: EventIn) -> None:
         await consumer.handle(event, desk)
 

@@ -14,7 +14,7 @@ from payscore_worker.events import (
     ANNOUNCEMENTS,
     CLOUD_EVENT,
     SEQUENCE_DIGITS,
-    Announcement,
+    CaseAnnouncement,
     EventIn,
     Notification,
     write_cloud_event,
@@ -38,7 +38,7 @@ SEQUENCE: Final = {
     "description": "The version of the trip after the change that this tells of: of two announcements of one trip, the "
     "one with the greater sequence is the newer word. It sorts as text. What one change announces bears one sequence, "
     "and is published in the order in which it was written. What is announced of a refund bears the sequence of its "
-    "trip: the two are written together.",
+    "trip: the two are written together; what is announced of an authorisation, its own.",
 }
 
 REFUND: Final = {"trip_id": "t1", "out_order_no": "t1", "state": "PAID", "refund_id": "r1", "out_refund_no": "r1"}
@@ -51,11 +51,25 @@ NOTIFIED: Final = {
     "user_received_account": "支付用户零钱",
     "amount": {"total": 3200, "refund": 1000, "payer_total": 3200, "payer_refund": 1000},
 }
+AUTHORISED: Final = {"openid": "oPassenger", "authorization_code": "dbcd9e09799d2adff408cea46bd1502f"}
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "refund.requested": {"trip_id": "t1", "refund_id": "r1", "amount_fen": 1000, "reason": "绕路"},
     "refund.success": {**NOTIFIED, "refund_status": "SUCCESS", "success_time": "2026-05-01T12:40:02+08:00"},
     "refund.abnormal": {**NOTIFIED, "refund_status": "ABNORMAL"},
     "refund.closed": {**NOTIFIED, "refund_status": "CLOSED"},
+    "authorisation.requested": {"request_id": "q1", "openid": "oPassenger", "client": "miniprogram"},
+    "authorisation.ended": {"openid": "oPassenger", "reason": "注销账户"},
+    "authorisation.parameters": {
+        **AUTHORISED,
+        "request_id": "q1",
+        "enable": {
+            "businessType": "wxpayScoreEnable",
+            "extraData": {"apply_permissions_token": "TOKEN"},
+            "queryString": "apply_permissions_token=TOKEN",
+        },
+    },
+    "authorisation.opened": {**AUTHORISED, "at": "2026-05-01T12:40:02+08:00"},
+    "authorisation.closed": {**AUTHORISED, "at": "2026-06-01T12:40:02+08:00"},
     "settlement.refunded": {
         **REFUND,
         "amount_fen": 1000,
@@ -95,7 +109,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def _schemas(kinds: list[type[EventIn] | type[Announcement]]) -> dict[str, Any]:
+def _schemas(kinds: list[type[EventIn] | type[CaseAnnouncement]]) -> dict[str, Any]:
     unique = list(dict.fromkeys(kind for kind in kinds if not issubclass(kind, Notification)))
     _, schemas = msgspec.json.schema_components(unique, ref_template=REF)
     for schema in schemas.values():
@@ -110,7 +124,9 @@ def _schemas(kinds: list[type[EventIn] | type[Announcement]]) -> dict[str, Any]:
     return schemas
 
 
-def _channels(heard: Mapping[str, type[EventIn]], told: Mapping[str, type[Announcement]]) -> Iterator[tuple[str, Any]]:
+def _channels(
+    heard: Mapping[str, type[EventIn]], told: Mapping[str, type[CaseAnnouncement]]
+) -> Iterator[tuple[str, Any]]:
     for type_ in [*heard, *told]:
         exchange = _exchange_of(type_)
         yield (
@@ -127,7 +143,7 @@ def _channels(heard: Mapping[str, type[EventIn]], told: Mapping[str, type[Announ
 
 
 def _operations(
-    heard: Mapping[str, type[EventIn]], told: Mapping[str, type[Announcement]]
+    heard: Mapping[str, type[EventIn]], told: Mapping[str, type[CaseAnnouncement]]
 ) -> Iterator[tuple[str, Any]]:
     for action, types in (("receive", heard), ("send", told)):
         for type_ in types:
@@ -142,7 +158,7 @@ def _messages_in(heard: Mapping[str, type[EventIn]]) -> Iterator[tuple[str, Any]
         yield type_, _message(type_, kind, {"oneOf": [payload, envelope]} if plain else envelope, cloud=not plain)
 
 
-def _messages_out(told: Mapping[str, type[Announcement]]) -> Iterator[tuple[str, Any]]:
+def _messages_out(told: Mapping[str, type[CaseAnnouncement]]) -> Iterator[tuple[str, Any]]:
     for type_, kind in told.items():
         envelope = _enveloped(type_, {"$ref": REF.format(name=kind.__name__)})
         envelope["allOf"].append({"properties": {"sequence": SEQUENCE}, "required": ["sequence"]})
@@ -160,14 +176,14 @@ def _example(type_: str, kind: type) -> dict[str, Any]:
     data = EXAMPLES[type_]
     if _exchange_of(type_) == RIDE_EVENTS:
         return dict(data)
-    is_told = issubclass(kind, Announcement)
+    is_told = issubclass(kind, CaseAnnouncement)
     envelope: dict[str, Any] = msgspec.json.decode(
         write_cloud_event(
             id="5f4c8fb2-8f8d-4c43-8a3e-6f1b0a2d9c7e",
             source=books.SOURCE if is_told else WEBHOOK,
             type=type_,
             time=datetime.fromisoformat("2026-05-01T04:40:03+00:00"),
-            subject=REFUND["trip_id"] if is_told else None,
+            subject=msgspec.convert(data, kind).subject if issubclass(kind, CaseAnnouncement) else None,
             sequence=10 if is_told else None,
             data=msgspec.Raw(msgspec.json.encode(data)),
         )

@@ -43,7 +43,7 @@ class Refusal(StrEnum):
     """NO_AUTH: the passenger has not enabled the service, or our configuration is wrong. Ask which."""
     ORDER_NOT_FOUND = "order_not_found"
     WRONG_STATE = "wrong_state"
-    """The order is not where the call needs it. Ask where it is."""
+    """The order is not where the call needs it; or, to close a service, one is not over. Ask where it is."""
     REENTRY_MISMATCH = "reentry_mismatch"
     """Sent before with other parameters. Ask, and compare."""
     DEBIT_IN_FLIGHT = "debit_in_flight"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -50,6 +50,14 @@ AccountName = Annotated[
     ),
 ]
 
+Appid = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Za-z]{1,32}$(?!\n)",
+        description="the app that gave the openid, one of the account's; without it, its default one",
+    ),
+]
+
 # --- In: what the ride service says -----------------------------------------------------------------------------
 
 
@@ -84,16 +92,7 @@ class TripStarted(EventIn, frozen=True, kw_only=True):
     introduction: Text = ""
     attach: Text = ""
     account: AccountName | UnsetType = UNSET
-    appid: (
-        Annotated[
-            str,
-            Meta(
-                pattern=r"^[0-9A-Za-z]{1,32}$(?!\n)",
-                description="the app that gave the openid, one of the account's; without it, its default one",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    appid: Appid | UnsetType = UNSET
 
 
 class FeeItem(Struct, frozen=True, kw_only=True):
@@ -138,6 +137,36 @@ class TripCancelled(EventIn, frozen=True, kw_only=True):
     trip_id: Id
     cancelled_at: Moment
     reason: Text
+
+
+class AuthorisationRequested(EventIn, frozen=True, kw_only=True):
+    """A passenger wants to authorise PayScore; `request_id` makes the request one, however often it is said."""
+
+    request_id: Id
+    openid: Openid
+    client: Annotated[
+        Literal["miniprogram", "h5", "app"], Meta(description="what opens the page; all take the same parameters")
+    ] = "miniprogram"
+    account: AccountName | UnsetType = UNSET
+    appid: Appid | UnsetType = UNSET
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Read it, and say what becomes of a login code."""
+        try:
+            return super().read(data)
+        except MalformedMessage as error:
+            if str(error) == "openid: missing" and "code" in _decode(data, dict[str, Any]):
+                raise MalformedMessage("code: a login code is not exchanged yet; openid is expected") from error
+            raise
+
+
+class AuthorisationEnded(EventIn, frozen=True, kw_only=True):
+    """What a passenger has authorised is to end: he leaves the platform, for one."""
+
+    openid: Openid
+    reason: Annotated[Text, Meta(min_length=1)]
+    account: AccountName | UnsetType = UNSET
 
 
 class TripFareLowered(EventIn, frozen=True, kw_only=True):
@@ -325,10 +354,76 @@ _MISSING: Final = re.compile(r"Object missing required field `(.+)`")
 # --- Out: what the settlement announces -----------------------------------------------------------------------------
 
 
-class Announcement(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a trip, or of a refund of it."""
+class ClientJump(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a client opens a page of WeChat's with, in WeChat's own names (reference payscore-api C.3).
+
+    Mini programs take `extraData`; H5 and apps `queryString`. It may hold a token, so it is shown to nobody.
+    """
+
+    business_type: str
+    extra_data: dict[str, str]
+    query_string: str
+
+    def __repr__(self) -> str:
+        """Leave out what opens the page."""
+        return f"ClientJump(business_type={self.business_type!r})"
+
+
+class CaseAnnouncement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a case."""
 
     TYPE: ClassVar[str]
+
+    @property
+    def subject(self) -> str:
+        """The key of the case, for the envelope."""
+        raise NotImplementedError
+
+
+class AuthorisationAnnouncement(CaseAnnouncement, frozen=True, kw_only=True):
+    """What became of a passenger's authorisation."""
+
+    openid: str
+    authorization_code: Annotated[str, Meta(description="under which WeChat Pay knows it; the subject of the event")]
+
+    @property
+    def subject(self) -> str:
+        """Name the authorisation: an openid is nobody else's business."""
+        return self.authorization_code
+
+
+class AuthorisationParameters(AuthorisationAnnouncement, frozen=True, kw_only=True):
+    """What the passenger's client opens the page with on which he authorises PayScore; a token is good for an hour."""
+
+    TYPE: ClassVar[str] = "authorisation.parameters"
+
+    request_id: str
+    enable: ClientJump
+
+
+class AuthorisationOpened(AuthorisationAnnouncement, frozen=True, kw_only=True):
+    """The passenger has authorised PayScore, by WeChat Pay's signed word."""
+
+    TYPE: ClassVar[str] = "authorisation.opened"
+
+    at: datetime
+
+
+class AuthorisationClosed(AuthorisationAnnouncement, frozen=True, kw_only=True):
+    """The passenger's authorisation is over, by whomever it was ended; or there was none to end."""
+
+    TYPE: ClassVar[str] = "authorisation.closed"
+
+    at: datetime
+
+
+class Announcement(CaseAnnouncement, frozen=True, kw_only=True):
+    """What became of a trip, or of a refund of it."""
+
+    @property
+    def subject(self) -> str:
+        """Name the trip."""
+        return self.trip_id
 
     trip_id: str
     out_order_no: str
@@ -351,8 +446,8 @@ class SettlementDeclined(Announcement, frozen=True, kw_only=True):
 
     reason: str
     message: str
-    enable: dict[str, str] | UnsetType = UNSET
-    """For `service_not_enabled`: what the client needs for the jump to the enable page."""
+    enable: ClientJump | UnsetType = UNSET
+    """For `service_not_enabled`: what the client opens the enable page with. Absent where WeChat Pay gave no token."""
 
 
 class SettlementCompleted(Announcement, frozen=True, kw_only=True):
@@ -470,7 +565,7 @@ class SettlementRefundProblem(Announcement, frozen=True, kw_only=True):
     message: str
 
 
-ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
+ANNOUNCEMENTS: Final[tuple[type[CaseAnnouncement], ...]] = (
     SettlementOpened,
     SettlementDeclined,
     SettlementCompleted,
@@ -483,6 +578,9 @@ ANNOUNCEMENTS: Final[tuple[type[Announcement], ...]] = (
     SettlementOverdue,
     SettlementRefunded,
     SettlementRefundProblem,
+    AuthorisationParameters,
+    AuthorisationOpened,
+    AuthorisationClosed,
 )
 
 

@@ -169,6 +169,17 @@ TAKEN_UP = _counter(
 REFUNDS_TAKEN_UP = _counter(
     "payscore_refunds_taken_up_total", "Due refunds that the reconciler took up, by the same outcomes.", "outcome"
 )
+AUTHORISATIONS_REACHED = _counter(
+    "payscore_authorisations_reached_total", "Authorisations that came to this state.", "state"
+)
+AUTHORISATION_PROBLEMS = _counter(
+    "payscore_authorisations_stopped_total", "Authorisations that stopped for a person to look, by code.", "code"
+)
+AUTHORISATIONS_TAKEN_UP = _counter(
+    "payscore_authorisations_taken_up_total",
+    "Due authorisations that the reconciler took up, by the same outcomes.",
+    "outcome",
+)
 UNREADABLE = _counter(
     "payscore_rows_unreadable_total",
     "Rows of this table that were passed over because a newer release wrote what this one cannot read.",
@@ -238,6 +249,13 @@ REFUNDS_DUE_LAG = _gauge(
     "payscore_refunds_due_lag_seconds",
     f"For how long the first due refund has not been taken up; 0 without one.{ALIKE}",
 )
+PROBLEM_AUTHORISATIONS = _gauge(
+    "payscore_authorisations_with_problem", f"Authorisations that stand still until a person has looked.{ALIKE}"
+)
+AUTHORISATIONS_DUE_LAG = _gauge(
+    "payscore_authorisations_due_lag_seconds",
+    f"For how long the first due authorisation has not been taken up; 0 without one.{ALIKE}",
+)
 RESERVED_FEN = _gauge(
     "payscore_reserved_fen", f"Money of refunds that are under way, promised and not yet sent back, in fen.{ALIKE}"
 )
@@ -299,11 +317,13 @@ QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (
     *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),
     *(REFUNDS_REACHED, REFUNDED_FEN, REFUND_PROBLEMS, REFUNDS_TAKEN_UP),
+    *(AUTHORISATIONS_REACHED, AUTHORISATION_PROBLEMS, AUTHORISATIONS_TAKEN_UP),
     *(UNREADABLE, ANNOUNCEMENTS, PUBLISHED, UNROUTED),
 )
 BREAKER: Final = (BREAKER_OPEN, BREAKER_OPENED)
 DATABASE: Final = (
     *(TRIPS, TRIPS_AGE, PROBLEM_TRIPS, PROBLEM_AGE, TRIPS_LATE, TRIPS_DUE_LAG, UNANSWERED, UNANSWERED_AGE),
+    *(PROBLEM_AUTHORISATIONS, AUTHORISATIONS_DUE_LAG),
     *(REFUNDS, REFUNDS_AGE, PROBLEM_REFUNDS, PROBLEM_REFUNDS_AGE, REFUNDS_DUE_LAG, RESERVED_FEN),
     *(OUTSTANDING_FEN, OUTBOX_ROWS, OUTBOX_AGE, OUTBOX_UNROUTED, BOOKS, IMBALANCE, LOOK_AGE),
     CLOCK_AHEAD,

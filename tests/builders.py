@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain import fares, outcomes
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.authorisation import Authorisation, Ending, Requested
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
     SYNC_MARGIN,
@@ -22,6 +24,7 @@ from payscore_worker.domain.trip import (
     Opening,
     OrderPhase,
     OrderSeen,
+    OrderTerms,
     PaidElsewhere,
     Problem,
     Rules,
@@ -34,6 +37,7 @@ from payscore_worker.domain.trip import (
     note_started,
 )
 from payscore_worker.errors import Refusal
+from payscore_worker.events import ClientJump
 
 NOW: Final = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)
@@ -99,6 +103,13 @@ def a_doubt(refusal: Refusal = Refusal.WRONG_STATE, **changes: Any) -> Doubt:
 
 def a_trip(trip_id: str = "t1") -> Trip:
     return Trip(trip_id=trip_id, out_order_no=trip_id, noted_at=NOW - HOUR)
+
+
+def a_jump(trip: Trip) -> ClientJump:
+    """What a client opens a page with, about this trip."""
+    return ClientJump(
+        business_type="wxpayScoreEnable", extra_data={"of": trip.trip_id}, query_string=f"of={trip.trip_id}"
+    )
 
 
 def _creating() -> Trip:
@@ -331,6 +342,89 @@ REFUND_SITUATIONS: Final[Mapping[str, Callable[[], Pair]]] = {
 """Every situation of a refund that the state table decides about."""
 
 
+# --- Authorisations ---
+
+
+def a_request_to_sign(**changes: Any) -> Requested:
+    return replace(Requested(request_id="q1", openid="oPassenger", client="miniprogram"), **changes)
+
+
+def an_ending(**changes: Any) -> Ending:
+    return replace(Ending(reason="注销账户", by="ride service", word="m1"), **changes)
+
+
+def an_authorisation_refused(refusal: Refusal = Refusal.UNCLEAR, **changes: Any) -> authorisations.Refused:
+    why = authorisations.Refused(
+        step="GiveParameters",
+        refusal=refusal,
+        code="INVALID_REQUEST",
+        message="授权协议号已被使用",
+        request_id="08F1-0",
+    )
+    return replace(why, **changes)
+
+
+def some_terms(**changes: Any) -> OrderTerms:
+    terms = OrderTerms(
+        family="serviceorder", mchid=MCHID, appid="wx1", service_id="500001", notify_url="https://pay.example.com/n"
+    )
+    return replace(terms, **changes)
+
+
+def an_authorisation(**changes: Any) -> Authorisation:
+    return replace(authorisations.requested(a_request_to_sign(), some_terms(), NOW), **changes)
+
+
+def _unsigned() -> Authorisation:
+    return authorisations.not_signed(an_authorisation(), NOW)
+
+
+def _given() -> Authorisation:
+    return authorisations.given(authorisations.preparing(_unsigned()), "token", NOW)
+
+
+def _opened() -> Authorisation:
+    return authorisations.opened(_given(), NOW, NOW)
+
+
+def _looked_at() -> Authorisation:
+    once = authorisations.trips_taken_up(_opened(), NOW)
+    return authorisations.trips_taken_up(once, NOW)
+
+
+def _refused_token() -> Authorisation:
+    return authorisations.refused(authorisations.preparing(_unsigned()), an_authorisation_refused(), NOW)
+
+
+def _to_end() -> Authorisation:
+    return authorisations.to_end(_looked_at(), an_ending())
+
+
+def _refused_end() -> Authorisation:
+    return authorisations.refused(
+        authorisations.preparing_end(_to_end()), an_authorisation_refused(step="EndService"), NOW
+    )
+
+
+def _with_a_problem(authorisation: Authorisation, step: str) -> Authorisation:
+    problem = Problem(code="malformed_call", message="", request_id="", step=step, since=NOW)
+    return authorisations.with_problem(authorisation, problem)
+
+
+AUTHORISATIONS: Final[Mapping[str, Callable[[], Authorisation]]] = {
+    "requested": an_authorisation,
+    "requested, not signed": _unsigned,
+    "requested, refused": _refused_token,
+    "given": _given,
+    "open, trips to be looked at": _opened,
+    "open": _looked_at,
+    "open, to end": _to_end,
+    "open, to end, refused": _refused_end,
+    "closed": lambda: authorisations.closed(_looked_at(), NOW, NOW),
+    "with a problem, requested": lambda: _with_a_problem(_refused_token(), "GiveParameters"),
+    "with a problem, to end": lambda: _with_a_problem(_refused_end(), "EndService"),
+}
+"""Every situation of an authorisation that the state table decides about."""
 # --- Fares after the end ---
 
 LOWERED_FEN: Final = 2_000

@@ -7,6 +7,7 @@ from payscore_worker.bootstrap.wiring import now
 from payscore_worker.domain.account import DEFAULT, Account
 from payscore_worker.domain.trip import Rules
 from payscore_worker.settings import OrderSettings, duration, durations
+from payscore_worker.settlement.authorisations import Authorisations
 from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
@@ -53,6 +54,27 @@ def make_refunds(
         storage=storage,
         refunds=refunds,
         rules=make_rules(payscores, orders, accounts),
+        prefix=accounts[0].out_order_no_prefix if accounts else orders.out_order_no_prefix,
+        clock=clock,
+        on_announced=on_announced,
+    )
+
+
+def make_authorisations(
+    *,
+    storage: Storage,
+    payscores: PayScores,
+    settlement: Settlement,
+    orders: OrderSettings,
+    accounts: Sequence[Account] = (),
+    on_announced: Callable[[], None] = lambda: None,
+    clock: Callable[[], datetime] = now,
+) -> Authorisations:
+    """Make the authorisations of the passengers whose trips are settled so."""
+    return Authorisations(
+        storage=storage,
+        payscores=payscores,
+        settlement=settlement,
         prefix=accounts[0].out_order_no_prefix if accounts else orders.out_order_no_prefix,
         clock=clock,
         on_announced=on_announced,

@@ -10,7 +10,7 @@ from payscore_worker import metrics
 from payscore_worker.bootstrap.wiring import stop_on_signals
 from payscore_worker.ops.health import metrics_route
 from payscore_worker.serving import Server
-from payscore_worker.simulator import Simulator, SimulatorConfig, create_app, uvicorn_config
+from payscore_worker.simulator import PASSENGER_PAGE, Simulator, SimulatorConfig, create_app, uvicorn_config
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -27,7 +27,7 @@ async def run_simulator(configs: Sequence[SimulatorConfig], *, host: str, port: 
         told = stop_on_signals()
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve())
-            log.info("simulator_started", host=host, port=port)
+            log.info("simulator_started", host=host, port=port, passenger_page=f"http://{host}:{port}{PASSENGER_PAGE}")
             await told.wait()
             server.stop()
             await serving

@@ -12,7 +12,7 @@ from consumers import subscriptions
 from payscore_worker import metrics, tracing
 from payscore_worker.bootstrap import parts
 from payscore_worker.bootstrap.database import CLOSE_SECONDS, close, database, database_url
-from payscore_worker.bootstrap.settlement import make_refunds, make_settlement
+from payscore_worker.bootstrap.settlement import make_authorisations, make_refunds, make_settlement
 from payscore_worker.bootstrap.wechatpay import Guarded, WechatPays, make_wechatpays
 from payscore_worker.bootstrap.wiring import make_topology, now, stop_on_signals
 from payscore_worker.console.depths import DepthRing
@@ -132,12 +132,24 @@ class Worker:
             accounts=wechatpay.accounts,
             on_announced=self.relay.wake,
         )
-        self.reconcilers = (self._reconciler(self.settlement), self._reconciler(self.refunds))
+        self.authorisations = make_authorisations(
+            storage=storage,
+            payscores=self.guarded.payscores,
+            settlement=self.settlement,
+            orders=orders,
+            accounts=wechatpay.accounts,
+            on_announced=self.relay.wake,
+        )
+        self.reconcilers = (
+            self._reconciler(self.settlement),
+            self._reconciler(self.refunds),
+            self._reconciler(self.authorisations),
+        )
         self.consumers = Consumers(
             url=broker.amqp_url,
             name="payscore-worker consume",
             topology=self.topology,
-            subscriptions=subscriptions(self.settlement, self.refunds),
+            subscriptions=subscriptions(self.settlement, self.refunds, self.authorisations),
             publisher=self.publisher,
             prefetch=broker.prefetch,
             breaker=self.breakers,

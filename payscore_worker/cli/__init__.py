@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "queues": "queues",
     "trip": "trips",
     "refund": "refunds",
+    "authorisation": "authorisations",
     "dead": "dead",
     "outbox": "outbox",
     "account": "accounts",

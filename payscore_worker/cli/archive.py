@@ -64,7 +64,9 @@ class Before(click.ParamType[datetime]):
 def archive(*, before: datetime, directory: Path, batch: int, limit: int, dry_run: bool, as_json: bool) -> None:
     """Move trips that are over, with all that belongs to them, into files, and forget all but what guards the money."""
     plan = Plan(before=before, directory=directory, batch=batch, limit=limit)
-    moved, forgotten = run(_count(Environment(), plan) if dry_run else _move(Environment(), plan, quiet=as_json))
+    moved, forgotten, authorisations = run(
+        _count(Environment(), plan) if dry_run else _move(Environment(), plan, quiet=as_json)
+    )
     if as_json:
         print_json(
             {
@@ -76,6 +78,7 @@ def archive(*, before: datetime, directory: Path, batch: int, limit: int, dry_ru
                 "refunds": moved.refunds,
                 "unreadable": moved.unreadable,
                 "passengers": forgotten,
+                "authorisations": authorisations,
                 "files": moved.files,
             }
         )
@@ -87,18 +90,20 @@ def archive(*, before: datetime, directory: Path, batch: int, limit: int, dry_ru
         click.echo(f"{moved.unreadable} trips of a newer release cannot be read by this one, and stay", err=True)
     if forgotten:
         click.echo(f"the service state of {forgotten} passengers was too old to be trusted, and is forgotten")
+    if authorisations:
+        click.echo(f"{authorisations} authorisations that are over, or were never signed, are forgotten")
 
 
-async def _count(environment: Environment, plan: Plan) -> tuple[Moved, int]:
+async def _count(environment: Environment, plan: Plan) -> tuple[Moved, int, int]:
     async with database(environment), Archive.of(environment.read(DatabaseSettings).database_url) as archive:
-        return await archive.count(plan.before), 0
+        return await archive.count(plan.before), 0, 0
 
 
-async def _move(environment: Environment, plan: Plan, *, quiet: bool) -> tuple[Moved, int]:
+async def _move(environment: Environment, plan: Plan, *, quiet: bool) -> tuple[Moved, int, int]:
     total = Moved()
     async with database(environment), Archive.of(environment.read(DatabaseSettings).database_url) as archive:
         async for moved in archive.run(plan, now()):
             total += moved
             if moved.files and not quiet:
                 click.echo(f"{', '.join(moved.files)}: {moved.trips} trips")
-        return total, await archive.forget_passengers(now())
+        return total, await archive.forget_passengers(now()), await archive.forget_authorisations(plan.before)

@@ -13,6 +13,7 @@ from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.serving import serve
 from payscore_worker.simulator import (
     Company,
+    Service,
     SimulatorConfig,
     SimulatorKeys,
     environment,
@@ -56,6 +57,13 @@ NAME: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
     type=click.Choice(["certificate", "public_key"]),
     help="What callbacks are signed with, and responses where they are asked for it.",
 )
+@click.option(
+    "--mode",
+    default="no_confirm",
+    show_default=True,
+    type=click.Choice(["no_confirm", "need_confirm"]),
+    help="Whether the passenger confirms each order.",
+)
 @click.option("--speed", default=1.0, show_default=True, help="How much faster than WeChat Pay it debits and re-sends.")
 @click.option("--pay-after", default=2.0, show_default=True, help="Seconds from completion to debit, before speed.")
 @click.option("--seed", default=0, show_default=True, help="For faults with a probability.")
@@ -75,6 +83,7 @@ def simulator(
     keys_directory: Path,
     family: str,
     sign_with: Literal["certificate", "public_key"],
+    mode: Literal["no_confirm", "need_confirm"],
     speed: float,
     pay_after: float,
     seed: int,
@@ -83,14 +92,16 @@ def simulator(
 ) -> None:
     """Run a WeChat Pay to develop against."""
 
-    def config(keys: Path, url: str) -> SimulatorConfig:
+    def config(directory: Path, url: str) -> SimulatorConfig:
+        keys = SimulatorKeys.load_or_create(directory)
         return SimulatorConfig(
-            keys=SimulatorKeys.load_or_create(keys),
+            keys=keys,
             notify_url=url,
             sign_with=sign_with,
             speed=speed,
             pay_after_seconds=pay_after,
             seed=seed,
+            services=(Service(appid=keys.appid, service_id=keys.service_id, mode=mode),),
         )
 
     companies = [Company(name="default", config=config(keys_directory, notify_url), family=family)]

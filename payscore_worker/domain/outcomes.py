@@ -35,6 +35,7 @@ from payscore_worker.domain.trip import (
     Payment,
     PayOrder,
     Problem,
+    Rules,
     Sync,
     Trip,
     TripState,
@@ -42,6 +43,7 @@ from payscore_worker.domain.trip import (
     Waived,
     WrittenOff,
     fare_fen,
+    needs_confirm,
     owed_fen,
     too_much_fen,
 )
@@ -115,7 +117,17 @@ def opened(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     """WeChat accepted the order, and it runs."""
     order_id = order.order_id or trip.order_id
     opened_at = order.started_at or now
-    return _settled_down(replace(trip, state=TripState.OPEN, order_id=order_id, opened_at=opened_at))
+    running = replace(trip, state=TripState.OPEN, order_id=order_id, opened_at=opened_at, polls=0, asked_at=None)
+    return _settled_down(running)
+
+
+def created(trip: Trip, order: OrderSeen, now: datetime, *, package: str, confirm_by: datetime) -> Trip:
+    """WeChat accepted the order, and gave what the page opens with on which the passenger confirms it."""
+    seen = see(trip, order, now)
+    waits = seen.state is TripState.OPEN and seen.opened_at is None and needs_confirm(seen)
+    if not waits or seen.confirm_by is not None or not package:
+        return seen
+    return _settled_down(replace(seen, package=package, confirm_by=confirm_by))
 
 
 def completing(trip: Trip, end_time: datetime) -> Trip:
@@ -230,6 +242,26 @@ def service_answered(trip: Trip, *, enabled: bool) -> Trip:
     return replace(calm, doubt=replace(_doubt_of(trip, Refusal.NOT_PERMITTED), service_off=True, ask_after=None))
 
 
+def declines_for_service(before: Trip, after: Trip) -> bool:
+    """Tell whether a change declines a trip because its passenger has not enabled the service."""
+    ends = after.state is TripState.DECLINED is not before.state
+    return ends and after.declined is not None and after.declined.reason is DeclineReason.SERVICE_NOT_ENABLED
+
+
+def service_opened(trip: Trip, now: datetime, rules: Rules) -> Trip:
+    """Take a declined trip up again whose passenger has enabled the service while riding.
+
+    Nothing payable exists before the end, and no order was ever asked for, so there is no second one (ADR 23). A trip
+    whose end is missing for too long is not ridden any more.
+    """
+    reason = None if trip.declined is None else trip.declined.reason
+    was_declined = trip.state is TripState.DECLINED and reason is DeclineReason.SERVICE_NOT_ENABLED
+    is_ridden = trip.ended is None and trip.cancelled is None and now < trip.noted_at + rules.stale_after
+    if not was_declined or not is_ridden or trip.bodies or trip.problem is not None:
+        return trip
+    return _settled_down(replace(trip, state=TripState.NOTED, declined=None))
+
+
 def declined(trip: Trip, reason: DeclineReason, message: str, *, now: datetime) -> Trip:
     """PayScore will not serve; an order that stands is to be cancelled first."""
     if trip.state is TripState.OPEN:
@@ -334,6 +366,8 @@ def asked(trip: Trip, order: OrderSeen, now: datetime, *, certain: bool = False)
     match trip.state:
         case TripState.COMPLETED:
             return _asked_when_completed(trip, seen, order, now)
+        case TripState.OPEN if order.phase is OrderPhase.CREATED and _is_unconfirmed(seen):
+            return replace(seen, doubt=None, polls=trip.polls + 1, asked_at=now)
         case TripState.OPEN if order.phase is OrderPhase.CREATED and not _is_given_up(seen):
             return _puzzled(trip, "unknown_state", "WeChat Pay waits for a confirmation of an order that ran", now)
         case TripState.OPEN if order.phase is OrderPhase.RUNNING:
@@ -391,6 +425,11 @@ def _is_lowering_lost(trip: Trip, order: OrderSeen) -> bool:
 def _was_collected(trip: Trip, fen: int | None) -> bool:
     """Tell whether this is what WeChat collected before it last took a lower fare."""
     return fen is not None and trip.lowering is not None and fen == trip.lowering.before_fen
+
+
+def _is_unconfirmed(trip: Trip) -> bool:
+    """Tell whether the passenger has still to confirm the order."""
+    return trip.opened_at is None and needs_confirm(trip) and not _is_given_up(trip)
 
 
 def _is_given_up(trip: Trip) -> bool:
@@ -513,6 +552,8 @@ def _see_when_noted(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
             return opened(trip, order, now)
         case OrderPhase.ACCEPTED:
             return _accepted(trip, order)
+        case OrderPhase.CREATED if needs_confirm(trip):
+            return _accepted(trip, order)
         case OrderPhase.CREATED:
             return _must_be_confirmed(_accepted(trip, order), now)
         case OrderPhase.COLLECTING | OrderPhase.DONE:
@@ -525,7 +566,7 @@ def _see_when_open(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
     match order.phase:
         case OrderPhase.RUNNING if trip.opened_at is None and trip.declined is None:
             return opened(trip, order, now)
-        case OrderPhase.CREATED if trip.opened_at is None and trip.declined is None:
+        case OrderPhase.CREATED if trip.opened_at is None and trip.declined is None and not needs_confirm(trip):
             return _must_be_confirmed(trip, now)
         case OrderPhase.ACCEPTED | OrderPhase.RUNNING | OrderPhase.CREATED:
             return trip

@@ -93,6 +93,7 @@ class DeclineReason(StrEnum):
     AMOUNT_OVER_LIMIT = "amount_over_limit"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    NOT_CONFIRMED = "not_confirmed"
 
 
 # --- Facts: what the ride service and WeChat told us -------------------------------------------------------------
@@ -218,6 +219,8 @@ class OrderTerms:
     appid: str
     service_id: str
     notify_url: str
+    need_user_confirm: bool = False
+    """The passenger confirms each order, and has authorised nothing before (reference payscore-api B.0)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,6 +402,8 @@ class Trip:
     order_id: str = ""
     opened_at: datetime | None = None
     """None on an OPEN trip: WeChat accepted the order, and has not yet said that it runs."""
+    confirm_by: datetime | None = None
+    """Until when the passenger may confirm the order; None: he was not asked to."""
     end_time: datetime | None = None
     """The end in the complete body; set before its first send, so the amount may stand at WeChat from here on."""
     completed_at: datetime | None = None
@@ -445,6 +450,10 @@ class Trip:
     """Known for this run only: asked again rather than stored."""
     finish_ticket: str = field(default="", repr=False)
     """What the legacy family completes an order with; tickets stay valid (reference payscore-api A.4)."""
+    package: str = field(default="", repr=False)
+    """What the page opens with on which the passenger confirms; known for this run only, and told once."""
+    enable_token: str = field(default="", repr=False)
+    """What a passenger who has not enabled the service does so with; known for this run only, and told once."""
 
 
 def out_order_no_for(trip_id: str, prefix: str = "") -> str:
@@ -554,6 +563,11 @@ def least_lowered(trip: Trip) -> Lowered:
     return min(trip.lowered, key=lambda fact: fact.total_fen)
 
 
+def needs_confirm(trip: Trip) -> bool:
+    """Tell whether the passenger has to confirm the order that was asked for."""
+    return trip.opening is not None and trip.opening.terms is not None and trip.opening.terms.need_user_confirm
+
+
 def way_of(trip: Trip) -> str:
     """Name the way in which a paid trip was paid: PayScore's, or the channel that the ride service named."""
     collected = trip.payment is not None and bool(trip.payment.debits)
@@ -593,6 +607,10 @@ class Rules:
     stale_after: timedelta
     overdue_after: tuple[timedelta, ...]
     """The ages of a completion at which it is said that the money is out, each above the one before."""
+    need_user_confirm: bool = False
+    """New orders are confirmed by the passenger, one by one (reference payscore-api B.0)."""
+    confirm_expires: timedelta = timedelta(minutes=55)
+    """How long the passenger may take for that; what the page opens with is good for an hour (payscore-api C.3)."""
     pay_after: tuple[timedelta, ...] = ()
     """The ages of a completion at which WeChat is asked to collect now, each above the one before."""
     refunds_paid_twice: bool = False
@@ -793,7 +811,7 @@ def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
         return OpenOrder()  # it may stand at WeChat already; the same bytes tell
     if over_limit(trip, rules):
         return Decline(DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount")
-    if not trip.service_enabled:
+    if not trip.service_enabled and not rules.need_user_confirm:
         return AskServiceState()
     return OpenOrder()
 
@@ -803,11 +821,24 @@ def _next_when_open(trip: Trip, now: datetime, rules: Rules) -> Step:
         return CancelOrder()
     if trip.paid_elsewhere is not None and trip.end_time is None:
         return CancelOrder()  # else the fare may stand at WeChat: it is told there that it was paid elsewhere
+    if trip.opened_at is None and needs_confirm(trip):
+        return _next_when_unconfirmed(trip, now, rules)
     if trip.opened_at is None:
         return AskOrder()  # the ride is on the order only once it runs (reference payscore-api 0.3)
     if trip.ended is None:
         return _wait_for_the_other_half(trip, trip.opened_at, now, rules)
     return _next_when_owed(trip, now, rules)
+
+
+def _next_when_unconfirmed(trip: Trip, now: datetime, rules: Rules) -> Step:
+    """Wait for the passenger to confirm; what opens the page for that came with the create, and with no query."""
+    if trip.confirm_by is None:
+        return OpenOrder()  # the same bytes bring it once more
+    if now >= trip.confirm_by:
+        return Decline(DeclineReason.NOT_CONFIRMED, "the passenger has not confirmed the order")
+    delay = rules.poll_delays[min(trip.polls, len(rules.poll_delays) - 1)]
+    poll_at = (trip.asked_at or trip.confirm_by - rules.confirm_expires) + delay
+    return AskOrder() if now >= poll_at else Rest(min(poll_at, trip.confirm_by))
 
 
 def _next_when_owed(trip: Trip, now: datetime, rules: Rules) -> Step:

@@ -55,6 +55,8 @@ QUEUES: Final[Mapping[str, Binding]] = {
     "payscore.trip-fare-lowered": Binding(RIDE_EVENTS, ("trip.fare_lowered",)),
     "payscore.trip-paid-elsewhere": Binding(RIDE_EVENTS, ("trip.paid_elsewhere",)),
     "payscore.refund-requested": Binding(RIDE_EVENTS, ("refund.requested",)),
+    "payscore.authorisation-requested": Binding(RIDE_EVENTS, ("authorisation.requested",)),
+    "payscore.authorisation-ended": Binding(RIDE_EVENTS, ("authorisation.ended",)),
     "payscore.order-paid": Binding(NOTIFICATIONS, ("payscore.user_paid",)),
     "payscore.service-changed": Binding(NOTIFICATIONS, ("payscore.user_open_service", "payscore.user_close_service")),
     "payscore.refund-changed": Binding(NOTIFICATIONS, ("refund.success", "refund.abnormal", "refund.closed")),

@@ -50,6 +50,8 @@ class DatabaseLook:
         metrics.TRIPS_DUE_LAG.set(found.due_lag.total_seconds())
         metrics.OUTSTANDING_FEN.set(found.outstanding_fen)
         _show_refunds(found.refunds)
+        metrics.PROBLEM_AUTHORISATIONS.set(found.authorisations.with_problem.count)
+        metrics.AUTHORISATIONS_DUE_LAG.set(found.authorisations.due_lag.total_seconds())
         metrics.OUTBOX_ROWS.set(found.outbox.count)
         metrics.OUTBOX_AGE.set(_seconds(found.outbox))
         for type_ in {*TYPES, *found.unrouted}:

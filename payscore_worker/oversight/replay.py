@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, assert_never
 
+from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain import outcomes
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.trip import (
@@ -29,6 +30,8 @@ from payscore_worker.errors import (
     WechatPayRejected,
 )
 from payscore_worker.events import (
+    AuthorisationEnded,
+    AuthorisationRequested,
     EventIn,
     Notification,
     OrderPaid,
@@ -43,6 +46,7 @@ from payscore_worker.events import (
 from payscore_worker.messaging.deadletters import DeadLetter, Decision
 from payscore_worker.settlement.refund_steps import contradiction
 from payscore_worker.settlement.translation import (
+    authorisation_requested,
     cancelled_of,
     ended_of,
     refund_requested,
@@ -154,10 +158,8 @@ class Judge:
     @staticmethod
     def _matters(event: EventIn, trip: Trip | None) -> bool:
         """Tell whether WeChat Pay's word could speak against it: a trip that is over is moved by no event."""
-        is_of_refunds = isinstance(event, RefundRequested)  # which the row alone decides
-        return (
-            not isinstance(event, Notification) and not is_of_refunds and (trip is None or trip.state not in TERMINAL)
-        )
+        row_alone = isinstance(event, RefundRequested | AuthorisationRequested | AuthorisationEnded | Notification)
+        return not row_alone and (trip is None or trip.state not in TERMINAL)
 
     async def _ask(self, letter: DeadLetter, trip: Trip | None) -> Word | None:
         if not letter.trip_id:
@@ -195,6 +197,10 @@ class Judge:
                 return Decision(allowed=True, why="counts unless something newer is known of the passenger")
             case RefundRequested():
                 return await self._about_a_request(event)
+            case AuthorisationRequested():
+                return await self._about_an_authorisation(event)
+            case AuthorisationEnded():
+                return Decision(allowed=True, why="ends what the passenger has authorised, if he has")
             case RefundChanged():
                 return await self._about_a_refund(event)
             case _:
@@ -258,6 +264,16 @@ class Judge:
         trip = await self._trip_of_refund(asked.trip_id)
         refunds.request(trip, asked, self._clock(), mchid="", prefix=self._prefix)
         return Decision(allowed=True, why=f"is noted; {asked.amount_fen} fen go back")
+
+    async def _about_an_authorisation(self, event: AuthorisationRequested) -> Decision:
+        """Compare with what was requested under its id, as the handler would."""
+        asked = authorisation_requested(event)
+        number = authorisations.authorization_code_for(asked.request_id, self._prefix)
+        noted = await self._storage.load_authorisation(number)
+        if noted is None:
+            return Decision(allowed=True, why="is noted; the passenger is told what he signs with")
+        authorisations.requested_again(noted, asked, self._clock())
+        return Decision(allowed=True, why=f"noted already; the authorisation is {noted.state}")
 
     async def _about_a_refund(self, event: RefundChanged) -> Decision:
         told = read_refund(event.resource)

@@ -3,10 +3,18 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from msgspec import UNSET, UnsetType
+
+from payscore_worker.domain.authorisation import Authorisation, AuthorisationState
 from payscore_worker.domain.refund import CLOSED, GIVEN_UP, Pair, Refund, RefundState
 from payscore_worker.domain.trip import DeclineReason, Trip, TripState, fare_fen, owed_fen, way_of
 from payscore_worker.events import (
     Announcement,
+    AuthorisationClosed,
+    AuthorisationOpened,
+    AuthorisationParameters,
+    CaseAnnouncement,
+    ClientJump,
     SettlementCancelled,
     SettlementCompleted,
     SettlementDeclined,
@@ -21,8 +29,11 @@ from payscore_worker.events import (
     SettlementWrittenOff,
 )
 
-EnableJump = Callable[[Trip], dict[str, str]]
-"""Makes what the passenger's client needs to enable PayScore."""
+EnableJump = Callable[[Trip], ClientJump | None]
+"""Makes what the passenger's client opens the page with on which he enables PayScore; None: there is nothing."""
+
+Enabling = Callable[[Authorisation], ClientJump | None]
+"""The same for an authorisation that was requested without a trip."""
 
 
 def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
@@ -109,7 +120,7 @@ def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
             state=state,
             reason=trip.declined.reason.value,
             message=trip.declined.message,
-            **({"enable": enable_jump(trip)} if trip.declined.reason is DeclineReason.SERVICE_NOT_ENABLED else {}),
+            enable=_enable(trip, enable_jump) if trip.declined.reason is DeclineReason.SERVICE_NOT_ENABLED else UNSET,
         )
     if trip.state is TripState.CANCELLED and trip.written_off is not None:
         yield SettlementWrittenOff(
@@ -122,6 +133,30 @@ def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
         )
     elif trip.state is TripState.CANCELLED and trip.cancelled is not None:
         yield SettlementCancelled(trip_id=trip_id, out_order_no=out_order_no, state=state, reason=trip.cancelled.reason)
+
+
+def _enable(trip: Trip, enable_jump: EnableJump) -> ClientJump | UnsetType:
+    jump = enable_jump(trip)
+    return UNSET if jump is None else jump
+
+
+def authorisation_announcements(
+    before: Authorisation, after: Authorisation, enabling: Enabling
+) -> Iterator[CaseAnnouncement]:
+    """Tell what the passenger signs with, that he has signed, and that it is over."""
+    openid, code = after.openid, after.authorization_code
+    if after.given_at is not None and after.given_at != before.given_at:
+        enable = enabling(after)
+        if enable is not None:
+            yield AuthorisationParameters(
+                openid=openid, authorization_code=code, request_id=after.request_id, enable=enable
+            )
+    if after.state is AuthorisationState.OPEN is not before.state and after.opened_at is not None:
+        yield AuthorisationOpened(openid=openid, authorization_code=code, at=after.opened_at)
+    is_over = after.state is AuthorisationState.CLOSED is not before.state
+    has_ended = after.ended is not before.ended and after.state is AuthorisationState.CLOSED
+    if (is_over or has_ended) and after.closed_at is not None:
+        yield AuthorisationClosed(openid=openid, authorization_code=code, at=after.closed_at)
 
 
 def refund_announcements(before: Pair, after: Pair) -> Iterator[Announcement]:

@@ -8,14 +8,22 @@ from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
 from payscore_worker import tracing
+from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain import trip as trips
+from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Pair
 from payscore_worker.domain.trip import Rules, Trip
 from payscore_worker.errors import TripArchived, TripBusy
-from payscore_worker.events import Announcement, write_cloud_event
+from payscore_worker.events import CaseAnnouncement, write_cloud_event
 from payscore_worker.settlement import tally
-from payscore_worker.settlement.announcements import EnableJump, announcements, refund_announcements
+from payscore_worker.settlement.announcements import (
+    EnableJump,
+    Enabling,
+    announcements,
+    authorisation_announcements,
+    refund_announcements,
+)
 from payscore_worker.storage import CallRecord, Direction, Entry, EventRecord, Storage
 
 MAX_CONFLICTS: Final = 8
@@ -33,11 +41,8 @@ PairChange = Callable[[Pair], Pair]
 class Books(ABC, Generic[S]):
     """The one way in which a kind of case is changed."""
 
-    def __init__(
-        self, *, storage: Storage, rules: Rules, clock: Callable[[], datetime], on_announced: Callable[[], None]
-    ) -> None:
+    def __init__(self, *, storage: Storage, clock: Callable[[], datetime], on_announced: Callable[[], None]) -> None:
         self._storage = storage
-        self._rules = rules
         self._clock = clock
         self._on_announced = on_announced
 
@@ -65,7 +70,7 @@ class Books(ABC, Generic[S]):
             if written is not None:
                 return written
             before = await self.reload(before)
-        raise TripBusy(f"trip {self._trip(before).trip_id} was moved by others {MAX_CONFLICTS} times in a row")
+        raise TripBusy(f"{self._name(before)} was moved by others {MAX_CONFLICTS} times in a row")
 
     async def write(
         self, before: S, after: S, *, calls: Sequence[CallRecord], events: Sequence[EventRecord] = ()
@@ -73,7 +78,7 @@ class Books(ABC, Generic[S]):
         """Write a case over the row it was made from; returns it as it stands now, or None if that had moved."""
         now = self._clock()
         said = list(self._said(before, after))
-        told = [self._announcement(what, now, version=self._trip(after).version + 1) for what in said]
+        told = [self._announcement(what, now, version=self._version(after) + 1) for what in said]
         entries = self._entries(before, after, now, is_told=bool(told))
         if not await self._save(entries, now, calls, [*events, *told]):
             return None
@@ -95,8 +100,12 @@ class Books(ABC, Generic[S]):
         """Load the newest row, and keep what only the one in hand knows."""
 
     @abstractmethod
-    def _trip(self, case: S) -> Trip:
-        """Name the trip that it is about."""
+    def _name(self, case: S) -> str:
+        """Name the case to a person."""
+
+    @abstractmethod
+    def _version(self, case: S) -> int:
+        """Tell the version of the row that announcements bear the sequence of."""
 
     @abstractmethod
     def _is_same(self, before: S, after: S) -> bool:
@@ -111,21 +120,21 @@ class Books(ABC, Generic[S]):
         """Say how a case stands once these rows were written."""
 
     @abstractmethod
-    def _said(self, before: S, after: S) -> Iterator[Announcement]:
+    def _said(self, before: S, after: S) -> Iterator[CaseAnnouncement]:
         """Tell the world what has changed."""
 
     @abstractmethod
     def _count(self, before: S, after: S, events: Sequence[EventRecord]) -> None:
         """Count for the operators what has changed."""
 
-    def _announcement(self, what: Announcement, now: datetime, *, version: int) -> EventRecord:
+    def _announcement(self, what: CaseAnnouncement, now: datetime, *, version: int) -> EventRecord:
         event_id = uuid4().hex
         body = write_cloud_event(
             id=event_id,
             source=SOURCE,
             type=what.TYPE,
             time=now,
-            subject=what.trip_id,
+            subject=what.subject,
             sequence=version,
             data=what,
             trace=tracing.carried(),
@@ -145,7 +154,8 @@ class TripBooks(Books[Trip]):
         on_announced: Callable[[], None],
         enable_jump: EnableJump,
     ) -> None:
-        super().__init__(storage=storage, rules=rules, clock=clock, on_announced=on_announced)
+        super().__init__(storage=storage, clock=clock, on_announced=on_announced)
+        self._rules = rules
         self._enable_jump = enable_jump
 
     async def reload(self, before: Trip) -> Trip:
@@ -155,8 +165,11 @@ class TripBooks(Books[Trip]):
         ticket = newest.finish_ticket or before.finish_ticket
         return replace(newest, service_enabled=before.service_enabled, finish_ticket=ticket)
 
-    def _trip(self, case: Trip) -> Trip:
-        return case
+    def _name(self, case: Trip) -> str:
+        return f"trip {case.trip_id}"
+
+    def _version(self, case: Trip) -> int:
+        return case.version
 
     def _is_same(self, before: Trip, after: Trip) -> bool:
         return after is before
@@ -169,7 +182,7 @@ class TripBooks(Books[Trip]):
         del entries
         return replace(after, version=after.version + 1)
 
-    def _said(self, before: Trip, after: Trip) -> Iterator[Announcement]:
+    def _said(self, before: Trip, after: Trip) -> Iterator[CaseAnnouncement]:
         return announcements(before, after, self._enable_jump)
 
     def _count(self, before: Trip, after: Trip, events: Sequence[EventRecord]) -> None:
@@ -179,6 +192,12 @@ class TripBooks(Books[Trip]):
 class RefundBooks(Books[Pair]):
     """The books of refunds: what one reserves, or sends back, stands on its trip as well (design rule 10)."""
 
+    def __init__(
+        self, *, storage: Storage, rules: Rules, clock: Callable[[], datetime], on_announced: Callable[[], None]
+    ) -> None:
+        super().__init__(storage=storage, clock=clock, on_announced=on_announced)
+        self._rules = rules
+
     async def reload(self, before: Pair) -> Pair:
         trip, refund = before
         newest = await self._storage.load(trip.trip_id)
@@ -186,8 +205,11 @@ class RefundBooks(Books[Pair]):
             raise TripArchived(f"trip {trip.trip_id!r} is no longer there")
         return newest, await self._storage.load_refund(refund.refund_id) or refund
 
-    def _trip(self, case: Pair) -> Trip:
-        return case[0]
+    def _name(self, case: Pair) -> str:
+        return f"trip {case[0].trip_id}"
+
+    def _version(self, case: Pair) -> int:
+        return case[0].version
 
     def _is_same(self, before: Pair, after: Pair) -> bool:
         return all(one is other for one, other in zip(before, after, strict=True))
@@ -205,11 +227,52 @@ class RefundBooks(Books[Pair]):
         bumped = replace(trip, version=trip.version + 1) if len(entries) > 1 else trip
         return bumped, replace(refund, version=refund.version + 1)
 
-    def _said(self, before: Pair, after: Pair) -> Iterator[Announcement]:
+    def _said(self, before: Pair, after: Pair) -> Iterator[CaseAnnouncement]:
         return refund_announcements(before, after)
 
     def _count(self, before: Pair, after: Pair, events: Sequence[EventRecord]) -> None:
         tally.count_refund(before[1], after[1], events, account=self._rules.account_of(after[0]))
+
+
+class AuthorisationBooks(Books[Authorisation]):
+    """The books of authorisations: each stands for itself."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        clock: Callable[[], datetime],
+        on_announced: Callable[[], None],
+        enabling: Enabling,
+    ) -> None:
+        super().__init__(storage=storage, clock=clock, on_announced=on_announced)
+        self._enabling = enabling
+
+    async def reload(self, before: Authorisation) -> Authorisation:
+        return await self._storage.load_authorisation(before.authorization_code) or before
+
+    def _name(self, case: Authorisation) -> str:
+        return f"authorisation {case.authorization_code}"
+
+    def _version(self, case: Authorisation) -> int:
+        return case.version
+
+    def _is_same(self, before: Authorisation, after: Authorisation) -> bool:
+        return after is before and bool(before.version)  # one that is new is written as it began
+
+    def _entries(self, before: Authorisation, after: Authorisation, now: datetime, *, is_told: bool) -> list[Entry]:
+        del before, is_told
+        return [Entry(case=after, due_at=authorisations.due_at(after, now))]
+
+    def _as_written(self, after: Authorisation, entries: Sequence[Entry]) -> Authorisation:
+        del entries
+        return replace(after, version=after.version + 1, token="")
+
+    def _said(self, before: Authorisation, after: Authorisation) -> Iterator[CaseAnnouncement]:
+        return authorisation_announcements(before, after, self._enabling)
+
+    def _count(self, before: Authorisation, after: Authorisation, events: Sequence[EventRecord]) -> None:
+        tally.count_authorisation(before, after, events)
 
 
 class ReturnBooks(RefundBooks):

@@ -111,10 +111,10 @@ class Reconciler(Generic[C]):
 
     async def _take_up(self, case: C) -> None:
         table, taken_up = table_of(self._desk.kind), self._desk.taken_up
-        name, key = table.name, {table.key: table.key_of(case)}
+        name, subject, key = table.name, table.subject_of(case), {table.key: table.key_of(case)}
         with (
-            structlog.contextvars.bound_contextvars(**({"trip_id": case.trip_id} | key)),
-            tracing.span(f"take up {name}", tracing.Kind.INTERNAL, {"payscore.trip_id": case.trip_id}),
+            structlog.contextvars.bound_contextvars(**({table.subject: subject} | key)),
+            tracing.span(f"take up {name}", tracing.Kind.INTERNAL, {f"payscore.{table.subject}": subject}),
         ):
             try:
                 await self._desk.take_up(case)

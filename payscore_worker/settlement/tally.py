@@ -5,9 +5,11 @@ from typing import Final
 
 from payscore_worker import metrics
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import VERBS
 from payscore_worker.domain.refund import Refund, RefundState
 from payscore_worker.domain.trip import Trip, owed_fen
+from payscore_worker.errors import Refusal
 from payscore_worker.storage import Direction, EventRecord
 from payscore_worker.wechatpay.refusals import code_label
 
@@ -18,6 +20,9 @@ ODD: Final = frozenset({"malformed_call", "malformed_answer", "not_ours", "uncle
 
 REFUND_CODES: Final = frozenset({refunds.ABNORMAL, refunds.SLOW, refunds.AMOUNT_DIFFERS}) | ODD
 """Problems of refunds that are ours to name."""
+
+AUTHORISATION_CODES: Final = frozenset({"malformed_call", "malformed_answer"}) | {refusal.value for refusal in Refusal}
+"""Problems of authorisations that are ours to name."""
 
 
 def count(before: Trip, after: Trip, events: Iterable[EventRecord], *, account: str) -> None:
@@ -45,6 +50,16 @@ def count_refund(before: Refund, after: Refund, events: Iterable[EventRecord], *
     if after.problem is not None and after.problem_told != before.problem_told:
         code = after.problem.code
         metrics.of(metrics.REFUND_PROBLEMS, code if code in REFUND_CODES else code_label(code)).inc()
+
+
+def count_authorisation(before: Authorisation, after: Authorisation, events: Iterable[EventRecord]) -> None:
+    """Count what a write has changed of an authorisation."""
+    _count_events(events)
+    if after.state is not before.state or not before.version:
+        metrics.of(metrics.AUTHORISATIONS_REACHED, after.state.value).inc()
+    if after.problem is not None and after.problem_told != before.problem_told:
+        code = after.problem.code
+        metrics.of(metrics.AUTHORISATION_PROBLEMS, code if code in AUTHORISATION_CODES else code_label(code)).inc()
 
 
 def _count_events(events: Iterable[EventRecord]) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
+from payscore_worker.domain import authorisation as authorisations
+from payscore_worker.domain.authorisation import Requested
 from payscore_worker.domain.refund import Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
     Cancelled,
@@ -30,6 +32,7 @@ from payscore_worker.domain.trip import (
     least_lowered,
 )
 from payscore_worker.errors import Refusal, WechatPayRejected
+from payscore_worker.events import AuthorisationRequested as AuthorisationRequestedEvent
 from payscore_worker.events import (
     DiscountItem as TripDiscountItem,
 )
@@ -259,6 +262,29 @@ def refund_requested(event: RefundRequestedEvent) -> RefundRequested:
     """Take the fact from the event."""
     return RefundRequested(
         trip_id=event.trip_id, refund_id=event.refund_id, amount_fen=event.amount_fen, reason=event.reason
+    )
+
+
+def authorisation_requested(event: AuthorisationRequestedEvent) -> Requested:
+    """Take the fact from the event."""
+    return Requested(request_id=event.request_id, openid=event.openid, client=event.client)
+
+
+def authorisation_refused(step: type, error: WechatPayRejected) -> authorisations.Refused:
+    """Take the refusal of an authorisation, or of a question about it."""
+    return authorisations.Refused(
+        step=step.__name__,
+        refusal=error.refusal,
+        code=error.code,
+        message=error.message,
+        request_id=error.request_id,
+    )
+
+
+def odd_authorisation(step: type, message: str) -> authorisations.Refused:
+    """Have no word where a signed answer cannot be what it should be."""
+    return authorisations.Refused(
+        step=step.__name__, refusal=Refusal.UNCLEAR, code="malformed_answer", message=message, request_id=""
     )
 
 

@@ -37,10 +37,12 @@ from payscore_worker.domain.trip import (
 from payscore_worker.errors import (
     MalformedMessage,
     Refusal,
+    Retryable,
+    WechatPayError,
     WechatPayRejected,
 )
 from payscore_worker.settlement import journal
-from payscore_worker.settlement.books import ReturnBooks, TripBooks
+from payscore_worker.settlement.books import Change, ReturnBooks, TripBooks
 from payscore_worker.settlement.fare_steps import FareSteps
 from payscore_worker.settlement.translation import (
     SENT_BY,
@@ -63,6 +65,12 @@ START_MARGIN: Final = timedelta(seconds=10)
 
 OTHERS_PASS: Final = timedelta(hours=1)
 """A create that was accepted within this time shows that we may open orders; a refusal is then about one trip."""
+
+MAX_TOKEN_SENDS: Final = 3
+"""Rounds in which a token is asked for before a trip is declined without it."""
+
+TOKEN_GENERATION: Final = 0
+"""In the journal: asking for a token is no body of the order's, of which there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +197,8 @@ class Steps(TripCalls):
 
     async def _service_enabled(self, run: Run, openid: str) -> bool | None:
         """Ask under the present terms: it is about the passenger, and not about an order."""
-        record, payscore = journal.asking(CallKind.USER_SERVICE_STATE, self._clock()), self._present(run.trip)
+        payscore = self._present(run.trip)
+        record = journal.asking(payscore.service_question, self._clock())
         try:
             enabled, answer = await payscore.service_enabled(openid)
         except WechatPayRejected as error:
@@ -356,6 +365,58 @@ class Steps(TripCalls):
                 lambda trip: outcomes.order_cancelled(trip, now),
                 answered=journal.accepted(record, answer, now),
             )
+
+    # --- What a passenger enables the service with, who has not ---
+
+    async def _write(self, run: Run, change: Change, answered: CallRecord | None) -> None:
+        if outcomes.declines_for_service(run.trip, change(run.trip)):
+            change = await self._with_token(run, change)
+        await super()._write(run, change, answered)
+
+    async def _with_token(self, run: Run, decline: Change) -> Change:
+        """Decline with the token that opens the page on which the passenger enables the service, if there is one."""
+        token = await self._enable_token(run.trip)
+        return lambda trip: replace(decline(trip), enable_token=token)
+
+    async def _enable_token(self, trip: Trip) -> str:
+        """Ask for a token under the trip's number: the same bytes, however often. A decline does without, in the end.
+
+        Raises:
+            Retryable: WeChat Pay is out of reach, and was not in vain too often.
+
+        """
+        payscore = self._present(trip)
+        if not payscore.gives_tokens:
+            return ""
+        record = await self._begin_token(trip, payscore)
+        if record is None:
+            return ""
+        try:
+            answer = await payscore.send(Call(CallKind(record.kind), record.method, record.path, record.body))
+        except WechatPayError as error:
+            await self._storage.journal(trip, journal.failed(record, error, self._clock()))
+            if isinstance(error, Retryable) and record.begun < MAX_TOKEN_SENDS:
+                raise
+            return ""
+        try:
+            token = payscore.read_token(answer.data)
+        except MalformedMessage:
+            await self._storage.journal(trip, journal.answered_oddly(record, answer, self._clock()))
+            return ""
+        await self._storage.journal(trip, journal.accepted(record, answer, self._clock()))
+        return token
+
+    async def _begin_token(self, trip: Trip, payscore: PayScore) -> CallRecord | None:
+        """Store the bytes, or load them, and count that they are sent; None: often enough."""
+        known = await self._storage.last_call(trip.trip_id, CallKind.PRE_AUTHORISE, TOKEN_GENERATION)
+        if known is None:
+            call = payscore.pre_authorise(trip.out_order_no)
+            record = journal.prepared(call, generation=TOKEN_GENERATION, at=self._clock())
+            await self._storage.journal(trip, record)
+            return record
+        if known.begun >= MAX_TOKEN_SENDS:
+            return None
+        return await self._storage.begin_send(trip.trip_id, CallKind.PRE_AUTHORISE, TOKEN_GENERATION)
 
     def _others_pass(self, trip: Trip, now: datetime) -> bool:
         accepted_at = self._accepted_at.get(self._speaking(trip).terms.mchid)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
-import structlog
 
 from payscore_worker import metrics
 from payscore_worker.domain import decisions, outcomes
@@ -29,17 +29,16 @@ from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
     MalformedMessage,
-    NotOurs,
     Rejected,
     Retryable,
     TripArchived,
     WechatPayUnavailable,
 )
 from payscore_worker.events import (
+    ClientJump,
     EventIn,
     Notification,
     OrderPaid,
-    ServiceChanged,
     TripCancelled,
     TripEnded,
     TripFareLowered,
@@ -63,15 +62,16 @@ from payscore_worker.settlement.trip_calls import Run, passenger
 from payscore_worker.settlement.trip_steps import Steps, Terms
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
-from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores
+from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores, ServiceChange
 
 FARTHEST_START: Final = timedelta(hours=1)
 """A trip that began later than this from now is a slip of the pen, or of a time zone."""
 
+MAX_RIDES: Final = 16
+"""Trips of one passenger that are taken up when the service is opened, the newest first: nobody rides more at once."""
+
 MAX_STEPS: Final = 16
 """A trip needs at most seven steps and a few questions; more is a bug."""
-
-log = structlog.stdlib.get_logger(__name__)
 
 
 class Settlement:
@@ -236,33 +236,34 @@ class Settlement:
             body=msgspec.json.encode(event),
         )
 
-    async def note_service(self, event: ServiceChanged) -> None:
-        """Note that a passenger opened or closed the PayScore service, if what is known of it is ever used.
-
-        Raises:
-            MalformedMessage: a member is missing or of another type than documented.
-            Rejected: it is another merchant's.
-
-        """
-        payscore = self._hearing(event)
-        try:
-            change = payscore.read_service_change(event.resource)
-        except NotOurs as error:
-            metrics.of(metrics.NOT_OURS, "service").inc()
-            log.info("notification_not_ours", reason=str(error))
-            return
+    async def note_service(self, change: ServiceChange, payscore: PayScore) -> None:
+        """Note that a passenger opened or closed a merchant's PayScore service, if what is known of it is ever used."""
         if not self._terms.service_state_ttl:
             return
         note = ServiceNote(enabled=change.enabled, as_of=change.changed_at or self._clock())
         await self._storage.note_service(passenger(change.openid, payscore, self._payscores), note)
 
-    def _hearing(self, event: ServiceChanged) -> PayScore:
-        """Hear of a passenger as the app that the notification names, if it is one of the account's."""
-        account, appid = account_of(event), event.resource.get("appid")
-        if isinstance(appid, str):
-            with suppress(Rejected):
-                return self._payscores.present(account, appid)
-        return self._payscores.present(account, "")
+    async def service_opened(self, openid: str, mchid: str) -> None:
+        """Have the orders of the trips opened that a passenger rides on though they were declined without the service.
+
+        Those of the merchant whose service it is: another company's may still be off.
+
+        One that cannot be advanced now is due, and the reconciler goes on with it.
+        """
+        for declined in await self._storage.not_enabled(openid, limit=MAX_RIDES):
+            if not self._is_with(mchid, declined):
+                continue
+            now = self._clock()
+            trip = await self._books.change(declined, partial(outcomes.service_opened, now=now, rules=self._rules))
+            if trip.version != declined.version:
+                with suppress(Retryable):
+                    await self.advance(trip.trip_id)
+
+    def _is_with(self, mchid: str, trip: Trip) -> bool:
+        """Tell whether an order for a trip would be opened with this merchant."""
+        with suppress(Rejected):  # by an account that is gone, none is
+            return self._payscores.present(*whose(trip)).terms.mchid == mchid
+        return False
 
     async def clear_problem(self, trip_id: str) -> None:
         """Take a trip up again that stood still for a person to look.
@@ -402,6 +403,5 @@ class Settlement:
                 await self._steps.stop(run, "malformed_call", str(error), step=type(step).__name__)
         raise RuntimeError(f"trip {run.trip.trip_id} took more than {MAX_STEPS} steps")
 
-    def _enable_jump(self, trip: Trip) -> dict[str, str]:
-        payscore = self._payscores.present(*whose(trip))
-        return payscore.enable_jump(out_request_no=trip.out_order_no)
+    def _enable_jump(self, trip: Trip) -> ClientJump | None:
+        return self._payscores.present(*whose(trip)).enable_jump(trip.out_order_no, trip.enable_token)

@@ -6,6 +6,7 @@ from payscore_worker.simulator.config import Service, SimulatorConfig
 from payscore_worker.simulator.environment import Company, environment, render_environment, write_accounts
 from payscore_worker.simulator.faults import Fault, FaultKind
 from payscore_worker.simulator.keys import SimulatorKeys
+from payscore_worker.simulator.passenger.screen import ROOT as PASSENGER_PAGE
 from payscore_worker.simulator.passengers import Behaviour, Passenger, RefundOutcome
 from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry
 from payscore_worker.simulator.payscore.pages import PageRefused
@@ -15,6 +16,7 @@ from payscore_worker.simulator.serving import uvicorn_config
 from payscore_worker.simulator.simulator import Simulator
 
 __all__ = [
+    "PASSENGER_PAGE",
     "Behaviour",
     "CallKind",
     "Company",

@@ -1,4 +1,4 @@
-"""The HTTP face: WeChat Pay for merchants under /v3, and the simulator's own admin API under /admin."""
+"""The HTTP face: WeChat Pay for merchants under /v3 and for passengers under /passenger, and the admin API."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from payscore_worker.simulator.admin import admin_routes
 from payscore_worker.simulator.authorization import mchid_of
 from payscore_worker.simulator.calls import Call, CallKind, Reply
 from payscore_worker.simulator.dropping import DroppedResponse
+from payscore_worker.simulator.passenger.routes import passenger_routes
 from payscore_worker.simulator.simulator import Simulator
 
 MAX_BODY_BYTES: Final = 1_048_576
@@ -29,7 +30,7 @@ def create_app(simulator: Simulator, *others: Simulator) -> Starlette:
     """The caller enters the simulators; the app itself starts nothing.
 
     Each is one merchant's WeChat Pay, and knows nothing of the others' orders; a call is answered by the one whose
-    merchant has signed it. `/admin` is the first one's, `/merchants/{mchid}/admin` each one's.
+    merchant has signed it. `/admin` and `/passenger` are the first one's, `/merchants/{mchid}/admin` each one's.
     """
     merchants = {one.config.keys.mchid: one for one in (simulator, *others)}
     if len(merchants) <= len(others):
@@ -41,16 +42,18 @@ def create_app(simulator: Simulator, *others: Simulator) -> Starlette:
     routes = [
         _route(serving, "GET", "/v3/certificates", CallKind.CERTIFICATES),
         _route(serving, "POST", "/v3/security/echo", CallKind.SECURITY_ECHO),
-        _route(serving, "GET", "/v3/payscore/user-service-state", CallKind.USER_SERVICE_STATE),
-        *_permission_routes(serving),
-        *_family_routes(serving, "/v3/payscore/payafter-orders", "payafter"),
-        *_family_routes(serving, "/v3/payscore/serviceorder", "serviceorder"),
-        _route(serving, "POST", "/v3/payscore/serviceorder/{out_order_no}/modify", CallKind.MODIFY, "serviceorder"),
+        *_payscore_routes(serving, "/v3/payscore"),
+        *(_payscore_routes(serving, "/payscore") if simulator.config.paths_without_version else ()),
+        *(
+            _route(serving, "POST", f"{base}/direct-complete", CallKind.DIRECT_COMPLETE, "serviceorder")
+            for base in ("/v3/payscore/serviceorder", "/payscore/serviceorder")  # documents differ: payscore-api B.9
+        ),
         _route(serving, "POST", "/v3/refund/domestic/refunds", CallKind.REFUND),
         _route(serving, "GET", "/v3/refund/domestic/refunds/{out_refund_no}", CallKind.REFUND_QUERY),
-        _route(serving, "POST", "/v3/payscore/serviceorder/{out_order_no}/pay", CallKind.PAY, "serviceorder"),
+        _route(serving, "GET", "/v3/pay/transactions/id/{transaction_id}", CallKind.TRANSACTION_QUERY),
         *admin_routes(simulator),
         *(Mount(f"/merchants/{mchid}", routes=admin_routes(one)) for mchid, one in merchants.items()),
+        *passenger_routes(simulator),
         Route("/healthz", _alive),
         Route("/readyz", _alive),
         Route("/{path:path}", _no_such_path, methods=list(METHODS)),
@@ -58,8 +61,17 @@ def create_app(simulator: Simulator, *others: Simulator) -> Starlette:
     return Starlette(routes=routes)
 
 
-def _permission_routes(serving: Serving) -> list[Route]:
-    base = "/v3/payscore/permissions"
+def _payscore_routes(serving: Serving, base: str) -> list[Route]:
+    return [
+        _route(serving, "GET", f"{base}/user-service-state", CallKind.USER_SERVICE_STATE),
+        *_permission_routes(serving, f"{base}/permissions"),
+        *_family_routes(serving, f"{base}/payafter-orders", "payafter"),
+        *_family_routes(serving, f"{base}/serviceorder", "serviceorder"),
+        *_current_routes(serving, f"{base}/serviceorder/{{out_order_no}}", "serviceorder"),
+    ]
+
+
+def _permission_routes(serving: Serving, base: str) -> list[Route]:
     return [
         _route(serving, "POST", base, CallKind.PRE_AUTHORISE),
         *(
@@ -69,6 +81,12 @@ def _permission_routes(serving: Serving) -> list[Route]:
                 _route(serving, "GET", one, CallKind.QUERY_PERMISSION),
                 _route(serving, "POST", f"{one}/terminate", CallKind.TERMINATE_PERMISSION),
             )
+        ),
+        _route(
+            serving,
+            "POST",
+            "/v3/payscore/users/{openid}/permissions/{service_id}/terminate",
+            CallKind.TERMINATE_PERMISSION,
         ),
     ]
 
@@ -82,6 +100,17 @@ def _family_routes(serving: Serving, base: str, family: str) -> list[Route]:
             for kind in (CallKind.COMPLETE, CallKind.CANCEL, CallKind.SYNC)
         ),
     ]
+
+
+def _current_routes(serving: Serving, order: str, family: str) -> list[Route]:
+    """What only the current family has."""
+    verbs = {
+        "modify": CallKind.MODIFY,
+        "pay": CallKind.PAY,
+        "send-prepaidmessage": CallKind.SEND_PREPAID_MESSAGE,
+        "send-pendingmessage": CallKind.SEND_PENDING_MESSAGE,
+    }
+    return [_route(serving, "POST", f"{order}/{verb}", kind, family) for verb, kind in verbs.items()]
 
 
 def _route(serving: Serving, method: str, path: str, kind: CallKind, family: str = "") -> Route:

@@ -9,12 +9,16 @@ from enum import StrEnum
 
 class CallKind(StrEnum):
     CREATE = "create"
+    DIRECT_COMPLETE = "direct_complete"
     QUERY = "query"
     COMPLETE = "complete"
     CANCEL = "cancel"
     MODIFY = "modify"
     PAY = "pay"
     SYNC = "sync"
+    SEND_PREPAID_MESSAGE = "send_prepaid_message"
+    SEND_PENDING_MESSAGE = "send_pending_message"
+    TRANSACTION_QUERY = "transaction_query"
     REFUND = "refund"
     REFUND_QUERY = "refund_query"
     USER_SERVICE_STATE = "user_service_state"

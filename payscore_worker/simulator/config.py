@@ -17,6 +17,8 @@ class Service:
     families: frozenset[str] = FAMILIES
     mode: Literal["no_confirm", "need_confirm"] = "no_confirm"
     """Whether the passenger confirms each order; a service id has one mode (reference payscore-api B.0)."""
+    direct_complete: bool = False
+    """Whether it may create and complete in one call, which is not open to everybody (reference payscore-api B.9)."""
 
     def __post_init__(self) -> None:
         if not self.families or not self.families <= FAMILIES:
@@ -60,6 +62,12 @@ class SimulatorConfig:
     """What create answers for a passenger who has not enabled the service (reference payscore-api B.0, F.1)."""
     reentry_needs_service: bool = False
     """Whether an accepted create is refused when it is repeated after the passenger has switched the service off."""
+    location_characters: Literal[20, 50] = 20
+    """How long a place of a serviceorder may be: documents differ (reference payscore-api B.2)."""
+    paths_without_version: bool = False
+    """Whether PayScore answers under /payscore too: documents differ within a page (reference payscore-api A.1)."""
+    confirm_sign_member: Literal["sign", "signature"] = "sign"
+    """What wxpayScoreUse calls its signature: documents differ (reference payscore-api C.3)."""
 
     def __post_init__(self) -> None:
         if self.speed <= 0:

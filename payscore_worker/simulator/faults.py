@@ -41,7 +41,7 @@ class FaultKind(StrEnum):
 
 
 ANY_CALL: Final = "*"
-QUERIES: Final = frozenset({CallKind.QUERY, CallKind.REFUND_QUERY})
+QUERIES: Final = frozenset({CallKind.QUERY, CallKind.REFUND_QUERY, CallKind.TRANSACTION_QUERY})
 HTTP_FAILURES: Final = range(400, 600)
 HTTP_OK: Final = 200
 DEFAULT_SECONDS: Final = {FaultKind.SLOW: 1.0, FaultKind.CALLBACK_LATE: 60.0, FaultKind.CLOCK_SKEW: 600.0}

@@ -83,6 +83,7 @@ _REPEATED: Final = (
 _IN_WORDS: Final = {
     "out_order_no": "商户服务订单号",
     "out_refund_no": "商户退款单号",
+    "transaction_id": "微信支付订单号",
     "authorization_code": "授权协议号",
     "openid": "用户标识",
 }

@@ -108,6 +108,10 @@ NOT_MODIFIABLE: Final = Refusal(
 )
 MODIFIED_BEFORE: Final = Refusal(status=400, code="INVALID_REQUEST", message="订单金额只能修改一次")
 """The simulator's own text: the reference knows the rule, and not what is answered (reference payscore-api B.8)."""
+MESSAGE_SENT: Final = Refusal(status=400, code="INVALID_REQUEST", message="同一订单的同类消息只能发送一次")
+"""The simulator's own text likewise (reference payscore-api B.9)."""
+TRANSACTION_NOT_EXIST: Final = Refusal(status=404, code="ORDER_NOT_EXIST", message="订单不存在")
+"""Of a query about a transaction; also where the mchid is another's (reference ordinary-payment-api 4)."""
 
 # The reference names the codes of refunds and few of their texts and HTTP statuses (payscore-api G.2): where it says
 # nothing, the text is the simulator's own. `re-entry` has its sub-code from ordinary payments, which share the call.

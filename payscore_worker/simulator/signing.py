@@ -45,8 +45,8 @@ def encrypt(key: AESGCM, plaintext: bytes, *, nonce: str, associated_data: str) 
     return base64.b64encode(key.encrypt(nonce.encode(), plaintext, associated_data.encode())).decode()
 
 
-def jump_signature(members: Mapping[str, str], *, apiv2_key: str) -> str:
-    """`sign` of a client jump, of all members that are not empty (reference payscore-api C.3)."""
-    said = sorted((name, value) for name, value in members.items() if value and name != "sign")
+def jump_signature(members: Mapping[str, str], *, apiv2_key: str, called: str = "sign") -> str:
+    """Of a client jump, of all members that are not empty but itself (reference payscore-api C.3)."""
+    said = sorted((name, value) for name, value in members.items() if value and name != called)
     text = "&".join(f"{name}={value}" for name, value in (*said, ("key", apiv2_key)))
     return hmac.digest(apiv2_key.encode(), text.encode(), "sha256").hex().upper()

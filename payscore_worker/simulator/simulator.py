@@ -24,6 +24,7 @@ from payscore_worker.simulator.payscore.ledger import Ledger, LedgerEntry, read_
 from payscore_worker.simulator.payscore.pages import Pages
 from payscore_worker.simulator.payscore.state import PayScoreState
 from payscore_worker.simulator.payscore.switching import Switching
+from payscore_worker.simulator.payscore.wallet import Wallet
 from payscore_worker.simulator.refunds.answers import refund_entity
 from payscore_worker.simulator.refunds.book import RefundBook, RefundStatus
 from payscore_worker.simulator.refunds.desk import RefundDesk
@@ -31,6 +32,7 @@ from payscore_worker.simulator.refunds.endings import RefundEndings, UnknownRefu
 from payscore_worker.simulator.refunds.ledger import RefundEntry, read_refund_page
 from payscore_worker.simulator.script import ScriptedFault
 from payscore_worker.simulator.security import SecurityDesk
+from payscore_worker.simulator.transaction_desk import TransactionDesk
 from payscore_worker.simulator.world import World
 
 TICK_SECONDS: Final = 0.05
@@ -165,6 +167,16 @@ class Simulator:
         """Without confirming; the order is then his, and nobody can confirm it any more."""
         self._pages.leave(package, openid)
 
+    @property
+    def pages(self) -> Pages:
+        """The same by the jump's own members, step by step; a reset puts others in their place."""
+        return self._pages
+
+    @property
+    def wallet(self) -> Wallet:
+        """What passengers do without a jump."""
+        return self._wallet
+
     # What happens behind the merchant's back
 
     def pay(self, out_order_no: str) -> None:
@@ -238,9 +250,11 @@ class Simulator:
         self._happenings = Happenings(self._state)
         self._switching = Switching(self._state)
         self._pages = Pages(self._state, self._switching)
+        self._wallet = Wallet(self._state, self._happenings, self._switching)
         desks: list[Desk] = [
             PayScoreDesk(self._state, PayScore(self._state, self._happenings, self._switching)),
             RefundDesk(self._world, self._refunds, self._endings),
+            TransactionDesk(self._world, self._refunds),
             SecurityDesk(self._world),
         ]
         self._gateway = Gateway(self._world, desks)

@@ -1,6 +1,7 @@
 """What was really charged, whatever product charged it: what a refund is checked against."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,6 +11,7 @@ class Transaction:
     """Made up by WeChat Pay where it debits by itself."""
     out_order_no: str
     """The number by which the product, its ledger and its faults know the order."""
+    appid: str
     openid: str
     total_fen: int
     """What was to be paid, the coupon included."""
@@ -17,6 +19,7 @@ class Transaction:
     """What the passenger paid of it."""
     at: float
     """Seconds on the agenda's clock."""
+    paid_at: datetime
 
 
 class Transactions:

@@ -1,4 +1,4 @@
-"""The record of what people did to dead letters, trips and refunds, written before it is done, or it is not done."""
+"""The record of what people did to dead letters and cases, written before it is done, or it is not done."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +37,8 @@ class Action:
     action: str
     queue: str
     target: str
-    """A letter's id, a group's, or `*` for all; a trip's id, also where a refund of it is asked for; a refund's id."""
+    """A letter's id, a group's, or `*` for all; a trip's id, also where a refund of it is asked for; a refund's id; the
+    number of a passenger."""
     reason: str = ""
 
 

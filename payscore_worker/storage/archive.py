@@ -27,6 +27,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.refund import OVER
 from payscore_worker.domain.trip import TERMINAL
 from payscore_worker.errors import SchemaOutdated, SettlementError, StorageUnavailable, UnreadableRow
@@ -35,7 +36,16 @@ from payscore_worker.storage.cases import TRIPS
 from payscore_worker.storage.engine import BROKEN, cause_of, engine_for, lock_from_the_start, schema_of
 from payscore_worker.storage.reading import note_unreadable
 from payscore_worker.storage.schema import SCHEMA_REVISION
-from payscore_worker.storage.tables import Json, archived_trip, passenger, refund, trip, trip_event, wechatpay_call
+from payscore_worker.storage.tables import (
+    Json,
+    archived_trip,
+    authorisation,
+    passenger,
+    refund,
+    trip,
+    trip_event,
+    wechatpay_call,
+)
 
 FORMAT: Final = "payscore-archive/1"
 """A header, then a story a line: `trip`, `calls`, `events`, `refunds`; none of these last before schema 0007."""
@@ -187,6 +197,29 @@ class Archive:
                 break
         return forgotten
 
+    async def forget_authorisations(self, before: datetime) -> int:
+        """Delete authorisations that are over, or were never signed, and were last touched before; returns how many.
+
+        No money hangs on them: what is asked of WeChat Pay tells whether a passenger has the service. One that is open
+        stays, however old it is. What was said and called under a number that is a trip's as well goes with the trip.
+
+        Raises:
+            StorageUnavailable: the database cannot be reached.
+
+        """
+        forgotten = 0
+        for _ in range(MAX_PASSENGERS // BATCH_PASSENGERS):
+            async with _transaction(self._engine) as connection:
+                gone = list(await connection.scalars(_over_authorisations(before)))
+                for table in (wechatpay_call, trip_event):
+                    a_trips = exists().where(trip.c.trip_id == table.c.trip_id)
+                    await connection.execute(delete(table).where(table.c.trip_id.in_(gone), ~a_trips))
+                await connection.execute(delete(authorisation).where(authorisation.c.authorization_code.in_(gone)))
+            forgotten += len(gone)
+            if len(gone) < BATCH_PASSENGERS:
+                break
+        return forgotten
+
     async def _see_that_all_is_filed(self) -> None:
         async with _transaction(self._engine) as connection:
             schema = await connection.run_sync(schema_of)
@@ -266,6 +299,23 @@ def _is_over(before: datetime) -> ColumnElement[bool]:
         trip.c.due_at.is_(None),
         ~exists().where(trip_event.c.trip_id == trip.c.trip_id, trip_event.c.pending),
         ~exists().where(refund.c.trip_id == trip.c.trip_id, _goes_on()),
+    )
+
+
+def _over_authorisations(before: datetime) -> Select[Any]:
+    """Take those that nothing is to be done about, for this transaction alone."""
+    number = authorisation.c.authorization_code
+    return (
+        select(number)
+        .where(
+            authorisation.c.state != AuthorisationState.OPEN.value,
+            authorisation.c.updated_at < before,
+            authorisation.c.problem.is_(None),
+            authorisation.c.due_at.is_(None),
+            ~exists().where(trip_event.c.trip_id == number, trip_event.c.pending),
+        )
+        .limit(BATCH_PASSENGERS)
+        .with_for_update(skip_locked=True)
     )
 
 

@@ -1,6 +1,6 @@
 """The cases that a database keeps: each a row with a version and a time when it is due, and all in one shape of SQL.
 
-A case is what has a life of its own at WeChat Pay (design 10): a trip, a refund.
+A case is what has a life of its own at WeChat Pay (design 10): a trip, a refund, an authorisation.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,21 +11,25 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from sqlalchemy import Table
 
+from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import UnreadableRow
 from payscore_worker.storage import tables
 from payscore_worker.storage.reading import Row, note_unreadable, read
 from payscore_worker.storage.rows import (
+    AUTHORISATION_COLUMNS,
     REFUND_COLUMNS,
     TRIP_COLUMNS,
+    authorisation_from_row,
+    authorisation_row,
     refund_from_row,
     refund_row,
     trip_from_row,
     trip_row,
 )
 
-Case = Trip | Refund
+Case = Trip | Refund | Authorisation
 C = TypeVar("C", bound=Case)
 
 Write = Callable[..., tuple[Any, ...]]
@@ -39,6 +43,8 @@ class CaseTable(Generic[C]):
     columns: tuple[str, ...]
     to_row: Write
     from_row: Callable[[Row], C]
+    subject: str = "trip_id"
+    """The column of what it is about: under this name calls and events are kept, and told in order."""
     only_if: str = "true"
     """What must hold for a new row to be written, beside that no other one has its key."""
 
@@ -91,6 +97,10 @@ class CaseTable(Generic[C]):
             UPDATE {self.name} SET due_at = $1, claimed_until = NULL, claims = 0 WHERE {self.key} = $2 AND version = $3
         """
 
+    def subject_of(self, case: C) -> str:
+        """Tell what a case is about."""
+        return cast(str, getattr(case, self.subject))
+
     def key_of(self, case: C) -> str:
         """Tell the key of a case."""
         return cast(str, getattr(case, self.key))
@@ -127,7 +137,16 @@ TRIPS: Final = CaseTable(
 
 REFUNDS: Final = CaseTable(table=tables.refund, columns=REFUND_COLUMNS, to_row=refund_row, from_row=refund_from_row)
 
-_TABLES: Final[dict[type, CaseTable[Any]]] = {Trip: TRIPS, Refund: REFUNDS}
+AUTHORISATIONS: Final = CaseTable(
+    table=tables.authorisation,
+    columns=AUTHORISATION_COLUMNS,
+    to_row=authorisation_row,
+    from_row=authorisation_from_row,
+    subject="authorization_code",
+)
+"""About itself: it belongs to no trip, and serves many."""
+
+_TABLES: Final[dict[type, CaseTable[Any]]] = {Trip: TRIPS, Refund: REFUNDS, Authorisation: AUTHORISATIONS}
 
 
 def table_of(kind: type[C]) -> CaseTable[C]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
+from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
 from payscore_worker.storage.archived import ArchivedTrip
@@ -118,6 +119,15 @@ class Storage(Protocol):
 
     async def load_refund_by_out_refund_no(self, out_refund_no: str) -> Refund | None:
         """Load a refund by the number WeChat knows it under."""
+
+    async def load_authorisation(self, authorization_code: str) -> Authorisation | None:
+        """Load an authorisation by its number."""
+
+    async def authorisations_of(self, openid: str, *, limit: int) -> list[Authorisation]:
+        """Load the authorisations of a passenger, the newest first."""
+
+    async def not_enabled(self, openid: str, *, limit: int) -> list[Trip]:
+        """Load a passenger's trips that were declined because the service was off, and may be ridden still."""
 
     async def archived(self, trip_id: str) -> ArchivedTrip | None:
         """Load what is remembered of an archived trip."""

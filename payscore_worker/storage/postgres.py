@@ -10,11 +10,12 @@ from typing import Any, Final, Self, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage.archived import ArchivedTrip
-from payscore_worker.storage.cases import REFUNDS, TRIPS, C, Case, CaseTable, Entry, table_of
+from payscore_worker.storage.cases import AUTHORISATIONS, REFUNDS, TRIPS, C, Case, CaseTable, Entry, table_of
 from payscore_worker.storage.connecting import COLLISIONS, POOLER, Connector
 from payscore_worker.storage.port import (
     LONGEST_LEASE,
@@ -29,11 +30,13 @@ from payscore_worker.storage.schema import Schema
 from payscore_worker.storage.statements import (
     ARCHIVED,
     ARCHIVED_BY_ORDER,
+    AUTHORISATIONS_OF,
     BEGIN_SEND,
     HAS_ITS_PLACE,
     LAST_CALL,
     MARK_PUBLISHED,
     MARK_UNROUTED,
+    NOT_ENABLED,
     NOTE_EVENT,
     NOTE_SERVICE,
     POSTPONE_OUTBOX,
@@ -92,6 +95,21 @@ class PostgresStorage:
 
     async def load_refund_by_out_refund_no(self, out_refund_no: str) -> Refund | None:
         return await self._load(REFUNDS, "out_refund_no", out_refund_no)
+
+    async def load_authorisation(self, authorization_code: str) -> Authorisation | None:
+        return await self._load(AUTHORISATIONS, "authorization_code", authorization_code)
+
+    async def authorisations_of(self, openid: str, *, limit: int) -> list[Authorisation]:
+        return await self._load_many(AUTHORISATIONS, AUTHORISATIONS_OF, openid, limit)
+
+    async def not_enabled(self, openid: str, *, limit: int) -> list[Trip]:
+        return await self._load_many(TRIPS, NOT_ENABLED, openid, limit)
+
+    async def _load_many(self, table: CaseTable[C], statement: str, openid: str, limit: int) -> list[C]:
+        keep(table.name, "openid", openid)
+        async with self._connection() as connection:
+            rows = await connection.fetch(statement, openid, limit)
+        return table.readable(rows)
 
     async def _load(self, table: CaseTable[C], column: str, value: str) -> C | None:
         keep(table.name, column, value)
@@ -153,7 +171,7 @@ class PostgresStorage:
     async def journal(self, case: Case, call: CallRecord) -> None:
         keep_records([call], [])
         async with self._connection() as connection:
-            await connection.execute(_JOURNAL, case.trip_id, *_call_columns([call]))
+            await connection.execute(_JOURNAL, table_of(type(case)).subject_of(case), *_call_columns([call]))
 
     async def begin_send(self, trip_id: str, kind: str, generation: int | None = None) -> CallRecord | None:
         async with self._connection() as connection:
@@ -377,7 +395,7 @@ def _saving(
 @cache
 def _save_statement(table: CaseTable[Any], *, is_new: bool, calls: bool, events: bool) -> str:
     """Build the one statement that writes a case under its version guard, and with it calls and events of its trip."""
-    parts = [f"saved AS ({table.insert if is_new else table.update} RETURNING trip_id)"]
+    parts = [f"saved AS ({table.insert if is_new else table.update} RETURNING {table.subject} AS trip_id)"]
     first = len(table.columns) + 1
     if calls:
         parts.append(f"calls AS ({_UPSERT_CALLS.format(arrays=_arrays(_CALL_COLUMNS, first))})")

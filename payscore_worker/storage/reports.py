@@ -95,6 +95,15 @@ class Doubtful:
     """When WeChat Pay was last asked."""
 
 
+OF_AUTHORISATIONS: Final = (
+    "authorisation.requested",
+    "authorisation.ended",
+    "payscore.user_open_service",
+    "payscore.user_close_service",
+)
+"""What is noted of authorisations, under their own numbers: no trip needs to be there for it."""
+
+
 class Reports:
     """Answers questions about what is stored, also by a newer release: what this one cannot read is shown as it is.
 
@@ -188,7 +197,8 @@ class Reports:
 
     async def books(self) -> Books:
         """Count what was noted, and what became of it."""
-        heard = select(func.count(trip_event.c.trip_id.distinct())).where(trip_event.c.direction == "in")
+        of_trips = trip_event.c.direction == "in", trip_event.c.type.not_in(OF_AUTHORISATIONS)
+        heard = select(func.count(trip_event.c.trip_id.distinct())).where(*of_trips)
         calm = trip.c.problem.is_(None)
         over = {"settled": "PAID", "declined": "DECLINED", "cancelled": "CANCELLED"}
         columns = {entry: func.count().filter(trip.c.state == state, calm) for entry, state in over.items()}

@@ -1,4 +1,4 @@
-"""Rows <-> trips and refunds: one column for each thing that is asked for by SQL, JSON for what is only read back."""
+"""Rows <-> cases: one column for each thing that is asked for by SQL, JSON for what is only read back."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -6,6 +6,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from payscore_worker.domain import authorisation as authorisations
+from payscore_worker.domain.authorisation import Authorisation, AuthorisationState, Ending
 from payscore_worker.domain.refund import GivenUp, Refund, RefundState, Refused
 from payscore_worker.domain.trip import (
     Asking,
@@ -276,6 +278,74 @@ def refund_from_row(row: Row) -> Refund:
     return Refund(**members)
 
 
+AUTHORISATION_COLUMNS: Final = (
+    "authorization_code",
+    "openid",
+    "request_id",
+    "client",
+    "terms",
+    "state",
+    "noted_at",
+    "bodies",
+    "is_prepared",
+    "given_at",
+    "asked_at",
+    "looks",
+    "opened_at",
+    "closed_at",
+    "changed_at",
+    "trip_looks",
+    "ending",
+    "ended",
+    "end_prepared",
+    "refused",
+    "refusals",
+    "unanswered",
+    "missed_at",
+    "ask_after",
+    "problem",
+    "problem_told",
+    "due_at",
+    "version",
+    "updated_at",
+)
+"""In the order of `authorisation_row`."""
+
+
+def authorisation_row(authorisation: Authorisation, *, due_at: datetime | None, now: datetime) -> tuple[Any, ...]:
+    """Write an authorisation as the values of AUTHORISATION_COLUMNS, under its next version; a token is never kept."""
+    written = {
+        "terms": _json(authorisation.terms),
+        "state": authorisation.state.value,
+        "ending": _json(authorisation.ending),
+        "ended": _json(authorisation.ended),
+        "refused": _json(authorisation.refused),
+        "problem": _json(authorisation.problem),
+        "due_at": due_at,
+        "version": authorisation.version + 1,
+        "updated_at": now,
+    }
+    return tuple(written[name] if name in written else getattr(authorisation, name) for name in AUTHORISATION_COLUMNS)
+
+
+def authorisation_from_row(row: Row) -> Authorisation:
+    """Read an authorisation back; instants must be datetimes already."""
+    members: dict[str, Any] = {
+        name: row[name] for name in AUTHORISATION_COLUMNS if name not in ("due_at", "updated_at")
+    }
+    members |= {
+        "terms": _terms.decode(row["terms"]),
+        "state": AuthorisationState(row["state"]),
+        "is_prepared": bool(row["is_prepared"]),
+        "end_prepared": bool(row["end_prepared"]),
+        "ending": _from_json(row["ending"], _ending),
+        "ended": _from_json(row["ended"], _ending),
+        "refused": _from_json(row["refused"], _authorisation_refused),
+        "problem": _from_json(row["problem"], _problem),
+    }
+    return Authorisation(**members)
+
+
 def terms_from_json(text: str | None) -> OrderTerms | None:
     """Read under which terms an order was opened."""
     return _from_json(text, _terms)
@@ -348,5 +418,7 @@ _sync: Final = msgspec.json.Decoder(Sync)
 _asking: Final = msgspec.json.Decoder(Asking)
 _debits: Final = msgspec.json.Decoder(tuple[Debit, ...])
 _given_up: Final = msgspec.json.Decoder(GivenUp)
+_ending: Final = msgspec.json.Decoder(Ending)
+_authorisation_refused: Final = msgspec.json.Decoder(authorisations.Refused)
 _refused: Final = msgspec.json.Decoder(Refused)
 _transaction_ids: Final = msgspec.json.Decoder(tuple[str, ...])

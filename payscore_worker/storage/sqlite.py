@@ -14,12 +14,13 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import structlog
 
+from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage import statements, tables
 from payscore_worker.storage.archived import ArchivedTrip
-from payscore_worker.storage.cases import REFUNDS, TRIPS, C, Case, CaseTable, Entry, table_of
+from payscore_worker.storage.cases import AUTHORISATIONS, REFUNDS, TRIPS, C, Case, CaseTable, Entry, table_of
 from payscore_worker.storage.port import (
     LONGEST_LEASE,
     CallOutcome,
@@ -97,6 +98,20 @@ class SqliteStorage:
 
     async def load_refund_by_out_refund_no(self, out_refund_no: str) -> Refund | None:
         return await self._load(REFUNDS, "out_refund_no", out_refund_no)
+
+    async def load_authorisation(self, authorization_code: str) -> Authorisation | None:
+        return await self._load(AUTHORISATIONS, "authorization_code", authorization_code)
+
+    async def authorisations_of(self, openid: str, *, limit: int) -> list[Authorisation]:
+        return await self._load_many(AUTHORISATIONS, statements.AUTHORISATIONS_OF, openid, limit)
+
+    async def not_enabled(self, openid: str, *, limit: int) -> list[Trip]:
+        return await self._load_many(TRIPS, statements.NOT_ENABLED, openid, limit)
+
+    async def _load_many(self, table: CaseTable[C], statement: str, openid: str, limit: int) -> list[C]:
+        keep(table.name, "openid", openid)
+        rows = await self._do(lambda db: db.execute(for_sqlite(statement), (openid, limit)).fetchall())
+        return table.readable(map(_Instants, rows))
 
     async def _load(self, table: CaseTable[C], column: str, value: str) -> C | None:
         keep(table.name, column, value)
@@ -418,7 +433,7 @@ def _call_row(case: Case, call: CallRecord) -> list[Any]:
     answered_at = call.at if call.attempts else None
     return _texts(
         (
-            case.trip_id,
+            table_of(type(case)).subject_of(case),
             call.kind,
             call.generation,
             call.method,
@@ -440,7 +455,8 @@ def _call_row(case: Case, call: CallRecord) -> list[Any]:
 
 def _event_row(case: Case, event: EventRecord) -> list[Any]:
     pending = event.direction == "out"
-    return _texts((case.trip_id, event.event_id, event.direction.value, event.type, event.at, event.body, pending))
+    subject = table_of(type(case)).subject_of(case)
+    return _texts((subject, event.event_id, event.direction.value, event.type, event.at, event.body, pending))
 
 
 def _save_statement(case: Case) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from payscore_worker.domain.refund import UNDER_WAY
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.storage.outbox import WAITS, count_unrouted
-from payscore_worker.storage.tables import refund, trip, trip_event
+from payscore_worker.storage.tables import authorisation, refund, trip, trip_event
 
 UNFINISHED: Final = tuple(state.value for state in TripState if state not in TERMINAL)
 
@@ -50,6 +50,14 @@ class RefundStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorisationStanding:
+    """What of the passengers' authorisations is in trouble."""
+
+    with_problem: Some = NONE
+    due_lag: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What is unfinished."""
 
@@ -63,6 +71,7 @@ class Standing:
     outbox: Some
     """What only a relay is missing for; the oldest of those that were never told."""
     refunds: RefundStanding = RefundStanding()
+    authorisations: AuthorisationStanding = AuthorisationStanding()
     unrouted: Mapping[str, int] = field(default_factory=dict)
     """Announcements that nobody listens to, by type; of very many the newest are counted."""
 
@@ -77,6 +86,8 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> S
         refunds = await _one(connection, _refunds())
         refund_problems = await _one(connection, _problems(refund))
         refund_due = await _one(connection, _due(refund, now))
+        authorisation_problems = await _one(connection, _problems(authorisation))
+        authorisation_due = await _one(connection, _due(authorisation, now))
         outbox = await _one(connection, _outbox())
         unrouted = (await connection.execute(count_unrouted())).mappings().all()
 
@@ -96,6 +107,10 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> S
             with_problem=some("problem", refund_problems),
             due_lag=_age(refund_due["since"], now),
             reserved_fen=int(refunds["reserved_fen"]),
+        ),
+        authorisations=AuthorisationStanding(
+            with_problem=some("problem", authorisation_problems),
+            due_lag=_age(authorisation_due["since"], now),
         ),
         outbox=some("outbox", outbox),
         unrouted={row["type"]: row["count"] for row in unrouted},

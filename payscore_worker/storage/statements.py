@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from payscore_worker.storage import tables
+
 ARCHIVED: Final = "SELECT * FROM archived_trip WHERE trip_id = $1"
 
 ARCHIVED_BY_ORDER: Final = "SELECT * FROM archived_trip WHERE out_order_no = $1"
@@ -23,7 +25,7 @@ CALL_COLUMNS: Final = (
 )
 
 _STAYS_ACCEPTED: Final = "stored.outcome = 'accepted' AND excluded.outcome <> 'accepted' AND stored.kind NOT IN ({})"
-_QUESTIONS: Final = "'query', 'user_service_state', 'refund_query'"
+_QUESTIONS: Final = "'query', 'user_service_state', 'query_permission', 'refund_query'"
 _ACCEPTED: Final = _STAYS_ACCEPTED.format(_QUESTIONS)
 
 TAKE_THE_ANSWER: Final = f"""
@@ -76,6 +78,12 @@ SCHEMA: Final = {
     "alembic_version": "SELECT version_num AS revision FROM alembic_version",
 }
 """What the schema says of itself, by the table that must be there to ask so."""
+
+AUTHORISATIONS_OF: Final = "SELECT * FROM authorisation WHERE openid = $1 ORDER BY noted_at DESC LIMIT $2"
+"""Of a passenger, the newest first."""
+
+NOT_ENABLED: Final = f"SELECT * FROM trip WHERE openid = $1 AND {tables.NOT_ENABLED} ORDER BY noted_at DESC LIMIT $2"
+"""The trips of a passenger that were declined for want of an authorisation, and may be ridden still."""
 
 SERVICE_OF: Final = "SELECT service_enabled, as_of FROM passenger WHERE openid = $1"
 

@@ -56,6 +56,9 @@ metadata: Final = MetaData(
     naming_convention={"pk": "%(table_name)s_pkey", "uq": "%(table_name)s_%(column_0_name)s_key"},
 )
 
+NOT_ENABLED: Final = "declined_reason = 'service_not_enabled' AND ended IS NULL AND cancelled IS NULL"
+"""A trip that would be opened if its passenger enabled the service now; there is an index of these alone."""
+
 trip: Final = Table(
     "trip",
     metadata,
@@ -135,6 +138,12 @@ trip: Final = Table(
         postgresql_where=text("transaction_id IS NOT NULL"),
         sqlite_where=text("transaction_id IS NOT NULL"),
     ),
+    Index(
+        "trip_not_enabled",
+        "openid",
+        postgresql_where=text(NOT_ENABLED),
+        sqlite_where=text(NOT_ENABLED),
+    ),
 )
 
 refund: Final = Table(
@@ -190,6 +199,59 @@ refund: Final = Table(
         "state",
         postgresql_where=text("state IN ('REQUESTED', 'ACCEPTED')"),
         sqlite_where=text("state IN ('REQUESTED', 'ACCEPTED')"),
+    ),
+)
+
+authorisation: Final = Table(
+    "authorisation",
+    metadata,
+    Column("authorization_code", Text, primary_key=True),
+    # who, and what was asked for
+    Column("openid", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("terms", Json, nullable=False),
+    # how far it has come
+    Column("state", Text, nullable=False),
+    Column("noted_at", Moment, nullable=False),
+    Column("bodies", Integer, nullable=False),
+    Column("is_prepared", Boolean, nullable=False),
+    Column("given_at", Moment),
+    Column("asked_at", Moment),
+    Column("looks", Integer, nullable=False),
+    Column("opened_at", Moment),
+    Column("closed_at", Moment),
+    Column("changed_at", Moment),
+    Column("trip_looks", Integer, nullable=False),
+    Column("ending", Json),
+    Column("ended", Json),
+    Column("end_prepared", Boolean, nullable=False),
+    # what stands in its way
+    Column("refused", Json),
+    Column("refusals", Integer, nullable=False),
+    Column("unanswered", Integer, nullable=False),
+    Column("missed_at", Moment),
+    Column("ask_after", Moment),
+    Column("problem", Json),
+    Column("problem_told", Text, nullable=False),
+    # who looks at it when
+    Column("due_at", Moment),
+    Column("claimed_until", Moment),
+    Column("claims", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Index(
+        "authorisation_due",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
+    Index("authorisation_openid", "openid"),
+    Index(
+        "authorisation_problem",
+        "noted_at",
+        postgresql_where=text("problem IS NOT NULL"),
+        sqlite_where=text("problem IS NOT NULL"),
     ),
 )
 
@@ -282,7 +344,7 @@ operator_action: Final = Table(
     Column("ended_at", Moment),
     Index("operator_action_target", "target"),
 )
-"""What people did to dead letters, trips and refunds, written before it is done; nothing of ours ever deletes a row."""
+"""What people did to dead letters and cases, written before it is done; nothing of ours ever deletes a row."""
 
 schema_range: Final = Table(
     "schema_range",

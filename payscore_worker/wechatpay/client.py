@@ -257,7 +257,7 @@ def _log_call(sending: _Sending[T], started: float, error: WechatPayError | None
         account=account,
         kind=kind,
         method=sending.call.method,
-        path=sending.call.path.partition("?")[0],
+        path=sending.call.route,
         status=None if response is None else response.status_code,
         code=code,
         attempts=sending.tally.sends,

@@ -97,6 +97,7 @@ BY_TEXT: Final[tuple[tuple[str, Verdict], ...]] = (
     ("支付状态为待支付时", Refusal.WRONG_STATE),
     ("扣款失败", Refusal.WRONG_STATE),
     ("单据不存在", Refusal.ORDER_NOT_FOUND),
+    ("存在未完成订单", Refusal.WRONG_STATE),  # of the end of an authorisation (C.4)
     ("未开启服务", Refusal.NOT_ENABLED),  # NO_AUTH of an unauthorised user in other words (F.1)
     ("逐步开放中", Refusal.NOT_PERMITTED),  # not launched: only for passengers on the list of testers (B.3)
     ("无权限", MerchantRefused),

@@ -7,13 +7,15 @@ from typing import Any, Final
 
 from payscore_worker.simulator import CallKind, Fault, FaultKind
 
-QUESTIONS: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.QUERY, CallKind.REFUND_QUERY})
+QUESTIONS: Final = frozenset(
+    {CallKind.USER_SERVICE_STATE, CallKind.QUERY_PERMISSION, CallKind.QUERY, CallKind.REFUND_QUERY}
+)
 CHANGES: Final = frozenset(
     {CallKind.CREATE, CallKind.COMPLETE, CallKind.CANCEL, CallKind.MODIFY, CallKind.SYNC, CallKind.REFUND}
 )
 ALL_CALLS: Final = QUESTIONS | CHANGES
 OF_REFUNDS: Final = frozenset({CallKind.REFUND, CallKind.REFUND_QUERY})
-OPENING: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.CREATE})
+OPENING: Final = frozenset({CallKind.USER_SERVICE_STATE, CallKind.QUERY_PERMISSION, CallKind.CREATE})
 
 TRIES: Final = 3
 """The quick ones of the client: when all of them lose their reply, the outcome is unknown (`client.TRIES`)."""
@@ -220,7 +222,7 @@ def _falsehoods() -> Iterator[Answer]:
         name = f"signed and unreadable, {variant.replace('_', ' ')}"
         yield Answer(name=name, cause=Cause.WAY, fault=FaultKind.UNREADABLE, members={"variant": variant})
     for member in ("out_order_no", "mchid", "appid", "service_id"):
-        calls = ALL_CALLS - OF_REFUNDS
+        calls = ALL_CALLS - OF_REFUNDS - {CallKind.QUERY_PERMISSION}
         if member in {"out_order_no", "mchid"}:
             calls -= {CallKind.USER_SERVICE_STATE}
         name, members = f"about another {member}", {"variant": member}

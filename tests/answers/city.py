@@ -13,7 +13,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import subscriptions
-from payscore_worker.bootstrap.settlement import make_refunds, make_settlement
+from payscore_worker.bootstrap.settlement import make_authorisations, make_refunds, make_settlement
+from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Trip
@@ -107,7 +108,7 @@ class Worker:
     guarded: GuardedPayScores
     settlement: Settlement
     refunds: Refunds
-    reconcilers: tuple[Reconciler[Trip], Reconciler[Refund]]
+    reconcilers: tuple[Reconciler[Trip], Reconciler[Refund], Reconciler[Authorisation]]
 
     async def reconcile(self, city: "City") -> None:
         """Take up what is due, while WeChat Pay is there."""
@@ -393,6 +394,15 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -
         clock=city.clock,
     )
 
+    authorisations = make_authorisations(
+        storage=city.ground.storage,
+        payscores=guarded,
+        settlement=settlement,
+        orders=OrderSettings(),
+        on_announced=city.told,
+        clock=city.clock,
+    )
+
     def reconciler(desk: Desk[C]) -> Reconciler[C]:
         return Reconciler(storage=city.ground.storage, desk=desk, clock=city.clock, is_out=lambda: breaker.is_open)
 
@@ -404,10 +414,10 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -
             guarded=guarded,
             settlement=settlement,
             refunds=refunds,
-            reconcilers=(reconciler(settlement), reconciler(refunds)),
+            reconcilers=(reconciler(settlement), reconciler(refunds), reconciler(authorisations)),
         )
     )
-    city.broker.consumers.append(Consumer(name, breaker, subscriptions(settlement, refunds)))
+    city.broker.consumers.append(Consumer(name, breaker, subscriptions(settlement, refunds, authorisations)))
 
 
 def host_of(worker: str) -> str:

@@ -39,6 +39,6 @@ class Strike:
         extent: dict[str, Any] = {"times": 1} if seconds is None else {"times": None, "for_seconds": seconds}
         if self.extent.startswith(FOR_ALL):
             return self.answer.faults(ANY_CALL, host=host, **extent)
-        if self.call is CallKind.USER_SERVICE_STATE:
+        if self.call in {CallKind.USER_SERVICE_STATE, CallKind.QUERY_PERMISSION}:
             return self.answer.faults(self.call, host=host, openid=OPENID, **extent)
         return self.answer.faults(self.call, host=host, out_order_no=TRIP_ID, **extent)

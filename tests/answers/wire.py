@@ -12,6 +12,7 @@ import msgspec
 
 from payscore_worker.simulator import CallKind, FaultKind, Simulator
 
+PERMISSIONS: Final = "/v3/payscore/permissions"
 REFUNDS: Final = "/v3/refund/domestic/refunds"
 
 RECENT: Final = 64
@@ -156,6 +157,8 @@ def _what(request: httpx.Request) -> tuple[CallKind, str]:
         return CallKind.CERTIFICATES, ""
     if request.url.path.endswith("/user-service-state"):
         return CallKind.USER_SERVICE_STATE, ""
+    if request.url.path.startswith(PERMISSIONS):
+        return (CallKind.QUERY_PERMISSION if request.method == "GET" else CallKind.PRE_AUTHORISE), ""
     if request.url.path.startswith(REFUNDS):
         return (CallKind.REFUND_QUERY, "") if request.method == "GET" else (CallKind.REFUND, "")
     *_, order, last = request.url.path.split("/")

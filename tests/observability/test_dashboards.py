@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +125,7 @@ class Scene:
         async with asking(self) as http:
             await eventually(lambda: self._shows(http, 'payscore_trips_paid_total{by="query"}'))
             await self._refund_two(stage, http)
+            await self._authorise(stage, http)
 
     async def _refund_two(self, stage: Stage, seen: httpx.AsyncClient) -> None:
         """Have money go back twice; of the first refund WeChat Pay tells another amount than ours."""
@@ -139,11 +140,20 @@ class Scene:
 
     async def _request_refund(self, stage: Stage, trip_id: str) -> None:
         asked = {"trip_id": trip_id, "refund_id": f"refund-{trip_id}", "amount_fen": 1, "reason": "绕路"}
+        await self._tell(stage, "refund.requested", asked, message_id=trip_id)
+
+    async def _tell(self, stage: Stage, type_: str, said: Mapping[str, object], *, message_id: str) -> None:
         prefix = stage.worker._environment["PAYSCORE_AMQP_PREFIX"]
         async with await connect(self._broker.url, "a ride service") as connection, connection.channel() as channel:
             exchange = await channel.get_exchange(f"{prefix}ride.events")
-            message = Message(json.dumps(asked).encode(), message_id=trip_id, content_type="application/json")
-            await exchange.publish(message, "refund.requested")
+            message = Message(json.dumps(said).encode(), message_id=message_id, content_type="application/json")
+            await exchange.publish(message, type_)
+
+    async def _authorise(self, stage: Stage, seen: httpx.AsyncClient) -> None:
+        """Have a passenger authorise who has the service already."""
+        asked = {"request_id": "q1", "openid": "oWatched"}
+        await self._tell(stage, "authorisation.requested", asked, message_id="q1")
+        await eventually(lambda: self._shows(seen, 'payscore_authorisations_reached_total{state="OPEN"}'))
 
     async def _shows(self, http: httpx.AsyncClient, expr: str) -> bool:
         self.ended = time.time()

@@ -20,6 +20,7 @@ from payscore_worker.simulator.payscore.switching import Switching
 from payscore_worker.simulator.refusals import (
     APPID_NOT_BOUND,
     COMPLETE_REENTRY_MISMATCH,
+    MESSAGE_SENT,
     MODIFIED_BEFORE,
     NO_PERMISSION,
     NOT_CANCELLABLE,
@@ -82,12 +83,15 @@ class PayScore:
             CallKind.QUERY_PERMISSION: authorising.query,
             CallKind.TERMINATE_PERMISSION: authorising.terminate,
             CallKind.CREATE: self._create,
+            CallKind.DIRECT_COMPLETE: self._direct_complete,
             CallKind.QUERY: self._query,
             CallKind.COMPLETE: self._complete,
             CallKind.CANCEL: self._cancel,
             CallKind.MODIFY: self._modify,
             CallKind.PAY: self._pay,
             CallKind.SYNC: self._sync,
+            CallKind.SEND_PREPAID_MESSAGE: self._send_message,
+            CallKind.SEND_PENDING_MESSAGE: self._send_message,
         }
         in_words = state.world.config.not_enabled_code == "INVALID_REQUEST"
         self._not_enabled: Final = SERVICE_NOT_ENABLED if in_words else NO_PERMISSION
@@ -124,6 +128,33 @@ class PayScore:
         if opening.needs_confirm:
             response |= family.jump_members(self._state.packages.issue(order.out_order_no))
         return response
+
+    def _direct_complete(self, call: Call) -> Entity:
+        """Create and complete in one, without an evaluation of the passenger (reference payscore-api B.9)."""
+        family = self._state.serviceorder
+        body = read_body(call)
+        opening, closing = family.read_direct(body)
+        service = self._check_ours(call, body.members)
+        check_mode(opening, service)
+        if not service.direct_complete:
+            raise Refused(NO_PERMISSION)
+        order = self._state.book.order(opening.out_order_no)
+        if order is None:
+            order = self._accept_completed(opening, closing)
+        elif order.opening.fingerprint != body.fingerprint:
+            raise Refused(REENTRY_MISMATCH)
+        return family.direct_response(order)
+
+    def _accept_completed(self, opening: Opening, closing: Closing) -> Order:
+        if self._lacks_service(opening):
+            raise Refused(self._not_enabled)
+        order = Order(
+            family=self._state.serviceorder.name,
+            order_id=self._world.numbers.next_order_id(),
+            opening=opening,
+            start=opening.start or service_time_of(self._world.clock()),
+        )
+        return self._finish(self._state.serviceorder, order, closing)
 
     def _accept(self, family: Family, opening: Opening) -> Order:
         now = self._world.clock()
@@ -255,14 +286,39 @@ class PayScore:
         family.check_sync(order, paid_at, self._world.clock())
         return family.sync_response(self._happenings.pay_elsewhere(order.out_order_no, at=paid_at))
 
-    def _order(self, family: Family, out_order_no: str, said: Mapping[str, object]) -> Order:
+    def _send_message(self, call: Call) -> None:
+        """Tells the passenger what is to be debited, each kind once (reference payscore-api B.9)."""
+        family = self._state.serviceorder
+        body = read_body(call)
+        family.check_message(body)
+        self._check_service(body.members)
+        order = self._order(family, call.out_order_no, body.members, spoken_by=("service_id",))
+        if order.stage not in {Stage.RUNNING, Stage.OWING}:
+            raise wrong_state(_STATE_SUB_CODES.get(order.stage, STATE_NOT_ALLOWED))
+        if self._state.book.open_page(order.out_order_no).accepted[call.kind]:
+            raise Refused(MESSAGE_SENT)
+
+    def _order(
+        self,
+        family: Family,
+        out_order_no: str,
+        said: Mapping[str, object],
+        *,
+        spoken_by: tuple[str, ...] = ("appid", "service_id"),
+    ) -> Order:
         """The order, spoken to as it was created: in its family, by its appid and its service_id."""
         order = self._state.book.order(out_order_no)
         if order is None or order.family != family.name:
             raise Refused(ORDER_NOT_EXIST)
-        if any(order.opening.members[name] != said.get(name) for name in ("appid", "service_id")):
+        if any(order.opening.members[name] != said.get(name) for name in spoken_by):
             raise Refused(ORDER_NOT_EXIST)
         return order
+
+    def _check_service(self, members: Mapping[str, object]) -> None:
+        """Where a call names no app: a service of the merchant's in the current family."""
+        ours = {one.service_id for one in self._world.config.licensed if "serviceorder" in one.families}
+        if members.get("service_id") not in ours:
+            raise Refused(NO_PERMISSION)
 
     def _check_ours(self, call: Call, members: Mapping[str, object]) -> Service:
         """An app of the merchant, and a service that this app may use through this family."""

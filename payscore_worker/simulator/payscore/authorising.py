@@ -44,6 +44,13 @@ class TerminateByOpenid(TerminateByCode, frozen=True, kw_only=True):
     appid: Text32
 
 
+class TerminateAtService(Struct, frozen=True, kw_only=True):
+    """Reference payscore-api A.1: the older way, whose path names the service."""
+
+    appid: Text32
+    reason: Text50
+
+
 class Authorising:
     def __init__(self, state: PayScoreState, switching: Switching) -> None:
         self._state, self._world = state, state.world
@@ -79,6 +86,11 @@ class Authorising:
 
     def terminate(self, call: Call) -> None:
         body = read_body(call)
+        if service_id := call.path_parameters.get("service_id"):  # the older way
+            shaped(body, TerminateAtService)
+            service = self._service(dict(body.members) | {"service_id": service_id})
+            self._terminate_by_openid(call.path_parameters["openid"], service)
+            return
         code = call.path_parameters.get("authorization_code")
         shaped(body, TerminateByCode if code else TerminateByOpenid)
         service = self._service(body.members)

@@ -70,6 +70,11 @@ class Book:
         """In the order in which their orders were accepted; those without an order come first."""
         return sorted(self._pages.values(), key=lambda page: page.order.order_id if page.order else "")
 
+    def orders_of(self, openid: str) -> list[Order]:
+        """Of this passenger, the newest first."""
+        orders = [page.order for page in self._pages.values() if page.order and page.order.openid == openid]
+        return sorted(orders, key=lambda order: order.order_id, reverse=True)
+
     def _count_running(self, order: Order | None, change: int) -> None:
         if order is None or order.stage is not Stage.RUNNING:
             return

@@ -21,9 +21,15 @@ _NUMBERS_SHOWN: Final[Mapping[CallKind, tuple[str, ...]]] = {
     CallKind.PRE_AUTHORISE: (),
     CallKind.QUERY_PERMISSION: ("mchid", "appid", "service_id"),
     CallKind.TERMINATE_PERMISSION: (),
+    CallKind.SEND_PREPAID_MESSAGE: (),
+    CallKind.SEND_PENDING_MESSAGE: (),
 }
 """Of the numbers that another_order changes; every other call shows all of them."""
 _ALL_NUMBERS: Final = ("out_order_no", "mchid", "appid", "service_id")
+_WITHOUT_BODY: Final = frozenset(
+    {CallKind.TERMINATE_PERMISSION, CallKind.SEND_PREPAID_MESSAGE, CallKind.SEND_PENDING_MESSAGE}
+)
+"""What is answered has no body that could not be read."""
 
 
 class _Named(Struct, frozen=True):
@@ -37,12 +43,15 @@ class PayScoreDesk:
     kinds: Final = frozenset(
         {
             CallKind.CREATE,
+            CallKind.DIRECT_COMPLETE,
             CallKind.QUERY,
             CallKind.COMPLETE,
             CallKind.CANCEL,
             CallKind.MODIFY,
             CallKind.PAY,
             CallKind.SYNC,
+            CallKind.SEND_PREPAID_MESSAGE,
+            CallKind.SEND_PENDING_MESSAGE,
             CallKind.USER_SERVICE_STATE,
             CallKind.PRE_AUTHORISE,
             CallKind.QUERY_PERMISSION,
@@ -58,7 +67,7 @@ class PayScoreDesk:
     def subject_of(self, call: Call) -> Subject:
         """A create opens a page; a call on no known order goes on a blank one."""
         match call.kind:
-            case CallKind.CREATE:
+            case CallKind.CREATE | CallKind.DIRECT_COMPLETE:
                 return self._subject_of_create(call)
             case CallKind.USER_SERVICE_STATE:
                 return Subject(openid=call.query.get("openid", ""))
@@ -83,7 +92,7 @@ class PayScoreDesk:
             case FaultKind.DETAILS:
                 return order is not None and order.family == "serviceorder" and bool(order.payments)
             case FaultKind.UNREADABLE:
-                return call.kind is not CallKind.TERMINATE_PERMISSION  # its answer has no body
+                return call.kind not in _WITHOUT_BODY
             case FaultKind.ANOTHER_ORDER:
                 return fault.played in _NUMBERS_SHOWN.get(call.kind, _ALL_NUMBERS)
             case _:

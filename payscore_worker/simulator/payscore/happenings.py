@@ -75,10 +75,12 @@ class Happenings:
             transaction_id=self._world.numbers.next_transaction_id(),
             out_trade_no=self._world.numbers.next_out_trade_no(),
             out_order_no=order.out_order_no,
+            appid=order.opening.members["appid"],
             openid=order.openid,
             total_fen=total_fen,
             payer_total_fen=debited_fen,
             at=self._world.agenda.now(),
+            paid_at=self._world.clock(),
         )
         self._world.transactions.note(transaction)
         return transaction
@@ -139,7 +141,10 @@ class Happenings:
 
     def _debit_if_owing(self, order_id: str, out_order_no: str) -> None:
         order = self._state.book.order(out_order_no)
-        if order is not None and order.order_id == order_id and order.stage is Stage.OWING:
+        if order is None or order.order_id != order_id or order.stage is not Stage.OWING:
+            return
+        passenger = self._world.passengers.for_order(out_order_no, order.openid)
+        if passenger.behaviour is not Behaviour.NEVER_PAYS:
             self.pay(out_order_no)
 
     def _expire_if_created(self, due: float, order_id: str, out_order_no: str) -> None:

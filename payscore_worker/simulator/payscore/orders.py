@@ -74,6 +74,8 @@ class Order:
     stage: Stage = Stage.RUNNING
     opened_by: str = ""
     """Who opened the page to confirm it; nobody else can any more (reference payscore-api C.3)."""
+    visit: str = ""
+    """Names the page that is open on it; empty: none is, and it cannot be confirmed."""
     closing: Closing | None = None
     completed_at: datetime | None = None
     completed_with: bytes | None = None
@@ -119,12 +121,15 @@ class Order:
         least_fen = self.paid_fen + 1 if self.payments else 0
         return least_fen <= total_fen < (self.total_fen or 0)
 
-    def opened(self, openid: str) -> Self:
-        return replace(self, opened_by=openid)
+    def opened(self, openid: str, *, visit: str) -> Self:
+        return replace(self, opened_by=openid, visit=visit)
+
+    def left(self) -> Self:
+        return replace(self, visit="")
 
     def confirmed(self, at: datetime) -> Self:
         """OnAccept is this moment."""
-        return replace(self, stage=Stage.RUNNING, start=self.opening.start or service_time_of(at))
+        return replace(self, stage=Stage.RUNNING, start=self.opening.start or service_time_of(at), visit="")
 
     def completed(self, closing: Closing, *, at: datetime) -> Self:
         stage = Stage.OWING if closing.total_fen else Stage.FREE

@@ -44,7 +44,7 @@ from payscore_worker.simulator.refusals import (
     bad_parameter,
     out_of_range,
 )
-from payscore_worker.simulator.service_time import ServiceTime, service_time_of
+from payscore_worker.simulator.service_time import ServiceTime, read_service_time, service_time_of
 
 START: Final = "/time_range/start_time"
 END: Final = "/time_range/end_time"
@@ -78,8 +78,8 @@ class TimeRange(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Location(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    start_location: Text20 | None = None
-    end_location: Text20 | None = None
+    start_location: Text50 | None = None
+    end_location: Text50 | None = None
 
 
 class RiskFund(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -117,6 +117,29 @@ class Create(Struct, frozen=True, kw_only=True, omit_defaults=True):
     device: Device | None = None
 
 
+class WholeTimeRange(TimeRange, frozen=True, kw_only=True, omit_defaults=True):
+    end_time: str
+
+
+class DirectComplete(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Reference payscore-api B.9."""
+
+    out_order_no: OrderNumber
+    appid: Text32
+    openid: Text128
+    service_id: Text32
+    service_introduction: Text20
+    post_payments: Annotated[tuple[PostPayment, ...], Meta(min_length=1, max_length=100)]
+    post_discounts: Annotated[tuple[PostDiscount, ...], Meta(max_length=5)] = ()
+    time_range: WholeTimeRange
+    location: Location | None = None
+    total_amount: Fen
+    profit_sharing: bool = False
+    goods_tag: Text32 | None = None
+    attach: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    notify_url: str | None = None
+
+
 class CompleteTimeRange(Struct, frozen=True, kw_only=True, omit_defaults=True):
     start_time: str | None = None
     end_time: str | None = None
@@ -151,6 +174,16 @@ class Modify(Struct, frozen=True, kw_only=True, omit_defaults=True):
     device: Device | None = None
 
 
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Reference payscore-api B.9."""
+
+    service_id: Text32
+    post_payments: Annotated[tuple[PostPayment, ...], Meta(min_length=1, max_length=100)]
+    post_discounts: PostDiscounts = ()
+    total_amount: Fen
+    prepaid_time: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modification:
     total_fen: int
@@ -163,14 +196,16 @@ class ServiceOrder:
     confirm_seconds = CONFIRM_SECONDS
     confirmed_event = "PAYSCORE.USER_CONFIRM"
 
-    def __init__(self, *, mchid: str, service_cap_fen: int) -> None:
+    def __init__(self, *, mchid: str, service_cap_fen: int, location_characters: int) -> None:
         self._mchid = mchid
         self._service_cap_fen = service_cap_fen
+        self._location_characters = location_characters
 
     def read_create(self, body: Body) -> Opening:
         create = shaped(body, Create)
         _check_items(create.post_payments, create.post_discounts)
         _check_location(create.location)
+        self._check_places(create.location)
         check_attach(create.attach)
         check_notify_url(create.notify_url)
         start = read_start(create.time_range.start_time, START)
@@ -198,6 +233,7 @@ class ServiceOrder:
         complete = shaped(body, Complete)
         _check_items(complete.post_payments, complete.post_discounts)
         _check_amounts(complete.total_amount, complete.post_payments, complete.post_discounts)
+        self._check_places(complete.location)
         times = complete.time_range or CompleteTimeRange()
         return Closing(
             total_fen=complete.total_amount,
@@ -207,11 +243,49 @@ class ServiceOrder:
             fingerprint=body.fingerprint,
         )
 
+    def read_direct(self, body: Body) -> tuple[Opening, Closing]:
+        """What create and complete would have said, checked likewise."""
+        direct = shaped(body, DirectComplete)
+        _check_items(direct.post_payments, direct.post_discounts)
+        _check_amounts(direct.total_amount, direct.post_payments, direct.post_discounts)
+        _check_location(direct.location)
+        self._check_places(direct.location)
+        check_attach(direct.attach)
+        if direct.notify_url is not None:
+            check_notify_url(direct.notify_url)
+        members = msgspec.to_builtins(direct)
+        opening = Opening(
+            out_order_no=direct.out_order_no,
+            openid=direct.openid,
+            needs_confirm=False,
+            risk_fen=self._service_cap_fen,
+            start=read_start(direct.time_range.start_time, START),
+            end=None,
+            notify_url=direct.notify_url,
+            members=members,
+            fingerprint=body.fingerprint,
+        )
+        closing = Closing(
+            total_fen=direct.total_amount,
+            start=None,
+            end=read_time(direct.time_range.end_time, END),
+            members={name: value for name, value in members.items() if name != "location"},
+            fingerprint=body.fingerprint,
+        )
+        return opening, closing
+
     def read_modify(self, body: Body) -> Modification:
         modify = shaped(body, Modify)
         _check_items(modify.post_payments, modify.post_discounts)
         _check_amounts(modify.total_amount, modify.post_payments, modify.post_discounts)
         return Modification(total_fen=modify.total_amount, members=msgspec.to_builtins(modify))
+
+    def check_message(self, body: Body) -> None:
+        """By every rule that needs nothing but the request."""
+        message = shaped(body, Message)
+        _check_items(message.post_payments, message.post_discounts)
+        _check_amounts(message.total_amount, message.post_payments, message.post_discounts)
+        read_service_time(message.prepaid_time, "/prepaid_time")
 
     def check_complete(self, order: Order, closing: Closing, now: datetime) -> None:
         """Reference payscore-api B.6."""
@@ -256,6 +330,10 @@ class ServiceOrder:
         """The entity without `collection` (reference payscore-api B.6)."""
         return _without(self._entity(order), "openid", "collection")
 
+    def direct_response(self, order: Order) -> Entity:
+        """Reference payscore-api B.9."""
+        return _without(self._entity(order), "openid", "collection", "need_collection", "risk_fund")
+
     def query_response(self, order: Order) -> Entity:
         return self._entity(order)
 
@@ -278,6 +356,12 @@ class ServiceOrder:
     modify_response = query_response
     sync_response = query_response
     paid_notification = query_response
+
+    def _check_places(self, location: Location | None) -> None:
+        """No longer than the documents that are played have it (reference payscore-api B.2)."""
+        for name, place in msgspec.to_builtins(location or Location()).items():
+            if len(place) > self._location_characters:
+                raise out_of_range(f"/location/{name}", f"longer than {self._location_characters} characters")
 
     def _entity(self, order: Order) -> Entity:
         """Reference payscore-api B.4 and D.3."""
@@ -332,7 +416,8 @@ _SHOWN_OF_COMPLETE: Final = ("post_payments", "post_discounts")
 
 
 def _is_exempt_first(order: Order) -> bool:
-    return order.opening.members["risk_fund"]["name"] in EXEMPT_FIRST
+    """One that was completed as it was created has no risk_fund."""
+    return order.opening.members.get("risk_fund", {}).get("name") in EXEMPT_FIRST
 
 
 def _start(order: Order) -> ServiceTime:

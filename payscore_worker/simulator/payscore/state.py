@@ -31,7 +31,11 @@ class PayScoreState:
         return cls(
             world=world,
             payafter=PayAfter(mchid=world.config.keys.mchid, service_cap_fen=world.config.service_cap_fen),
-            serviceorder=ServiceOrder(mchid=world.config.keys.mchid, service_cap_fen=world.config.service_cap_fen),
+            serviceorder=ServiceOrder(
+                mchid=world.config.keys.mchid,
+                service_cap_fen=world.config.service_cap_fen,
+                location_characters=world.config.location_characters,
+            ),
             book=Book(max_orders=world.config.max_orders, transactions=world.transactions, refunds=refunds),
             refunds=refunds,
             permissions=Permissions(),

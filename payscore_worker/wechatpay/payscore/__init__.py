@@ -20,6 +20,8 @@ from payscore_worker.wechatpay.payscore.port import (
     Order,
     PayScore,
     PayScores,
+    Permission,
+    PermissionState,
     Phase,
     ServiceChange,
 )
@@ -43,6 +45,8 @@ __all__ = [
     "Order",
     "PayScore",
     "PayScores",
+    "Permission",
+    "PermissionState",
     "Phase",
     "ServiceChange",
 ]

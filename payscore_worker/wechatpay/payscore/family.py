@@ -11,14 +11,22 @@ import msgspec
 
 from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import MalformedMessage, NotOurs, Rejected
+from payscore_worker.events import ClientJump
 from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.merchant import Merchant
 from payscore_worker.wechatpay.payscore.orders import read_order
-from payscore_worker.wechatpay.payscore.port import Completion, Modification, NewOrder, Order, ServiceChange
-from payscore_worker.wechatpay.payscore.service import read_change, read_enabled
+from payscore_worker.wechatpay.payscore.port import (
+    Completion,
+    Modification,
+    NewOrder,
+    Order,
+    Permission,
+    PermissionState,
+    ServiceChange,
+)
+from payscore_worker.wechatpay.payscore.service import read_change, read_token
 from payscore_worker.wechatpay.payscore.texts import REASON_CHARS
-from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
 from payscore_worker.wechatpay.texts import cap
 from payscore_worker.wechatpay.times import wall_clock
 
@@ -29,7 +37,7 @@ _OPENID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
 class Family(ABC):
-    """A PayScore API family. Everything but the bodies of create and complete is the same."""
+    """A PayScore API family: its bodies, and how the passenger authorises it, differ; the rest is the same."""
 
     family: ClassVar[str]
     needs_finish_ticket: ClassVar[bool]
@@ -40,6 +48,10 @@ class Family(ABC):
     can_ask_to_pay: ClassVar[bool]
     """Whether WeChat Pay can be asked to collect now (reference payscore-api B.9)."""
     orders_path: ClassVar[str]
+    service_question: ClassVar[CallKind]
+    """By which call the state of a passenger's service is asked for."""
+    gives_tokens: ClassVar[bool]
+    """Whether the page that enables the service is opened with a token (reference payscore-api C.1, C.3)."""
 
     def __init__(self, client: WechatPayClient, merchant: Merchant | None = None) -> None:
         self._client = client
@@ -63,40 +75,40 @@ class Family(ABC):
         _check_openid(order.openid)
         if order.risk_amount_fen <= 0:
             raise MalformedMessage("risk_amount_fen: must be above 0")
-        return Call(CallKind.CREATE, "POST", self.orders_path, _encode(self._new_order(order)))
+        return Call(CallKind.CREATE, "POST", self.orders_path, encode(self._new_order(order)))
 
     def complete(self, completion: Completion) -> Call:
         """Tell the fare. The bytes of the first complete stay binding (reference payscore-api B.10)."""
         _check_out_order_no(completion.out_order_no)
         _check_sum(completion)
         path = f"{self.orders_path}/{completion.out_order_no}/complete"
-        return Call(CallKind.COMPLETE, "POST", path, _encode(self._completion(completion)))
+        return Call(CallKind.COMPLETE, "POST", path, encode(self._completion(completion)))
 
     def cancel(self, *, out_order_no: str, reason: str) -> Call:
         """Give the order up, before it is completed (reference payscore-api A.6, B.7)."""
         _check_out_order_no(out_order_no)
         body = self._ids() | {"reason": cap(reason, REASON_CHARS) or "行程取消"}
-        return Call(CallKind.CANCEL, "POST", f"{self.orders_path}/{out_order_no}/cancel", _encode(body))
+        return Call(CallKind.CANCEL, "POST", f"{self.orders_path}/{out_order_no}/cancel", encode(body))
 
     def modify(self, modification: Modification) -> Call:
         """Lower a fare that is asked for and not paid; only ever lower (reference payscore-api B.8)."""
         _check_out_order_no(modification.out_order_no)
         _check_sum(modification)
         path = f"{self.orders_path}/{modification.out_order_no}/modify"
-        return Call(CallKind.MODIFY, "POST", path, _encode(self._modification(modification)))
+        return Call(CallKind.MODIFY, "POST", path, encode(self._modification(modification)))
 
     def sync(self, *, out_order_no: str, paid_time: datetime) -> Call:
         """Tell that the fare was paid otherwise, after the complete and before this call (payscore-api A.7, B.9)."""
         _check_out_order_no(out_order_no)
         body = self._ids() | {"type": "Order_Paid", "detail": {"paid_time": wall_clock(paid_time)}}
-        return Call(CallKind.SYNC, "POST", f"{self.orders_path}/{out_order_no}/sync", _encode(body))
+        return Call(CallKind.SYNC, "POST", f"{self.orders_path}/{out_order_no}/sync", encode(body))
 
     def pay(self, *, out_order_no: str) -> Call:
         """Ask to collect now, while the money is out (reference payscore-api B.9)."""
         _check_out_order_no(out_order_no)
         if not self.can_ask_to_pay:
             raise ValueError(f"order {out_order_no}: this family has no call that asks to collect")
-        return Call(CallKind.PAY, "POST", f"{self.orders_path}/{out_order_no}/pay", _encode(self._ids()))
+        return Call(CallKind.PAY, "POST", f"{self.orders_path}/{out_order_no}/pay", encode(self._ids()))
 
     async def send(self, call: Call) -> Answer:
         return await self._client.send(call)
@@ -109,12 +121,24 @@ class Family(ABC):
         return self.read_order(answer.data), answer
 
     async def service_enabled(self, openid: str) -> tuple[bool, Answer]:
-        """Ask by the one call that both families have (reference payscore-api A.1)."""
+        permission, answer = await self.service_of(openid)
+        return permission.state is PermissionState.AVAILABLE, answer
+
+    async def service_of(self, openid: str) -> tuple[Permission, Answer]:
         _check_openid(openid)
-        query = self._ids() | {"openid": openid}
-        path = f"/v3/payscore/user-service-state?{urlencode(query)}"
-        answer = await self.send(Call(CallKind.USER_SERVICE_STATE, "GET", path))
-        return read_enabled(answer.data), answer
+        answer = await self.send(Call(self.service_question, "GET", self._service_path(openid)))
+        permission = self._read_service(answer.data)
+        self._check_asked(permission, openid=openid)
+        return permission, answer
+
+    def read_token(self, data: Mapping[str, Any]) -> str:
+        return read_token(data)
+
+    def terminate(self, *, openid: str, reason: str) -> Call:
+        """End what a passenger has authorised; orders that stand can still be charged (reference payscore-api C.4)."""
+        _check_openid(openid)
+        body = self._termination(cap(reason, REASON_CHARS) or "终止授权")
+        return Call(CallKind.TERMINATE_PERMISSION, "POST", self._termination_path(openid), encode(body))
 
     def read_order(self, data: Mapping[str, Any]) -> Order:
         return read_order(data)
@@ -146,19 +170,39 @@ class Family(ABC):
             raise NotOurs("the notification names another appid or service_id of our merchant")
         return change
 
-    def enable_jump(self, out_request_no: str) -> dict[str, str]:
-        """Make the signed form of C.3, or name the service where there is no APIv2 key to sign with."""
-        merchant = self._merchant
-        parameters = {"mch_id": merchant.mchid, "service_id": merchant.service_id}
-        if merchant.apiv2_key is not None:
-            parameters |= {
-                "out_request_no": out_request_no,
-                "timestamp": str(int(self._client.clock().timestamp())),
-                "nonce_str": make_nonce(),
-                "sign_type": "HMAC-SHA256",
-            }
-            parameters["sign"] = jump_sign(parameters, merchant.apiv2_key)
-        return {"business_type": "wxpayScoreEnable"} | parameters
+    @abstractmethod
+    def enable_jump(self, out_request_no: str, token: str = "") -> ClientJump | None:
+        """Make the form of C.3 that this family's page takes."""
+
+    @abstractmethod
+    def pre_authorise(self, authorization_code: str) -> Call:
+        """Ask for an authorisation; ValueError in a family that has no such call."""
+
+    @abstractmethod
+    async def permission(self, authorization_code: str) -> tuple[Permission, Answer]:
+        """Ask for an authorisation by our number; ValueError in a family that has no such call."""
+
+    def _check_asked(self, permission: Permission, **asked: str) -> None:
+        """Refuse an answer about somebody, or something, else than we asked for; what it leaves out is fine."""
+        for name, value in (asked | {"service_id": self._merchant.service_id}).items():
+            if getattr(permission, name) not in ("", value):
+                raise MalformedMessage(f"{name}: is another than we asked for")
+
+    @abstractmethod
+    def _service_path(self, openid: str) -> str:
+        """Say where the state of a passenger's service is asked for."""
+
+    @abstractmethod
+    def _read_service(self, data: Mapping[str, Any]) -> Permission:
+        """Read the answer to that."""
+
+    @abstractmethod
+    def _termination_path(self, openid: str) -> str:
+        """Say where a passenger's authorisation is ended."""
+
+    @abstractmethod
+    def _termination(self, reason: str) -> dict[str, Any]:
+        """Lay out the body of that."""
 
     def permitted(self) -> None:  # noqa: B027 - there is nothing to add to it
         """Count nothing: the breaker does."""
@@ -183,12 +227,17 @@ class Family(ABC):
         return {"appid": self._merchant.appid, "service_id": self._merchant.service_id}
 
 
+def enabling(extra_data: dict[str, str]) -> ClientJump:
+    """Write what opens the page that enables the service: in mini programs an object, elsewhere a query (C.3)."""
+    return ClientJump(business_type="wxpayScoreEnable", extra_data=extra_data, query_string=urlencode(extra_data))
+
+
 def stated(members: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what is empty: WeChat Pay takes no null, and an empty text says nothing (payscore-api E.1)."""
     return {name: value for name, value in members.items() if value not in (None, "", [], {})}
 
 
-def _encode(body: Mapping[str, Any]) -> bytes:
+def encode(body: Mapping[str, Any]) -> bytes:
     """Write compact JSON in UTF-8, members in the order of the layout."""
     return msgspec.json.encode(body)
 

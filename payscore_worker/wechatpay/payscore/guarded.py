@@ -7,8 +7,9 @@ from uuid import uuid4
 
 from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import MalformedMessage, Refusal, WechatPayError, WechatPayRejected
+from payscore_worker.events import ClientJump
 from payscore_worker.wechatpay.breaker import Breaker
-from payscore_worker.wechatpay.calls import Answer, Call
+from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 from payscore_worker.wechatpay.guarding import guarded
 from payscore_worker.wechatpay.payscore.port import (
     Completion,
@@ -17,6 +18,7 @@ from payscore_worker.wechatpay.payscore.port import (
     Order,
     PayScore,
     PayScores,
+    Permission,
     ServiceChange,
 )
 
@@ -67,6 +69,29 @@ class GuardedPayScore:
     async def service_enabled(self, openid: str) -> tuple[bool, Answer]:
         return await guarded(self._breaker, lambda: self._payscore.service_enabled(openid))
 
+    @property
+    def service_question(self) -> CallKind:
+        return self._payscore.service_question
+
+    @property
+    def gives_tokens(self) -> bool:
+        return self._payscore.gives_tokens
+
+    async def service_of(self, openid: str) -> tuple[Permission, Answer]:
+        return await guarded(self._breaker, lambda: self._payscore.service_of(openid))
+
+    def pre_authorise(self, authorization_code: str) -> Call:
+        return self._payscore.pre_authorise(authorization_code)
+
+    def read_token(self, data: Mapping[str, Any]) -> str:
+        return self._payscore.read_token(data)
+
+    async def permission(self, authorization_code: str) -> tuple[Permission, Answer]:
+        return await guarded(self._breaker, lambda: self._payscore.permission(authorization_code))
+
+    def terminate(self, *, openid: str, reason: str) -> Call:
+        return self._payscore.terminate(openid=openid, reason=reason)
+
     def read_order(self, data: Mapping[str, Any]) -> Order:
         return self._payscore.read_order(data)
 
@@ -82,8 +107,8 @@ class GuardedPayScore:
     def read_service_change(self, data: Mapping[str, Any]) -> ServiceChange:
         return self._payscore.read_service_change(data)
 
-    def enable_jump(self, out_request_no: str) -> dict[str, str]:
-        return self._payscore.enable_jump(out_request_no)
+    def enable_jump(self, out_request_no: str, token: str = "") -> ClientJump | None:
+        return self._payscore.enable_jump(out_request_no, token)
 
     def permitted(self) -> None:
         self._breaker.permitted()

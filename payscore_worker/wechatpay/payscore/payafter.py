@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlencode
 
-from payscore_worker.wechatpay.payscore.family import Family, stated
+from payscore_worker.events import ClientJump
+from payscore_worker.wechatpay.calls import Answer, Call, CallKind
+from payscore_worker.wechatpay.payscore.family import Family, enabling, stated
 from payscore_worker.wechatpay.payscore.orders import read_order
-from payscore_worker.wechatpay.payscore.port import Completion, Modification, NewOrder, Order, Phase
+from payscore_worker.wechatpay.payscore.port import Completion, Modification, NewOrder, Order, Permission, Phase
+from payscore_worker.wechatpay.payscore.service import read_service_state
 from payscore_worker.wechatpay.payscore.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
@@ -14,6 +18,7 @@ from payscore_worker.wechatpay.payscore.texts import (
     url_encoded,
 )
 from payscore_worker.wechatpay.reading import text
+from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
 from payscore_worker.wechatpay.texts import cap
 from payscore_worker.wechatpay.times import wall_clock
 
@@ -33,6 +38,41 @@ class Payafter(Family):
     can_lower = False
     can_ask_to_pay = False
     orders_path = "/v3/payscore/payafter-orders"
+    service_question = CallKind.USER_SERVICE_STATE
+    gives_tokens = False
+
+    def enable_jump(self, out_request_no: str, token: str = "") -> ClientJump:
+        """Make the signed form of C.3, or name the service where there is no APIv2 key to sign with."""
+        del token
+        merchant = self._merchant
+        parameters = {"mch_id": merchant.mchid, "service_id": merchant.service_id}
+        if merchant.apiv2_key is not None:
+            parameters |= {
+                "out_request_no": out_request_no,
+                "timestamp": str(int(self._client.clock().timestamp())),
+                "nonce_str": make_nonce(),
+                "sign_type": "HMAC-SHA256",
+            }
+            parameters["sign"] = jump_sign(parameters, merchant.apiv2_key)
+        return enabling(parameters)
+
+    def pre_authorise(self, authorization_code: str) -> Call:
+        raise ValueError(f"the {self.family} family does not pre-authorise {authorization_code!r}, nor anything")
+
+    async def permission(self, authorization_code: str) -> tuple[Permission, Answer]:
+        raise ValueError(f"the {self.family} family knows no authorization_code {authorization_code!r}")
+
+    def _service_path(self, openid: str) -> str:
+        return f"/v3/payscore/user-service-state?{urlencode(self._ids() | {'openid': openid})}"
+
+    def _read_service(self, data: Mapping[str, Any]) -> Permission:
+        return read_service_state(data)
+
+    def _termination_path(self, openid: str) -> str:
+        return f"/v3/payscore/users/{openid}/permissions/{self._merchant.service_id}/terminate"
+
+    def _termination(self, reason: str) -> dict[str, Any]:
+        return {"appid": self._merchant.appid, "reason": reason}
 
     def read_created(self, data: Mapping[str, Any]) -> Order:
         """Take the order for accepted and no more: it runs once a query says so (reference payscore-api 0.3, A.2)."""

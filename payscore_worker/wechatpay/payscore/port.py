@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from payscore_worker.domain.trip import OrderTerms
-from payscore_worker.wechatpay.calls import Answer, Call
+from payscore_worker.events import ClientJump
+from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,27 @@ class Order:
         return tuple(debit.transaction_id for debit in self.debits)
 
 
+class PermissionState(StrEnum):
+    """Where an authorisation stands (reference payscore-api A.1, C.2)."""
+
+    UNSIGNED = "UNSIGNED"
+    """Asked for, and no passenger has signed."""
+    AVAILABLE = "AVAILABLE"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """What a passenger has authorised. Texts are empty where WeChat Pay says nothing."""
+
+    state: PermissionState
+    service_id: str
+    openid: str = field(repr=False)
+    authorization_code: str = ""
+    authorised_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceChange:
     """A passenger opened or closed the service."""
@@ -129,6 +151,8 @@ class ServiceChange:
     openid: str = field(repr=False)
     enabled: bool
     changed_at: datetime | None
+    number: str = ""
+    """The authorization_code, or the out_request_no of the older flow; empty where he came without either."""
 
 
 class PayScore(Protocol):
@@ -173,8 +197,38 @@ class PayScore(Protocol):
         """Ask where the order stands; an unknown one is refused with Refusal.ORDER_NOT_FOUND."""
         ...
 
+    @property
+    def service_question(self) -> CallKind:
+        """By which call `service_enabled` asks."""
+        ...
+
     async def service_enabled(self, openid: str) -> tuple[bool, Answer]:
-        """Ask whether the passenger has enabled the service."""
+        """Ask whether the passenger has enabled the service; Refusal.NOT_ENABLED: he never has, unsigned."""
+        ...
+
+    async def service_of(self, openid: str) -> tuple[Permission, Answer]:
+        """Ask what the passenger has authorised; raises as `service_enabled` does."""
+        ...
+
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether an authorisation is asked for beforehand, for a token that opens the page (reference C.1)."""
+        ...
+
+    def pre_authorise(self, authorization_code: str) -> Call:
+        """Ask for an authorisation that a passenger is to sign; ValueError in a family without tokens."""
+        ...
+
+    def read_token(self, data: Mapping[str, Any]) -> str:
+        """Read the answer to `pre_authorise`; MalformedMessage where it has none. It opens a page: never log it."""
+        ...
+
+    async def permission(self, authorization_code: str) -> tuple[Permission, Answer]:
+        """Ask for an authorisation by our number; ValueError in a family without tokens."""
+        ...
+
+    def terminate(self, *, openid: str, reason: str) -> Call:
+        """End what a passenger has authorised (reference C.4, A.1)."""
         ...
 
     def read_order(self, data: Mapping[str, Any]) -> Order:
@@ -197,8 +251,11 @@ class PayScore(Protocol):
         """Read a decrypted notification that a passenger opened or closed the service; Rejected when not ours."""
         ...
 
-    def enable_jump(self, out_request_no: str) -> dict[str, str]:
-        """Make what the passenger's client needs to open the page that enables the service."""
+    def enable_jump(self, out_request_no: str, token: str = "") -> ClientJump | None:
+        """Make what the passenger's client opens the page with that enables the service (reference C.3).
+
+        With the token in a family that gives them, signed in the other; None: there it takes a token.
+        """
         ...
 
     def permitted(self) -> None:

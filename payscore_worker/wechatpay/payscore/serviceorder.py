@@ -1,9 +1,16 @@
 """The `serviceorder` family: the current one (reference payscore-api B)."""
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
-from payscore_worker.wechatpay.payscore.family import Family, stated
-from payscore_worker.wechatpay.payscore.port import Completion, FeeItem, Modification, NewOrder
+from payscore_worker.errors import MalformedMessage
+from payscore_worker.events import ClientJump
+from payscore_worker.wechatpay.calls import Answer, Call, CallKind
+from payscore_worker.wechatpay.payscore.family import Family, enabling, encode, stated
+from payscore_worker.wechatpay.payscore.port import Completion, FeeItem, Modification, NewOrder, Permission
+from payscore_worker.wechatpay.payscore.service import read_permission
 from payscore_worker.wechatpay.payscore.texts import (
     INTRODUCTION_CHARS,
     LOCATION_CHARS,
@@ -14,11 +21,16 @@ from payscore_worker.wechatpay.payscore.texts import (
 from payscore_worker.wechatpay.texts import cap, clean
 from payscore_worker.wechatpay.times import wall_clock
 
+PERMISSIONS: Final = "/v3/payscore/permissions"
+
 ATTACH_CHARS: Final = 256
 MAX_DISCOUNTS: Final = 30
 
 NOTHING_CHARGED: Final = FeeItem(name="行程费用", amount_fen=0)
 """A completion needs an item even when there is nothing to pay (reference payscore-api B.6)."""
+
+_AUTHORIZATION_CODE: Final = re.compile(r"[0-9A-Za-z_-]{1,32}")
+"""WeChat Pay takes `|` and `*` too, but would have them escaped in the signed path (reference payscore-api E.1)."""
 
 
 class Serviceorder(Family):
@@ -30,6 +42,47 @@ class Serviceorder(Family):
     can_lower = True
     can_ask_to_pay = True
     orders_path = "/v3/payscore/serviceorder"
+    service_question = CallKind.QUERY_PERMISSION
+    gives_tokens = True
+
+    def enable_jump(self, out_request_no: str, token: str = "") -> ClientJump | None:
+        """Make the token form of C.3: it needs no signature, and nothing takes the place of the token."""
+        del out_request_no  # WeChat Pay knows it by the token
+        return enabling({"apply_permissions_token": token}) if token else None
+
+    def pre_authorise(self, authorization_code: str) -> Call:
+        """Ask for an authorisation; the same code and body again give a new token (reference payscore-api C.1)."""
+        _check_authorization_code(authorization_code)
+        body = {
+            "service_id": self._merchant.service_id,
+            "appid": self._merchant.appid,
+            "authorization_code": authorization_code,
+            "notify_url": self._merchant.notify_url,
+        }
+        return Call(CallKind.PRE_AUTHORISE, "POST", PERMISSIONS, encode(body))
+
+    async def permission(self, authorization_code: str) -> tuple[Permission, Answer]:
+        """Ask for an authorisation by our number (reference payscore-api C.2)."""
+        _check_authorization_code(authorization_code)
+        query = urlencode({"service_id": self._merchant.service_id})
+        path = f"{PERMISSIONS}/authorization-code/{authorization_code}?{query}"
+        answer = await self.send(Call(CallKind.QUERY_PERMISSION, "GET", path))
+        permission = read_permission(answer.data)
+        self._check_asked(permission, authorization_code=authorization_code)
+        return permission, answer
+
+    def _service_path(self, openid: str) -> str:
+        query = {"service_id": self._merchant.service_id, "appid": self._merchant.appid}
+        return f"{PERMISSIONS}/openid/{openid}?{urlencode(query)}"
+
+    def _read_service(self, data: Mapping[str, Any]) -> Permission:
+        return read_permission(data)
+
+    def _termination_path(self, openid: str) -> str:
+        return f"{PERMISSIONS}/openid/{openid}/terminate"
+
+    def _termination(self, reason: str) -> dict[str, Any]:
+        return {"service_id": self._merchant.service_id, "appid": self._merchant.appid, "reason": reason}
 
     def _new_order(self, order: NewOrder) -> dict[str, Any]:
         return self._ids() | stated(
@@ -60,6 +113,11 @@ class Serviceorder(Family):
     def _modification(self, modification: Modification) -> dict[str, Any]:
         reason = cap(modification.reason, REASON_CHARS) or "车费下调"
         return self._ids() | stated(_fare(modification)) | {"reason": reason}
+
+
+def _check_authorization_code(authorization_code: str) -> None:
+    if not _AUTHORIZATION_CODE.fullmatch(authorization_code):
+        raise MalformedMessage("authorization_code: 1 to 32 letters, digits, _ or - are expected")
 
 
 def _fare(fare: Completion | Modification) -> dict[str, Any]:

@@ -59,8 +59,8 @@ async def test_a_trip_takes_no_more_calls_than_it_needs(town: Town) -> None:
     await town.passes(3)
 
     queries = 1 if town.payscore.needs_finish_ticket else 0
-    made = {kind: town.calls_made(kind) for kind in ("user_service_state", "create", "query", "complete")}
-    assert made == {"user_service_state": 1, "create": 1, "query": queries, "complete": 1}
+    made = {kind: town.calls_made(kind) for kind in (town.service_question, "create", "query", "complete")}
+    assert made == {town.service_question: 1, "create": 1, "query": queries, "complete": 1}
 
 
 async def test_the_fare_comes_before_the_start_and_both_are_settled_in_one_go(town: Town) -> None:
@@ -365,11 +365,11 @@ async def test_a_passenger_without_the_service_is_told_how_to_enable_it(town: To
     town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NOT_ENABLED))
 
     await town.starts()
+    await town.passes(10)  # that nobody knows him is asked twice
 
     ((_, declined),) = await town.announced()
-    assert declined["enable"]["business_type"] == "wxpayScoreEnable"
-    assert declined["enable"]["out_request_no"] == "t1"
-    assert declined["enable"]["sign"]
+    town.signs(declined["enable"])
+    assert town.simulator.passenger("oPassenger").behaviour is Behaviour.PAYS
 
 
 async def test_only_a_passenger_without_the_service_is_told_how_to_enable_it(town: Town) -> None:
@@ -554,13 +554,13 @@ async def test_the_service_state_that_a_callback_told_spares_the_question_while_
         await town.starts("t1")
         town.clock.now = note.as_of + timedelta(hours=1)
         await town.starts("t2")
-        assert town.calls_made("user_service_state") == 0
+        assert town.calls_made(town.service_question) == 0
 
         town.clock.now += timedelta(seconds=1)
         await town.starts("t3")
         await town.starts("t4")
 
-        assert town.calls_made("user_service_state") == 1
+        assert town.calls_made(town.service_question) == 1
 
 
 async def test_what_a_callback_told_of_a_service_is_not_kept_where_it_would_never_be_used(town: Town) -> None:
@@ -583,7 +583,7 @@ async def test_a_callback_about_another_app_or_service_of_ours_is_taken_and_coun
 
         other = told | {member: "another", "openid": "oOther", "user_service_status": "USER_CLOSE_SERVICE"}
         with capture_logs() as logs:
-            await service_changed.handle(ServiceChanged(resource=other), town.settlement)
+            await service_changed.handle(ServiceChanged(resource=other), town.authorisations)
 
         assert [(line["event"], line["reason"]) for line in logs] == [
             ("notification_not_ours", "the notification names another appid or service_id of our merchant")
@@ -604,7 +604,7 @@ async def test_what_is_known_of_a_service_is_as_old_as_the_callback_says_and_els
         ((_, told),) = town.received
 
         changed = told | {"openid": "oOther"} | ({} if is_dated else {"openorclose_time": None})
-        await service_changed.handle(ServiceChanged(resource=changed), town.settlement)
+        await service_changed.handle(ServiceChanged(resource=changed), town.authorisations)
 
         note = await storage.service_of("oOther")
         assert note is not None
@@ -618,7 +618,7 @@ async def test_a_callback_of_another_merchant_is_rejected(town: Town) -> None:
 
     for other in ({"mchid": "1"}, {"mchid": "1", "appid": "another"}, {"mchid": None}):
         with pytest.raises(Rejected, match="another mchid"):
-            await service_changed.handle(ServiceChanged(resource=told | other), town.settlement)
+            await service_changed.handle(ServiceChanged(resource=told | other), town.authorisations)
 
 
 async def test_that_a_passenger_closed_the_service_is_asked_before_it_declines(storage: Storage, family: str) -> None:
@@ -631,7 +631,7 @@ async def test_that_a_passenger_closed_the_service_is_asked_before_it_declines(s
 
         assert await town.state() is TripState.DECLINED
         assert town.simulator.orders_created == []
-        assert town.calls_made("user_service_state") == 1
+        assert town.calls_made(town.service_question) == 1
 
 
 async def test_a_service_closed_behind_our_back_is_found_when_the_order_is_refused(
@@ -647,8 +647,9 @@ async def test_a_service_closed_behind_our_back_is_found_when_the_order_is_refus
         await town.passes(10)  # that its create was refused nobody has signed
 
         assert await town.state() is TripState.DECLINED
-        ((_, declined),) = await town.announced()
-        assert declined["reason"] == "service_not_enabled"
+        announced = await town.announced()
+        assert [type_ for type_, _ in announced] == ["authorisation.opened", "settlement.declined"]
+        assert announced[1][1]["reason"] == "service_not_enabled"
 
 
 async def test_the_start_can_be_the_events_own_time(storage: Storage, family: str) -> None:
@@ -670,4 +671,4 @@ async def test_the_journal_tells_every_call_with_its_answer(town: Town) -> None:
         assert (call.outcome, call.attempts, call.status, call.uncertain) == (CallOutcome.ACCEPTED, 1, 200, False)
         assert call.request_id
     assert (create.generation, complete.generation) == (1, 2)
-    assert (await town.call("user_service_state")).attempts == 1
+    assert (await town.call(town.service_question)).attempts == 1

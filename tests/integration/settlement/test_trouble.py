@@ -291,12 +291,13 @@ async def test_a_call_that_cannot_be_made_of_what_the_trip_says_is_left_to_a_per
     assert town.calls_made("complete") == 0
 
 
-@pytest.mark.parametrize("call", ["user_service_state", "query"])
+@pytest.mark.parametrize("call", ["service", "query"])
 async def test_a_question_that_we_may_not_ask_counts_against_us_and_any_other_refusal_does_not(
     town: Town, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     counted: list[str] = []
     monkeypatch.setattr(town.payscore, "not_permitted", counted.append)
+    call = town.service_question if call == "service" else call
     town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
     town.refuse(call, "PARAM_ERROR", "参数错误")
     town.refuse(call, "NO_AUTH", "商户无权限", status=403)
@@ -384,7 +385,7 @@ async def test_one_process_lets_one_task_at_a_trip(town: Town) -> None:
     await asyncio.gather(*(town.settlement.advance("t1") for _ in range(5)))
 
     assert town.calls_made("create") == 1
-    assert town.calls_made("user_service_state") == 1
+    assert town.calls_made(town.service_question) == 1
 
 
 async def test_a_fact_that_comes_while_the_order_is_being_opened_is_kept(town: Town) -> None:

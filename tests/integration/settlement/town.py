@@ -7,12 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import httpx
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from consumers import (
+    authorisation_ended,
+    authorisation_requested,
     order_paid,
     refund_changed,
     refund_requested,
@@ -23,10 +26,13 @@ from consumers import (
     trip_paid_elsewhere,
     trip_started,
 )
+from payscore_worker.domain.authorisation import Authorisation, authorization_code_for
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import Rules, Trip, TripState
 from payscore_worker.errors import Rejected
 from payscore_worker.events import (
+    AuthorisationEnded,
+    AuthorisationRequested,
     DiscountItem,
     FeeItem,
     OrderPaid,
@@ -38,7 +44,9 @@ from payscore_worker.events import (
     TripFareLowered,
     TripPaidElsewhere,
     TripStarted,
+    message_in_hand,
 )
+from payscore_worker.settlement.authorisations import Authorisations
 from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trip_steps import Terms
@@ -101,6 +109,8 @@ class Town:
     reconciler: Reconciler[Trip]
     refunds: Refunds
     refund_reconciler: Reconciler[Refund]
+    authorisations: Authorisations
+    authorisation_reconciler: Reconciler[Authorisation]
     storage: Storage
     simulator: Simulator
     client: WechatPayClient
@@ -118,6 +128,11 @@ class Town:
     @property
     def payscore(self) -> PayScore:
         return self.payscores.current
+
+    @property
+    def service_question(self) -> str:
+        """By which call the family asks for a passenger's service."""
+        return self.payscore.service_question.value
 
     # --- What the ride service says ---
 
@@ -162,6 +177,28 @@ class Town:
         event = RefundRequested(trip_id="t1", refund_id=refund_id, amount_fen=amount_fen, reason="绕路")
         await refund_requested.handle(msgspec.structs.replace(event, **changes), self.refunds)
 
+    async def wants(self, request_id: str = "q1", **changes: Any) -> None:
+        """Have the ride service request an authorisation."""
+        event = AuthorisationRequested(request_id=request_id, openid="oPassenger", client="miniprogram")
+        await authorisation_requested.handle(msgspec.structs.replace(event, **changes), self.authorisations)
+
+    async def leaves(self, openid: str = "oPassenger", *, message: str = "m1", reason: str = "注销账户") -> None:
+        """Have the ride service end what a passenger has authorised."""
+        message_in_hand.set(message)
+        await authorisation_ended.handle(AuthorisationEnded(openid=openid, reason=reason), self.authorisations)
+
+    # --- What the passenger does ---
+
+    def signs(self, enable: dict[str, Any], openid: str = "oPassenger") -> None:
+        """Open the page that enables the service with what the client was given, and sign."""
+        assert enable["businessType"] == "wxpayScoreEnable"
+        assert dict(parse_qsl(enable["queryString"])) == enable["extraData"]
+        token = enable["extraData"].get("apply_permissions_token")
+        if token is None:
+            self.simulator.enable_signed(enable["extraData"], openid)
+        else:
+            self.simulator.enable(token, openid)
+
     # --- Time ---
 
     async def passes(self, seconds: float) -> None:
@@ -170,6 +207,7 @@ class Town:
         await self.simulator.run_once()
         await self.reconciler.run_once()
         await self.refund_reconciler.run_once()
+        await self.authorisation_reconciler.run_once()
         await self.simulator.run_once()
 
     async def rides(self, trip_id: str = "t1", seconds: float = 600) -> None:
@@ -189,6 +227,11 @@ class Town:
         refund = await self.storage.load_refund(refund_id)
         assert refund is not None
         return refund
+
+    async def authorisation(self, request_id: str = "q1") -> Authorisation:
+        authorisation = await self.storage.load_authorisation(authorization_code_for(request_id))
+        assert authorisation is not None
+        return authorisation
 
     async def state(self, trip_id: str = "t1") -> TripState:
         return (await self.trip(trip_id)).state
@@ -264,7 +307,7 @@ class Town:
             elif notification.event_type == "PAYSCORE.USER_PAID":
                 await order_paid.handle(OrderPaid(resource=resource), self.settlement)
             else:
-                await service_changed.handle(ServiceChanged(resource=resource), self.settlement)
+                await service_changed.handle(ServiceChanged(resource=resource), self.authorisations)
         except Rejected:
             return httpx.Response(200)  # it would lie in the dead-letter queue
         return httpx.Response(200)
@@ -319,11 +362,20 @@ async def a_town(
     refunds = Refunds(
         storage=storage, refunds=MerchantRefunds(client), rules=own_rules, prefix=terms.out_order_no_prefix, clock=clock
     )
+    authorisations = Authorisations(
+        storage=storage,
+        payscores=payscores,
+        settlement=settlement,
+        prefix=terms.out_order_no_prefix,
+        clock=clock,
+    )
     town = Town(
         settlement=settlement,
         reconciler=Reconciler(storage=storage, desk=settlement, clock=clock),
         refunds=refunds,
         refund_reconciler=Reconciler(storage=storage, desk=refunds, clock=clock),
+        authorisations=authorisations,
+        authorisation_reconciler=Reconciler(storage=storage, desk=authorisations, clock=clock),
         storage=storage,
         simulator=simulator,
         client=client,

@@ -46,6 +46,7 @@ from tests.builders import (
     REFUND_SITUATIONS,
     SITUATIONS,
     a_cancellation,
+    a_jump,
     a_paid_trip,
     a_refused,
     a_start,
@@ -63,7 +64,7 @@ NAMED: Final[dict[str, Any]] = {"trip_id": "t1", "out_order_no": "n1"}
 def told(before: Trip, after: Trip) -> list[Announcement]:
     """List what is announced of a trip whose order has another number than its id."""
     before, after = replace(before, out_order_no="n1"), replace(after, out_order_no="n1")
-    return list(announcements(before, after, lambda trip: {"jump_of": trip.trip_id}))
+    return list(announcements(before, after, a_jump))
 
 
 def test_an_order_that_runs_is_announced_with_what_it_may_take() -> None:
@@ -171,7 +172,7 @@ def test_a_trip_that_is_declined_says_why_and_how_to_enable_the_service_where_th
 
     (declined,) = told(before, outcomes.declined(before, reason, "综合评估未通过", now=NOW))
 
-    enable = {"jump_of": "t1"} if reason is DeclineReason.SERVICE_NOT_ENABLED else UNSET
+    enable = a_jump(a_trip("t1")) if reason is DeclineReason.SERVICE_NOT_ENABLED else UNSET
     assert declined == SettlementDeclined(
         **NAMED, state="DECLINED", reason=reason.value, message="综合评估未通过", enable=enable
     )

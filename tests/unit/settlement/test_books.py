@@ -18,7 +18,7 @@ from payscore_worker.migrations import migrate
 from payscore_worker.settlement.books import MAX_CONFLICTS, TripBooks
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, OutboxRow, Storage
 from payscore_worker.storage.database import open_storage
-from tests.builders import NOW, PAYAFTER, SITUATIONS, a_cancellation, a_start, a_trip, an_order
+from tests.builders import NOW, PAYAFTER, SITUATIONS, a_cancellation, a_jump, a_start, a_trip, an_order
 
 MINUTE = timedelta(minutes=1)
 CALL = CallRecord(
@@ -63,7 +63,7 @@ async def desk(empty_database: bytes, tmp_path: Path) -> AsyncIterator[Desk]:
         storage=storage,
         rules=PAYAFTER,
         clock=lambda: NOW,
-        enable_jump=lambda trip: {"jump_of": trip.trip_id},
+        enable_jump=a_jump,
         on_announced=lambda: bells.append("rang"),
     )
     yield Desk(storage, books, bells)
@@ -252,4 +252,4 @@ async def test_each_announcement_has_an_id_of_its_own_and_a_decline_tells_how_to
     rows = await desk.outbox()
 
     assert len({row.event_id for row in rows}) == 2
-    assert [json.loads(row.body)["data"]["enable"] for row in rows] == [{"jump_of": "t1"}, {"jump_of": "t2"}]
+    assert [json.loads(row.body)["data"]["enable"]["extraData"] for row in rows] == [{"of": "t1"}, {"of": "t2"}]

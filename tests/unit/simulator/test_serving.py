@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +20,7 @@ from payscore_worker.simulator import (
     uvicorn_config,
 )
 from payscore_worker.simulator.simulator import utc_now
+from tests.served import served
 
 from .bodies import FAMILIES, a_complete, a_create
 from .clock import SHANGHAI
@@ -31,19 +31,6 @@ from .receiver import Receiver
 def plainly(app: ASGIApp) -> uvicorn.Config:
     """As somebody would who does not know `uvicorn_config`."""
     return uvicorn.Config(app, lifespan="off", log_config=None)
-
-
-@asynccontextmanager
-async def served(config: uvicorn.Config) -> AsyncIterator[str]:
-    """The address under which it is reached, on a port of the system's choice."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await serving
 
 
 @asynccontextmanager

@@ -431,7 +431,7 @@ class Listening:
     """PayScore that answers every call with its name and what it was given."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in {"send", "query", "service_enabled"}:
+        if name in {"send", "query", "service_enabled", "service_of", "permission"}:
 
             async def answer(*given: object, **named: object) -> object:
                 return name, given, named
@@ -455,7 +455,12 @@ class Listening:
         ("is_ours", ("order",), {}),
         ("contradiction", ({"mchid": "1"}, "t1"), {}),
         ("read_service_change", ({"openid": "o"},), {}),
-        ("enable_jump", ("t1",), {}),
+        ("service_of", ("oPassenger",), {}),
+        ("permission", ("code-1",), {}),
+        ("pre_authorise", ("code-1",), {}),
+        ("read_token", ({"apply_permissions_token": "token"},), {}),
+        ("terminate", (), {"openid": "oPassenger", "reason": "注销账户"}),
+        ("enable_jump", ("t1", "token"), {}),
     ],
 )
 async def test_what_is_said_through_the_breaker_arrives_as_it_was_said(

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from payscore_worker.errors import MalformedMessage
-from payscore_worker.wechatpay.payscore import ServiceChange
-from payscore_worker.wechatpay.payscore.service import read_change, read_enabled
+from payscore_worker.wechatpay.payscore import PermissionState, ServiceChange
+from payscore_worker.wechatpay.payscore.service import read_change, read_permission, read_service_state
 
 CHANGE = {
     "mchid": "1230000109",
@@ -17,8 +17,8 @@ CHANGE = {
 
 
 def test_the_service_state_says_whether_it_is_enabled() -> None:
-    assert read_enabled({"use_service_state": "AVAILABLE"})
-    assert not read_enabled({"use_service_state": "UNAVAILABLE"})
+    assert read_service_state({"use_service_state": "AVAILABLE"}).state is PermissionState.AVAILABLE
+    assert read_service_state({"use_service_state": "UNAVAILABLE"}).state is PermissionState.UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,19 @@ def test_the_service_state_says_whether_it_is_enabled() -> None:
 )
 def test_another_service_state_is_not_guessed(state: object, said: str) -> None:
     with pytest.raises(MalformedMessage, match=f"^{said}$"):
-        read_enabled({"use_service_state": state})
+        read_service_state({"use_service_state": state})
+
+
+@pytest.mark.parametrize("state", [None, "", "available", 1])
+def test_another_state_of_an_authorisation_is_not_guessed(state: object) -> None:
+    with pytest.raises(MalformedMessage, match=r"^authorization_state: "):
+        read_permission({"authorization_state": state})
+
+
+@pytest.mark.parametrize("member", ["authorization_code", "out_request_no"])
+def test_a_change_names_the_number_it_is_about_in_either_flow(member: str) -> None:
+    assert read_change(CHANGE | {member: "n1"}).number == "n1"
+    assert read_change(CHANGE).number == ""
 
 
 @pytest.mark.parametrize("time", ["20210624163720", "2021-06-24T16:37:20+08:00"])

@@ -1,0 +1,1 @@
+"""The passenger's page: a person plays the passenger."""

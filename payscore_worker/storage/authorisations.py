@@ -1,0 +1,50 @@
+"""What people ask about authorisations: rare reads, the same on both databases, as bounded as those about trips."""
+
+from typing import Final
+
+from sqlalchemy import select
+
+from payscore_worker.storage.reports import MAX_ACTIONS, MAX_ROWS, Reports, Row
+from payscore_worker.storage.tables import authorisation, operator_action
+from payscore_worker.storage.values import is_keepable
+
+END: Final = "authorisation end"
+"""How the record names what people do about authorisations; its target is the passenger's own number, and no openid."""
+
+
+class AuthorisationReports:
+    """Answers questions about authorisations as other reports do, also about rows of a newer release.
+
+    Every method raises StorageUnavailable where the database cannot be reached.
+    """
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    async def of(self, openid: str) -> list[Row]:
+        """List the authorisations of a passenger, the newest first."""
+        if not is_keepable(openid):
+            return []
+        his = select(authorisation).where(authorisation.c.openid == openid)
+        newest = authorisation.c.noted_at.desc(), authorisation.c.authorization_code
+        return await self._reports.rows(his.order_by(*newest).limit(MAX_ROWS))
+
+    async def actions_on(self, number: str) -> list[Row]:
+        """List what people did about a passenger's authorisations, the earliest first."""
+        about = operator_action.c.target == number, operator_action.c.action == END
+        statement = select(operator_action).where(*about).order_by(operator_action.c.id).limit(MAX_ACTIONS)
+        return await self._reports.rows(statement)
+
+
+LISTED: Final = (
+    "authorization_code",
+    "request_id",
+    "client",
+    "state",
+    "noted_at",
+    "given_at",
+    "opened_at",
+    "closed_at",
+    "due_at",
+)
+"""What reports say of an authorisation; the passenger is who was asked about."""

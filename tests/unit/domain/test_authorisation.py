@@ -1,0 +1,311 @@
+"""What an authorisation needs, and what becomes of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from payscore_worker.domain import authorisation as outcomes
+from payscore_worker.domain.authorisation import (
+    GOOD_FOR,
+    LOOKS,
+    MAX_AUTHORIZATION_CODE,
+    PAUSES,
+    TRIP_LOOKS,
+    TRIPS_APART,
+    UNFINISHED_PAUSES,
+    AskAuthorisation,
+    AskService,
+    Authorisation,
+    AuthorisationState,
+    EndService,
+    GiveParameters,
+    TakeUpTrips,
+    authorization_code_for,
+    due_at,
+    next_step,
+    number_of_passenger,
+)
+from payscore_worker.domain.outcomes import APART
+from payscore_worker.domain.trip import IN_HAND, Rest, out_order_no_for
+from payscore_worker.errors import ConflictingFact, Refusal
+from tests.builders import (
+    AUTHORISATIONS,
+    NOW,
+    a_request_to_sign,
+    an_authorisation,
+    an_authorisation_refused,
+    an_ending,
+)
+
+MINUTE: Final = timedelta(minutes=1)
+SECOND: Final = timedelta(seconds=1)
+
+Change = Callable[[Authorisation], Authorisation]
+
+
+# --- Numbers ---
+
+
+@pytest.mark.parametrize("number_of", [authorization_code_for, number_of_passenger])
+@pytest.mark.parametrize("prefix", ["", "staging-one-"])
+def test_a_number_follows_from_what_it_is_of_and_fits_wechat(number_of: Callable[..., str], prefix: str) -> None:
+    one, other = number_of("q1", prefix), number_of("q2", prefix)
+
+    assert one == number_of("q1", prefix) != other
+    assert one.startswith(prefix)
+    assert len(one) == MAX_AUTHORIZATION_CODE
+    assert set(one) <= set("0123456789abcdefghijklmnopqrstuvwxyz-")
+
+
+def test_numbers_of_different_things_of_one_name_are_different() -> None:
+    name = "x" * 40
+    assert len({authorization_code_for(name), number_of_passenger(name), out_order_no_for(name)}) == 3
+
+
+# --- Requested ---
+
+
+def test_whether_the_service_is_on_already_is_asked_before_anything_is_given() -> None:
+    new = an_authorisation()
+
+    assert next_step(new, NOW) == AskService()
+    assert next_step(outcomes.not_signed(new, NOW), NOW) == GiveParameters()
+
+
+def test_parameters_that_were_given_are_looked_after_for_the_life_of_a_token_and_then_left() -> None:
+    now, given = NOW, outcomes.given(outcomes.not_signed(an_authorisation(), NOW), "token", NOW)
+
+    for delay in LOOKS:
+        assert next_step(given, now) == Rest(now + delay)
+        now += delay
+        assert next_step(given, now) == AskAuthorisation()
+        given = outcomes.not_signed(given, now)
+
+    assert now - NOW > timedelta(hours=1)
+    assert next_step(given, now + timedelta(days=999)) == Rest()
+    assert due_at(given, now) is None
+
+
+def test_a_request_that_is_made_again_gives_anew_what_is_too_old_to_be_good() -> None:
+    given = AUTHORISATIONS["given"]()
+
+    assert outcomes.requested_again(given, a_request_to_sign(), NOW + GOOD_FOR - SECOND) is given
+    again = outcomes.requested_again(given, a_request_to_sign(), NOW + GOOD_FOR)
+    assert next_step(again, NOW + GOOD_FOR) == GiveParameters()
+    assert (again.is_prepared, again.bodies) == (given.is_prepared, given.bodies)
+
+
+@pytest.mark.parametrize("member", ["openid", "client"])
+@pytest.mark.parametrize("situation", AUTHORISATIONS)
+def test_a_request_that_says_otherwise_than_before_names_where(situation: str, member: str) -> None:
+    other = replace(a_request_to_sign(), **{member: "another"})
+
+    with pytest.raises(ConflictingFact, match=rf"^{member}: "):
+        outcomes.requested_again(AUTHORISATIONS[situation](), other, NOW)
+
+
+@pytest.mark.parametrize("situation", ["open", "open, trips to be looked at", "open, to end", "closed"])
+def test_a_request_that_is_made_again_changes_nothing_once_it_was_answered(situation: str) -> None:
+    authorisation = AUTHORISATIONS[situation]()
+
+    assert outcomes.requested_again(authorisation, a_request_to_sign(), NOW + timedelta(days=1)) is authorisation
+
+
+def test_a_request_that_is_made_again_clears_what_stands_still() -> None:
+    again = outcomes.requested_again(AUTHORISATIONS["with a problem, requested"](), a_request_to_sign(), NOW)
+
+    assert again.problem is None
+    assert next_step(again, NOW) == GiveParameters()
+
+
+def test_a_refused_token_is_asked_about_before_it_is_asked_for_again() -> None:
+    authorisation, why = outcomes.not_signed(an_authorisation(), NOW), an_authorisation_refused()
+
+    for pause in PAUSES:
+        authorisation = outcomes.refused(authorisation, why, NOW)
+        assert next_step(authorisation, NOW) == Rest(NOW + pause)
+        assert next_step(authorisation, NOW + pause) == AskAuthorisation()
+        authorisation = outcomes.not_signed(authorisation, NOW)
+        assert next_step(authorisation, NOW) == GiveParameters()
+
+    authorisation = outcomes.refused(authorisation, why, NOW)
+    assert authorisation.problem is not None
+    assert authorisation.problem.code == why.code
+    assert next_step(authorisation, NOW) == Rest()
+
+
+def test_a_question_without_an_answer_is_asked_again_with_growing_pauses_and_then_it_is_for_a_person() -> None:
+    authorisation, why = an_authorisation(), an_authorisation_refused(step="AskService")
+
+    for pause in PAUSES:
+        authorisation = outcomes.no_answer(authorisation, why, NOW)
+        assert next_step(authorisation, NOW) == Rest(NOW + pause)
+
+    assert outcomes.no_answer(authorisation, why, NOW).problem is not None
+    assert outcomes.not_signed(authorisation, NOW).unanswered == 0
+
+
+def test_parameters_that_come_too_late_are_not_given() -> None:
+    opened = AUTHORISATIONS["open"]()
+
+    assert outcomes.given(opened, "token", NOW) is opened
+
+
+# --- Opened and closed, in whatever order that is heard ---
+
+
+def test_an_authorisation_that_is_opened_has_the_trips_looked_at_twice() -> None:
+    now, opened = NOW, outcomes.opened(AUTHORISATIONS["given"](), NOW, NOW)
+
+    assert (opened.state, opened.opened_at, opened.trip_looks) == (AuthorisationState.OPEN, NOW, TRIP_LOOKS)
+    for _ in range(TRIP_LOOKS):
+        assert next_step(opened, now) == TakeUpTrips()
+        assert due_at(opened, now) == now + IN_HAND
+        opened = outcomes.trips_taken_up(opened, now)
+        now += TRIPS_APART
+    assert next_step(opened, now) == Rest()
+    assert opened.ask_after is None
+
+
+@pytest.mark.parametrize("seconds", [-1, 0])
+def test_an_opening_that_is_not_newer_than_the_end_changes_nothing(seconds: int) -> None:
+    closed = AUTHORISATIONS["closed"]()
+
+    assert outcomes.opened(closed, NOW + seconds * SECOND, NOW) is closed
+
+
+def test_a_passenger_may_come_back() -> None:
+    again = outcomes.opened(AUTHORISATIONS["closed"](), NOW + SECOND, NOW)
+
+    assert (again.state, again.opened_at, again.closed_at) == (AuthorisationState.OPEN, NOW + SECOND, None)
+
+
+def test_an_end_from_before_the_opening_changes_nothing() -> None:
+    opened = outcomes.opened(an_authorisation(), NOW, NOW)
+
+    assert outcomes.closed(opened, NOW - SECOND, NOW) is opened
+    assert outcomes.closed(opened, NOW, NOW).state is AuthorisationState.CLOSED
+
+
+@pytest.mark.parametrize("state", AuthorisationState)
+def test_a_word_without_a_time_is_as_old_as_its_arrival(state: AuthorisationState) -> None:
+    if state is AuthorisationState.REQUESTED:
+        pytest.skip("nothing of ours is told so")
+    see = outcomes.opened if state is AuthorisationState.OPEN else outcomes.closed
+
+    assert see(an_authorisation(), None, NOW).changed_at == NOW
+
+
+# --- Ended ---
+
+
+def test_what_is_to_end_is_ended_whatever_else_there_is_to_do() -> None:
+    for authorisation in (AUTHORISATIONS["open, trips to be looked at"](), AUTHORISATIONS["open"]()):
+        assert next_step(outcomes.to_end(authorisation, an_ending()), NOW) == EndService()
+
+
+def test_an_end_that_is_said_twice_is_one() -> None:
+    to_end = outcomes.to_end(AUTHORISATIONS["open"](), an_ending())
+    assert outcomes.to_end(to_end, an_ending()) is to_end
+    assert outcomes.to_end(to_end, an_ending(word="m2", reason="another")) is to_end
+
+    ended = outcomes.ended(to_end, NOW)
+    assert outcomes.to_end(ended, an_ending()) is ended
+    assert next_step(outcomes.to_end(ended, an_ending(word="m2")), NOW) == EndService()
+
+
+def test_an_end_is_the_end() -> None:
+    ended = outcomes.ended(AUTHORISATIONS["open, to end"](), NOW + SECOND)
+
+    assert (ended.state, ended.closed_at, ended.ending) == (AuthorisationState.CLOSED, NOW + SECOND, None)
+    assert ended.ended == an_ending()
+    assert next_step(ended, NOW) == Rest()
+    assert outcomes.ended(AUTHORISATIONS["open"](), NOW) == AUTHORISATIONS["open"]()
+
+
+@pytest.mark.parametrize(("refusal", "pauses"), [(Refusal.WRONG_STATE, UNFINISHED_PAUSES), (Refusal.UNCLEAR, PAUSES)])
+def test_a_refused_end_is_asked_about_and_tried_again_and_unfinished_orders_are_given_days(
+    refusal: Refusal, pauses: tuple[timedelta, ...]
+) -> None:
+    authorisation, now = AUTHORISATIONS["open, to end"](), NOW
+
+    for pause in pauses:
+        authorisation = outcomes.refused(authorisation, an_authorisation_refused(refusal, step="EndService"), now)
+        assert next_step(authorisation, now) == Rest(now + pause)
+        now += pause
+        assert next_step(authorisation, now) == AskService()
+        authorisation = outcomes.service_on(authorisation, None, now)
+        assert next_step(authorisation, now) == EndService()
+
+    last = outcomes.refused(authorisation, an_authorisation_refused(refusal, step="EndService"), now)
+    assert last.problem is not None
+    assert next_step(outcomes.to_end(last, an_ending(word="m2")), now) == EndService()
+
+
+def test_an_end_that_was_refused_is_done_where_the_service_is_off() -> None:
+    refused = AUTHORISATIONS["open, to end, refused"]()
+
+    assert outcomes.service_off(refused, NOW).state is AuthorisationState.CLOSED
+
+
+def test_that_there_is_nothing_to_end_takes_two_answers_some_time_apart() -> None:
+    once = outcomes.never_authorised(AUTHORISATIONS["open, to end, refused"](), NOW)
+    assert once.state is AuthorisationState.OPEN
+    assert next_step(once, NOW) == Rest(NOW + APART)
+
+    assert outcomes.never_authorised(once, NOW + APART - SECOND).state is AuthorisationState.OPEN
+    assert outcomes.never_authorised(once, NOW + APART).state is AuthorisationState.CLOSED
+
+
+def test_that_a_passenger_never_authorised_anything_is_an_answer_where_nothing_hangs_on_it() -> None:
+    assert next_step(outcomes.never_authorised(an_authorisation(), NOW), NOW) == GiveParameters()
+
+
+def test_an_end_that_wechat_tells_of_is_the_end_that_was_wanted() -> None:
+    closed = outcomes.closed(AUTHORISATIONS["open, to end"](), NOW + MINUTE, NOW)
+
+    assert (closed.state, closed.ended, closed.changed_at) == (AuthorisationState.CLOSED, an_ending(), NOW + MINUTE)
+
+
+# --- Laws of every situation ---
+
+FACTS: Final[dict[str, Change]] = {
+    "opened": lambda one: outcomes.opened(one, NOW + MINUTE, NOW),
+    "opened, an old word": lambda one: outcomes.opened(one, NOW - timedelta(days=9), NOW),
+    "closed": lambda one: outcomes.closed(one, NOW + MINUTE, NOW),
+    "closed, an old word": lambda one: outcomes.closed(one, NOW - timedelta(days=9), NOW),
+}
+
+
+@pytest.mark.parametrize("situation", AUTHORISATIONS)
+@pytest.mark.parametrize("fact", FACTS)
+def test_a_word_that_is_heard_twice_changes_once(situation: str, fact: str) -> None:
+    once = FACTS[fact](AUTHORISATIONS[situation]())
+
+    assert FACTS[fact](once) == once
+
+
+@pytest.mark.parametrize("situation", AUTHORISATIONS)
+def test_what_stands_still_rests_and_everything_else_is_due_where_it_does_not(situation: str) -> None:
+    authorisation = AUTHORISATIONS[situation]()
+
+    step = next_step(authorisation, NOW)
+    assert due_at(authorisation, NOW) == (step.until if isinstance(step, Rest) else NOW + IN_HAND)
+    if authorisation.problem is not None:
+        assert step == Rest()
+
+
+@pytest.mark.parametrize("situation", AUTHORISATIONS)
+@pytest.mark.parametrize("name", ["openid", "token"])
+def test_neither_passenger_nor_token_is_shown(situation: str, name: str) -> None:
+    secret: dict[str, Any] = {name: "a-secret-that-nobody-may-see"}
+
+    assert "a-secret" not in repr(replace(AUTHORISATIONS[situation](), **secret))
+
+
+def test_pauses_grow() -> None:
+    assert sorted(UNFINISHED_PAUSES) == list(UNFINISHED_PAUSES)
+    assert sorted(PAUSES) == list(PAUSES)
