@@ -22,6 +22,7 @@ from consumers import (
     trip_started,
 )
 from payscore_worker.domain.account import Account
+from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.outcomes import PAUSES
 from payscore_worker.domain.refund import Refund, RefundState
 from payscore_worker.domain.trip import Trip, TripState
@@ -43,7 +44,17 @@ from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trip_steps import Terms
 from payscore_worker.settlement.trips import Settlement
-from payscore_worker.simulator import Fault, FaultKind, Service, Simulator, SimulatorConfig, SimulatorKeys, create_app
+from payscore_worker.simulator import (
+    Behaviour,
+    Fault,
+    FaultKind,
+    Passenger,
+    Service,
+    Simulator,
+    SimulatorConfig,
+    SimulatorKeys,
+    create_app,
+)
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.refunds import RefundReports
@@ -432,6 +443,55 @@ async def test_a_notification_without_a_name_is_the_default_companys(platform: P
 
     assert (await platform.trip("t1")).state is TripState.PAID
     assert (await platform.trip("t2")).state is TripState.COMPLETED
+
+
+def service(account: str, status: str) -> dict[str, Any]:
+    """Say what WeChat Pay says when a passenger opens or closes a company's service in the app that two share."""
+    return {
+        "mchid": keys_of(account).mchid,
+        "appid": OTHER_APP,
+        "service_id": keys_of(account).service_id,
+        "openid": "oPassenger",
+        "user_service_status": status,
+        "openorclose_time": "20260501200000",
+    }
+
+
+async def test_what_a_passenger_closes_with_one_company_stays_open_with_another(platform: Platform) -> None:
+    for account in (SHANGHAI, SUZHOU):
+        await platform.hear("PAYSCORE.USER_OPEN_SERVICE", service(account, "USER_OPEN_SERVICE"), account)
+
+    await platform.hear("PAYSCORE.USER_CLOSE_SERVICE", service(SUZHOU, "USER_CLOSE_SERVICE"), SUZHOU)
+
+    states = {one.terms.mchid: one.state for one in await platform.authorisations.of("oPassenger")}
+    assert states == {
+        keys_of(SHANGHAI).mchid: AuthorisationState.OPEN,
+        keys_of(SUZHOU).mchid: AuthorisationState.CLOSED,
+    }
+
+
+async def test_a_word_on_one_companys_service_is_not_believed_of_another(platform: Platform) -> None:
+    with pytest.raises(Rejected, match="names another mchid"):
+        await platform.hear("PAYSCORE.USER_OPEN_SERVICE", service(SUZHOU, "USER_OPEN_SERVICE"), SHANGHAI)
+
+    assert await platform.authorisations.of("oPassenger") == []
+
+
+async def test_who_enables_one_companys_service_rides_on_with_that_company(platform: Platform) -> None:
+    for one in platform.companies.values():
+        one.simulator.set_passenger("oPassenger", Passenger(Behaviour.NOT_ENABLED))
+    for trip_id, account in (("t1", SHANGHAI), ("t2", SUZHOU)):
+        await platform.starts(trip_id, account=account, appid=OTHER_APP)
+    for _ in range(3):
+        await platform.passes(30)
+    assert {(await platform.trip(trip_id)).state for trip_id in ("t1", "t2")} == {TripState.DECLINED}
+
+    for one in platform.companies.values():
+        one.simulator.set_passenger("oPassenger", Passenger())
+    await platform.hear("PAYSCORE.USER_OPEN_SERVICE", service(SUZHOU, "USER_OPEN_SERVICE"), SUZHOU)
+
+    assert (await platform.trip("t1")).state is TripState.DECLINED
+    assert (await platform.trip("t2")).state is TripState.OPEN
 
 
 # --- One company's trouble is its own ---
