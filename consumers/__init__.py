@@ -7,6 +7,7 @@ from typing import Any, Final
 from consumers import (
     authorisation_ended,
     authorisation_requested,
+    order_confirmed,
     order_paid,
     refund_changed,
     refund_requested,
@@ -21,6 +22,7 @@ from payscore_worker.events import (
     AuthorisationEnded,
     AuthorisationRequested,
     EventIn,
+    OrderConfirmed,
     OrderPaid,
     RefundChanged,
     RefundRequested,
@@ -71,6 +73,12 @@ CONSUMERS: Final = (
         {"trip.paid_elsewhere": TripPaidElsewhere},
         trip_paid_elsewhere.handle,
         calls_wechatpay=False,  # likewise: so that no order is opened, or completed, for what is paid
+    ),
+    Consumer(
+        "payscore.order-confirmed",
+        {"payscore.user_confirm": OrderConfirmed, "payscore.user_accepted": OrderConfirmed},
+        order_confirmed.handle,
+        calls_wechatpay=False,
     ),
     Consumer("payscore.order-paid", {"payscore.user_paid": OrderPaid}, order_paid.handle, calls_wechatpay=False),
     Consumer(

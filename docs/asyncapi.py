@@ -53,10 +53,42 @@ NOTIFIED: Final = {
 }
 AUTHORISED: Final = {"openid": "oPassenger", "authorization_code": "dbcd9e09799d2adff408cea46bd1502f"}
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "trip.fare_lowered": {
+        "trip_id": "t1",
+        "lowered_at": "2026-05-01T12:50:00+08:00",
+        "fees": [{"name": "里程费", "amount_fen": 2500}],
+        "discounts": [{"name": "优惠券", "amount_fen": 500}],
+        "total_fen": 2000,
+        "reason": "绕路退费",
+    },
+    "trip.paid_elsewhere": {
+        "trip_id": "t1",
+        "paid_at": "2026-05-01T12:40:00+08:00",
+        "amount_fen": 3200,
+        "channel": "cash",
+    },
     "refund.requested": {"trip_id": "t1", "refund_id": "r1", "amount_fen": 1000, "reason": "绕路"},
     "refund.success": {**NOTIFIED, "refund_status": "SUCCESS", "success_time": "2026-05-01T12:40:02+08:00"},
     "refund.abnormal": {**NOTIFIED, "refund_status": "ABNORMAL"},
     "refund.closed": {**NOTIFIED, "refund_status": "CLOSED"},
+    "settlement.lowered": {
+        "trip_id": "t1",
+        "out_order_no": "t1",
+        "state": "COMPLETED",
+        "total_fen": 2000,
+        "was_fen": 3200,
+    },
+    "settlement.paid": {
+        "trip_id": "t1",
+        "out_order_no": "t1",
+        "state": "PAID",
+        "total_fen": 3200,
+        "paid_fen": 3200,
+        "paid_at": "2026-05-01T12:40:00+08:00",
+        "transaction_id": "",
+        "transaction_ids": [],
+        "way": "cash",
+    },
     "authorisation.requested": {"request_id": "q1", "openid": "oPassenger", "client": "miniprogram"},
     "authorisation.ended": {"openid": "oPassenger", "reason": "注销账户"},
     "authorisation.parameters": {

@@ -231,6 +231,10 @@ class OrderPaid(Notification, frozen=True, kw_only=True):
     """WeChat Pay tells of the collection of an order."""
 
 
+class OrderConfirmed(Notification, frozen=True, kw_only=True):
+    """The passenger has confirmed an order."""
+
+
 class ServiceChanged(Notification, frozen=True, kw_only=True):
     """A passenger opened or closed the PayScore service."""
 
@@ -439,6 +443,15 @@ class SettlementOpened(Announcement, frozen=True, kw_only=True):
     risk_amount_fen: int
 
 
+class SettlementConfirmationRequested(Announcement, frozen=True, kw_only=True):
+    """The passenger has to confirm the order before the ride is on it: `confirm` opens the page for that, once."""
+
+    TYPE: ClassVar[str] = "settlement.confirmation_requested"
+
+    confirm: ClientJump
+    expires_at: Annotated[datetime, Meta(description="then the order is cancelled, and the trip is declined")]
+
+
 class SettlementDeclined(Announcement, frozen=True, kw_only=True):
     """PayScore will not serve this passenger or this trip; ask for the fare another way."""
 
@@ -566,6 +579,7 @@ class SettlementRefundProblem(Announcement, frozen=True, kw_only=True):
 
 
 ANNOUNCEMENTS: Final[tuple[type[CaseAnnouncement], ...]] = (
+    SettlementConfirmationRequested,
     SettlementOpened,
     SettlementDeclined,
     SettlementCompleted,

@@ -142,10 +142,18 @@ STATES_REACHED = _counter("payscore_trips_reached_total", "Trips that came to th
 COMPLETED_FEN = _counter(
     "payscore_completed_fen_total", "Money that WeChat Pay accepted to collect, in fen.", "account"
 )
-PAID_FEN = _counter("payscore_paid_fen_total", "Money that WeChat Pay says is paid, in fen.", "account")
+LOWERED_FEN = _counter(
+    "payscore_lowered_fen_total", "By how much fares were lowered after their trips had ended, in fen.", "account"
+)
+PAID_FEN = _counter(
+    "payscore_paid_fen_total",
+    "Money that WeChat Pay says it has collected, in fen; what was paid elsewhere is not in it.",
+    "account",
+)
 PAID_BY = _counter(
     "payscore_trips_paid_total",
-    "Trips that became PAID by how we learnt of it: a callback, or a question of our own because none had come.",
+    "Trips that became PAID by how we learnt of it: a callback, a question of our own because none had come, or "
+    "elsewhere: not through WeChat Pay.",
     "by",
 )
 NOT_OURS = _counter(
@@ -232,7 +240,7 @@ UNANSWERED_AGE = _gauge(
     "call",
 )
 OUTSTANDING_FEN = _gauge(
-    "payscore_outstanding_fen", f"Money of COMPLETED trips, accepted and not yet in, in fen.{ALIKE}"
+    "payscore_outstanding_fen", f"Money of COMPLETED trips, accepted and not yet in, nor paid elsewhere, in fen.{ALIKE}"
 )
 REFUNDS = _gauge("payscore_refunds", f"Refunds that are under way, in each state.{ALIKE}", "state")
 REFUNDS_AGE = _gauge(
@@ -315,7 +323,7 @@ CALLING: Final = (CALLS, SENDS, PACE_GAP, CERTIFICATE_EXPIRY, CERTIFICATES_UNREA
 MESSAGES: Final = (HANDLING, RETRIES, DEAD_LETTERS, IN_HAND, CONSUMING, LINKS, SILENT, PAUSED)
 QUEUES: Final = (QUEUE_READY, QUEUE_DEAD, QUEUE_CONSUMERS, QUEUE_NOT_EMPTY)
 TRIPS_MOVED: Final = (
-    *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),
+    *(EVENTS_NOTED, STATES_REACHED, COMPLETED_FEN, LOWERED_FEN, PAID_FEN, PAID_BY, NOT_OURS, PROBLEMS, TAKEN_UP),
     *(REFUNDS_REACHED, REFUNDED_FEN, REFUND_PROBLEMS, REFUNDS_TAKEN_UP),
     *(AUTHORISATIONS_REACHED, AUTHORISATION_PROBLEMS, AUTHORISATIONS_TAKEN_UP),
     *(UNREADABLE, ANNOUNCEMENTS, PUBLISHED, UNROUTED),

@@ -171,6 +171,13 @@ class MerchantSettings(Part, frozen=True, kw_only=True):
     ) = None
     wechatpay_public_key: Pem | None = None
     notify_url: NotifyUrl
+    need_user_confirm: Annotated[
+        bool,
+        Meta(
+            description="true where the service is licensed for orders that the passenger confirms one by one; it has "
+            "one mode, and each mode refuses the other's orders"
+        ),
+    ] = False
 
     @property
     def appids(self) -> tuple[str, ...]:
@@ -245,6 +252,14 @@ class OrderSettings(OfferSettings, frozen=True, kw_only=True):
             description="at which ages an unpaid trip is announced as overdue, comma between, each more than 0",
         ),
     ] = "3d,7d,30d"
+    confirm_expires: Annotated[
+        str,
+        Meta(
+            pattern=rf"^{_TIME}\Z",
+            description="when an order that the passenger has not confirmed is cancelled, more than 0; what the page "
+            "opens with is good for an hour",
+        ),
+    ] = "55m"
     pay_after: (
         Annotated[
             str,

@@ -95,6 +95,8 @@ def make_rules(payscores: PayScores, orders: OrderSettings, accounts: Sequence[A
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),
         overdue_after=tuple(sorted(durations(orders.overdue_after))),
+        need_user_confirm=payscores.current.terms.need_user_confirm,
+        confirm_expires=duration(orders.confirm_expires),
         pay_after=tuple(sorted(durations(orders.pay_after))) if orders.pay_after else (),
         refunds_paid_twice=orders.paid_twice == "refund",
     )

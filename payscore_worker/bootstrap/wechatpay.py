@@ -189,6 +189,7 @@ def make_wechatpay(
                 apiv3_keys=apiv3_keys,
                 apiv2_key=settings.apiv2_key,
                 notify_url=settings.notify_url,
+                need_user_confirm=settings.need_user_confirm,
             ),
             keys=keys,
             base_urls=settings.api_base_urls.split(","),

@@ -1,4 +1,4 @@
-"""`trip accept|waive|write-off|…|clear-problem`: what a person decides, shown and asked once more."""
+"""`trip accept|waive|pay|…|clear-problem`: what a person decides, shown and asked once more."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import RECORDED, as_option, ask_once_more, one_line, who, yes_option
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.domain.decisions import Decision, Verb, verbs_for
-from payscore_worker.domain.trip import Trip
+from payscore_worker.domain.trip import Trip, fare_fen
 from payscore_worker.settings import DatabaseSettings, Environment, OrderSettings
 from payscore_worker.settlement.deciding import MAX_REASON, Deciding, Outlook, outlook
 from payscore_worker.settlement.sight import Sight
@@ -28,6 +28,7 @@ from payscore_worker.storage.reports import Reports
 HELP: Final = {
     Verb.ACCEPT: "Take the amount that WeChat Pay shows for what was owed.",
     Verb.WAIVE: "Have WeChat Pay collect no more: the order is cancelled, or the fare lowered to nothing.",
+    Verb.PAY: "Ask WeChat Pay to collect now, and not only when it tries again.",
     Verb.WRITE_OFF: "Give up money that WeChat Pay cannot collect: the order is gone.",
     Verb.REBUILD: "Drop a request that was refused, and build a new one.",
     Verb.DECLINE: "Give PayScore up for this trip: the fare may be asked for another way.",
@@ -158,7 +159,7 @@ def _shown(sight: Sight, prospect: Outlook) -> dict[str, Any]:
     problem = trip.problem
     return {
         "state": trip.state.value,
-        "fare_fen": trip.ended.total_fen if trip.ended else None,
+        "fare_fen": fare_fen(trip) if trip.ended else None,
         "problem": "" if problem is None else f"{problem.code}: {problem.message}",
         "what ends it": ", ".join(verbs_for("" if problem is None else problem.code, sight.trip.state)),
         "WeChat Pay now": sight.text,
@@ -173,7 +174,7 @@ def _document(sight: Sight, prospect: Outlook) -> dict[str, Any]:
         "trip_id": trip.trip_id,
         "was": {
             "state": trip.state.value,
-            "total_fen": trip.ended.total_fen if trip.ended else None,
+            "total_fen": fare_fen(trip) if trip.ended else None,
             "problem": None if trip.problem is None else {"code": trip.problem.code, "message": trip.problem.message},
         },
         "wechatpay": {

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from payscore_worker.cli.output import print_table
-from payscore_worker.domain.trip import Trip
+from payscore_worker.domain.trip import Trip, fare_fen
 from payscore_worker.logs import short_openid
 from payscore_worker.messaging.deadletters import Group, Look, Progress, Summary, grouped
 from payscore_worker.oversight.replay import Prospect, Word
@@ -106,7 +106,7 @@ def _trip(trip: Trip | None) -> dict[str, Any]:
         "out_order_no": trip.out_order_no,
         "state": trip.state.value,
         "openid": short_openid(trip.started.openid) if trip.started else None,
-        "total_fen": trip.ended.total_fen if trip.ended else None,
+        "total_fen": fare_fen(trip) if trip.ended else None,
         "paid_fen": trip.payment.paid_fen if trip.payment else None,
         "problem": f"{trip.problem.code}: {trip.problem.message}" if trip.problem else None,
     }

@@ -54,6 +54,10 @@ FACTS: Final = (
     "paid_fen",
     "reserved_fen",
     "refunded_fen",
+    "fare_fen",
+    "lowering",
+    "paid_elsewhere",
+    "asking",
     "waived",
     "written_off",
     "due_at",
@@ -61,6 +65,8 @@ FACTS: Final = (
     "unanswered",
     "look",
 )
+STORED: Final = ("lowered", "lowering", "paid_elsewhere", "sync", "asking")
+"""What the row keeps of a fare after the trip has ended."""
 
 
 @click.group()
@@ -111,6 +117,9 @@ def explain_trip(trip_id: str, *, as_json: bool) -> None:
     if story.refunds:
         columns = ["refund_id", "amount_fen", "state", "since", "problem", "why"]
         print_table(columns, [[getattr(one, name) for name in columns] for one in story.refunds])
+    if story.lowered:
+        columns = ["lowered_at", "was_fen", "total_fen", "reason"]
+        print_table(columns, [[getattr(one, name) for name in columns] for one in story.lowered])
     if story.archive is not None:
         click.echo(f"archived in {story.archive}, which holds the whole story")
     print_table(["at", "", "what", "more"], [[one.at, one.KIND, *_told(one)] for one in story.happenings])
@@ -124,7 +133,9 @@ async def _explained(environment: Environment, trip_id: str) -> Story | None:
 def _told(happening: Happening) -> tuple[str, str]:
     """Say what happened, and what else is known of it."""
     match happening:
-        case Heard() | Notified():
+        case Heard():
+            return f"{happening.type}{_of(happening.refund_id)}", " ".join(filter(None, (happening.id, happening.why)))
+        case Notified():
             return f"{happening.type}{_of(happening.refund_id)}", happening.id
         case Called():
             return f"{happening.call} {happening.outcome}{_of(happening.refund_id)}", _about_call(happening)
@@ -254,6 +265,8 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
         "paid_at": row["paid_at"],
         "reserved_fen": row["reserved_fen"] or 0,
         "refunded_fen": row["refunded_fen"] or 0,
+        "returned_fen": row["returned_fen"] or 0,
+        **{name: _stored(row, name) for name in STORED},
         "events": [
             {
                 "at": event["at"],
@@ -290,4 +303,8 @@ def _summary(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _problem(row: Row) -> Any:  # noqa: ANN401 - whatever a newer release has written
-    return None if row["problem"] is None else msgspec.json.decode(row["problem"])
+    return _stored(row, "problem")
+
+
+def _stored(row: Row, name: str) -> Any:  # noqa: ANN401 - whatever a newer release has written
+    return None if row[name] is None else msgspec.json.decode(row[name])

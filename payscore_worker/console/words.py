@@ -309,6 +309,13 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "accepted_amount": ("Accepted", "已认可金额"),
     "waived": ("Being waived", "正在免收"),
     "written_off": ("Written off", "已核销"),
+    "paid_elsewhere": ("Paid elsewhere", "已用其他方式支付"),
+    "lowering": ("Lowering", "下调进度"),
+    "asking_now": ("Asked to collect", "请求扣款"),
+    "fare_now": ("Fare after lowering", "下调后车费"),
+    "fares_lowered": ("Fare lowered", "车费下调"),
+    "fare_from": ("From", "原车费"),
+    "fare_to": ("To", "新车费"),
     "kind_decided": ("a person", "人工"),
     # what a person decides
     "what_ends_it": ("What may be decided:", "可以作出的决定："),
@@ -316,6 +323,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "verb_accept": ("Accept what WeChat Pay shows", "认可微信支付所示金额"),
     "verb_write-off": ("Write the fare off", "核销车费"),
     "verb_waive": ("Waive the fare", "免收车费"),
+    "verb_pay": ("Have it collected now", "立即扣款"),
     "verb_rebuild": ("Build the request anew", "重建请求"),
     "verb_decline": ("Give PayScore up", "放弃支付分"),
     "verb_cancel": ("Charge nothing", "不收费"),
@@ -331,6 +339,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "verb_means_waive": (
         "WeChat Pay is told to collect no more. The passenger sees the reason.",
         "让微信支付不再收取这笔车费，乘客会看到原因。",
+    ),
+    "verb_means_pay": (
+        "WeChat Pay is asked to collect now, and not only when it tries again. This never charges twice.",
+        "请微信支付立即扣款，不等它下次重试。绝不会重复扣款。",
     ),
     "verb_means_rebuild": (
         "The request that was refused is dropped, and a new one is built and sent.",
@@ -364,6 +376,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "outlook_waived": (
         "WeChat Pay is told to collect no more; the trip then ends CANCELLED: {fen} fen are written off.",
         "让微信支付不再收取，行程随后以 CANCELLED 结束：核销 {fen} 分。",
+    ),
+    "outlook_asked": (
+        "WeChat Pay is asked to collect now; the trip stays COMPLETED until the money is in.",
+        "请微信支付立即扣款；到账之前行程仍为 COMPLETED。",
     ),
     "outlook_order_first": (
         "The order is cancelled at WeChat Pay first; the trip then ends {end}.",
@@ -535,6 +551,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "action_drop": ("drop", "丢弃"),
     "action_trip accept": ("trip accept", "认可金额"),
     "action_trip waive": ("trip waive", "免收"),
+    "action_trip pay": ("trip pay", "立即扣款"),
     "action_trip write-off": ("trip write-off", "核销"),
     "action_trip rebuild": ("trip rebuild", "重建请求"),
     "action_trip decline": ("trip decline", "放弃支付分"),

@@ -21,5 +21,7 @@ class Account:
     """In which its new orders are opened."""
     risk_amount_fen: int
     """For a trip that names none."""
+    need_user_confirm: bool = False
+    """Its passengers confirm each order."""
     introduction: str
     out_order_no_prefix: str

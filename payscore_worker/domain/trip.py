@@ -570,8 +570,12 @@ def needs_confirm(trip: Trip) -> bool:
 
 def way_of(trip: Trip) -> str:
     """Name the way in which a paid trip was paid: PayScore's, or the channel that the ride service named."""
-    collected = trip.payment is not None and bool(trip.payment.debits)
-    return PAYSCORE if collected or trip.paid_elsewhere is None else trip.paid_elsewhere.channel
+    return PAYSCORE if trip.paid_elsewhere is None or was_collected(trip) else trip.paid_elsewhere.channel
+
+
+def was_collected(trip: Trip) -> bool:
+    """Tell whether what was paid came through WeChat: it has debited for it, or nobody names another way."""
+    return trip.payment is not None and (trip.paid_elsewhere is None or bool(trip.payment.debits))
 
 
 def is_paid_twice(trip: Trip) -> bool:
@@ -641,6 +645,11 @@ class Rules:
         if terms is not None:
             return terms.family
         return self.family if other is None else other.family
+
+    def is_confirmed(self, trip: Trip) -> bool:
+        """Tell whether the account of a trip has passengers confirm each new order."""
+        other = self.other(trip)
+        return self.need_user_confirm if other is None else other.need_user_confirm
 
     def risk_fen_of(self, trip: Trip) -> int:
         """Say what the account of a trip asks for where the trip names no risk amount."""
@@ -811,7 +820,7 @@ def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
         return OpenOrder()  # it may stand at WeChat already; the same bytes tell
     if over_limit(trip, rules):
         return Decline(DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount")
-    if not trip.service_enabled and not rules.need_user_confirm:
+    if not trip.service_enabled and not rules.is_confirmed(trip):
         return AskServiceState()
     return OpenOrder()
 

@@ -57,6 +57,7 @@ QUEUES: Final[Mapping[str, Binding]] = {
     "payscore.refund-requested": Binding(RIDE_EVENTS, ("refund.requested",)),
     "payscore.authorisation-requested": Binding(RIDE_EVENTS, ("authorisation.requested",)),
     "payscore.authorisation-ended": Binding(RIDE_EVENTS, ("authorisation.ended",)),
+    "payscore.order-confirmed": Binding(NOTIFICATIONS, ("payscore.user_confirm", "payscore.user_accepted")),
     "payscore.order-paid": Binding(NOTIFICATIONS, ("payscore.user_paid",)),
     "payscore.service-changed": Binding(NOTIFICATIONS, ("payscore.user_open_service", "payscore.user_close_service")),
     "payscore.refund-changed": Binding(NOTIFICATIONS, ("refund.success", "refund.abnormal", "refund.closed")),

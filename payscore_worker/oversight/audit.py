@@ -12,7 +12,7 @@ from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.storage.reports import MAX_DOUBTFUL, MAX_NAMED, STUCK_AFTER, Books, Doubtful, RefundBooks, Reports
-from payscore_worker.storage.rows import terms_from_json
+from payscore_worker.storage.rows import lowering_from_json, terms_from_json
 from payscore_worker.wechatpay.payscore import Order, PayScores, Phase
 from payscore_worker.wechatpay.transactions import Refunds, RefundStatus, RefundTold
 
@@ -125,13 +125,15 @@ def _contradiction(row: Row, order: Order | str) -> str | None:
     state = TripState(row["state"])
     if isinstance(order, str):
         never_there = order == "no such order" and (
-            state in (TripState.DECLINED, TripState.CANCELLED) or not row["order_id"]
+            state in (TripState.DECLINED, TripState.CANCELLED) or _is_paid_elsewhere(row) or not row["order_id"]
         )
         return None if never_there else f"{state}, and WeChat Pay: {order}"
     if _agrees(state, row, order):
         return None
     owed_fen = _owed_fen(row)
     ours = state.value if owed_fen is None else f"{state} with {owed_fen} fen"
+    if row["paid_elsewhere"] is not None:
+        ours += ", paid elsewhere"
     if row["problem"] is not None:
         ours += ", waiting for a person"
     theirs = (
@@ -145,6 +147,17 @@ def _owed_fen(row: Row) -> int | None:
     return owed_fen
 
 
+def _sent_fen(row: Row) -> int | None:
+    """Read the lower fare that WeChat Pay may have been told, and has not been heard to take."""
+    lowering = lowering_from_json(row["lowering"])
+    return None if lowering is None else lowering.sent_fen
+
+
+def _is_paid_elsewhere(row: Row) -> bool:
+    """Tell whether WeChat Pay has collected nothing for a trip that is paid."""
+    return row["state"] == TripState.PAID and row["paid_elsewhere"] is not None and not row["transaction_id"]
+
+
 def _agrees(state: TripState, row: Row, order: Order) -> bool:
     """Compare. A trip that waits for a person goes nowhere by itself, so it must stand where its order stands."""
     parked = row["problem"] is not None
@@ -154,7 +167,9 @@ def _agrees(state: TripState, row: Row, order: Order) -> bool:
             return is_running or (row["end_time"] is not None and not parked)
         case TripState.COMPLETED:
             moving = (Phase.COLLECTING,) if parked else (Phase.COLLECTING, Phase.DONE)
-            return order.phase in moving and order.total_fen in (None, _owed_fen(row))
+            return order.phase in moving and order.total_fen in (None, _owed_fen(row), _sent_fen(row))
+        case TripState.PAID if _is_paid_elsewhere(row):
+            return order.phase in GIVEN_UP or (order.phase is Phase.DONE and not order.debits)
         case TripState.PAID:
             return order.phase is Phase.DONE and (order.paid_fen or 0) == row["paid_fen"]
         case TripState.DECLINED | TripState.CANCELLED:

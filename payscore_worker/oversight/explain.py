@@ -55,7 +55,7 @@ OUTCOMES: Final = frozenset(outcome.value for outcome in CallOutcome)
 UNREADABLE: Final = "unreadable"
 NEWER: Final = "written by a newer release; this one cannot read it"
 
-_Kind = TypeVar("_Kind", bound=msgspec.Struct)
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,8 @@ class Heard:
     id: str
     refund_id: str = ""
     """The refund that it is about, here and below; empty: it is about the trip."""
+    why: str = ""
+    """Of a fare after the trip has ended: what became of it, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +192,16 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FareLowered:
+    """The fare is less than was told before, in fen."""
+
+    lowered_at: datetime
+    was_fen: int
+    total_fen: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefundTold:
     """One refund of the trip: how much goes back, and where it stands."""
 
@@ -237,6 +249,17 @@ class Story:
     """Of what was paid: what went back."""
     refunds: Sequence[RefundTold] = ()
     fare: Sequence[Item] = ()
+    """As it is now."""
+    fare_fen: int | None = None
+    """What it comes to; `total_fen` is what WeChat Pay was told to collect, which may be more."""
+    lowered: Sequence[FareLowered] = ()
+    """Each time that it became less, in that order."""
+    lowering: str | None = None
+    """What WeChat Pay does about a fare that was lowered once it was asked for, or what goes back instead."""
+    paid_elsewhere: str | None = None
+    """How much, in which way, and what WeChat Pay was told of it."""
+    asking: str | None = None
+    """WeChat Pay is being asked to collect now."""
     noted_at: datetime
     due_at: datetime | None
     """When the reconciler looks at it again."""
@@ -274,7 +297,7 @@ async def explain(reports: Reports, name: str) -> Story | None:
     events, calls = await reports.events(trip_id), await reports.calls(trip_id)
     refunds, decided = await _refunds_of(reports, trip_id)
     happenings = [
-        *_told(events, refunds),
+        *_told(row, events, refunds),
         *decided,
         *(_called(call, refunds) for call in calls),
         *_moves(row, events),
@@ -299,6 +322,11 @@ async def explain(reports: Reports, name: str) -> Story | None:
         refunded_fen=row["refunded_fen"] or 0,
         refunds=tuple(map(_refund_told, refunds)),
         fare=tuple(_fare(row)),
+        fare_fen=_fare_fen(row),
+        lowered=tuple(_fares_lowered(row)),
+        lowering=_lowering(row),
+        paid_elsewhere=_paid_elsewhere(row),
+        asking=_asking(row),
         noted_at=row["noted_at"],
         due_at=row["due_at"],
         accepted_fen=row["accepted_fen"],
@@ -320,7 +348,8 @@ async def _refunds_of(reports: Reports, trip_id: str) -> tuple[list[Row], list[D
     return refunds, [_decided(action) for action in (*await reports.actions_on(trip_id), *actions)]
 
 
-def _told(events: Sequence[Row], refunds: Sequence[Row]) -> Iterator[Happening]:
+def _told(row: Row, events: Sequence[Row], refunds: Sequence[Row]) -> Iterator[Happening]:
+    fares = _Fares(row)
     ids = {refund["out_refund_no"]: refund["refund_id"] for refund in refunds}
     for event in events:
         at, type_, id_, about = event["at"], event["type"], event["event_id"], _refund_meant(event, ids)
@@ -337,7 +366,7 @@ def _told(events: Sequence[Row], refunds: Sequence[Row]) -> Iterator[Happening]:
         elif type_.startswith(NOTIFICATIONS) and type_ != REQUESTED:
             yield Notified(at=at, type=type_, id=id_, refund_id=about)
         else:
-            yield Heard(at=at, type=type_, id=id_, refund_id=about)
+            yield Heard(at=at, type=type_, id=id_, refund_id=about, why=fares.about(event))
 
 
 def _refund_meant(event: Row, ids: Mapping[str, str]) -> str:
@@ -394,9 +423,13 @@ def _moves(row: Row, events: Sequence[Row]) -> Iterator[Moved]:
         if row[column] is not None:
             yield Moved(at=told.get(TOLD_OF[state]) or row[column], state=state.value, why="")
     state = row["state"]
-    if state in OVER:
-        reason, message = row["declined_reason"] or "", row["declined_message"] or ""
-        why = _given_up(row, "written_off") or ": ".join(filter(None, (reason, message)))
+    declined = ": ".join(filter(None, (row["declined_reason"] or "", row["declined_message"] or "")))
+    if state == TripState.PAID.value:
+        if declined and (at := told.get(TOLD_OF[TripState.DECLINED])) is not None:
+            yield Moved(at=at, state=TripState.DECLINED.value, why=declined)  # it was paid elsewhere then
+        yield Moved(at=told.get(OVER[state]) or row["updated_at"], state=state, why=_way(row))
+    elif state in OVER:
+        why = _given_up(row, "written_off") or declined
         at = told.get(OVER[state]) or told.get(WRITTEN_OFF) or row["updated_at"]
         yield Moved(at=at, state=state, why=why)
     elif state not in STATES:
@@ -499,18 +532,111 @@ def _read(row: Row, name: str, kind: type[_Kind]) -> _Kind | None:
         return None
 
 
-def _is_unreadable(row: Row, name: str, kind: type[msgspec.Struct]) -> bool:
+def _is_unreadable(row: Row, name: str, kind: type[Any]) -> bool:
     return row[name] is not None and _read(row, name, kind) is None
 
 
+# --- A fare, and what became of it ---
+
+
 def _fare(row: Row) -> Iterator[Item]:
+    fare = _fare_now(row)
+    if fare is None:
+        return
+    for fee in fare.fees:
+        yield Item(name=fee.name, amount_fen=fee.amount_fen)
+    for discount in fare.discounts:
+        yield Item(name=discount.name, amount_fen=-discount.amount_fen)
+
+
+def _fare_now(row: Row) -> "_Ended | None":
+    """Read the fare that counts: a fare only goes down, so the least that was told."""
     ended = _read(row, "ended", _Ended)
     if ended is None:
-        return
-    for fee in ended.fees:
-        yield Item(name=fee.name, amount_fen=fee.amount_fen)
-    for discount in ended.discounts:
-        yield Item(name=discount.name, amount_fen=-discount.amount_fen)
+        return None
+    return min((ended, *_lowered(row)), key=lambda fare: fare.total_fen)
+
+
+def _fare_fen(row: Row) -> int | None:
+    fare = _fare_now(row)
+    return None if fare is None else fare.total_fen
+
+
+def _lowered(row: Row) -> "list[_Lowered]":
+    return _read(row, "lowered", list[_Lowered]) or []
+
+
+def _fares_lowered(row: Row) -> Iterator[FareLowered]:
+    """Tell each time that the fare became less; an older word that came late did not make it so."""
+    ended = _read(row, "ended", _Ended)
+    was_fen = None if ended is None else ended.total_fen
+    for one in _lowered(row):
+        if was_fen is not None and one.total_fen < was_fen:
+            yield FareLowered(lowered_at=one.lowered_at, was_fen=was_fen, total_fen=one.total_fen, reason=one.reason)
+            was_fen = one.total_fen
+
+
+def _lowering(row: Row) -> str | None:
+    lowering, fare_fen = _read(row, "lowering", _Lowering), _fare_fen(row)
+    if lowering is None or fare_fen is None or not row["lowered"]:
+        return None
+    asked_fen, returned_fen = lowering.asked_fen, row["returned_fen"] or 0
+    if row["state"] == TripState.PAID.value:
+        back_fen = max(asked_fen - fare_fen, 0)
+        return f"{asked_fen} fen were paid; {returned_fen} of {back_fen} fen were asked back" if back_fen else None
+    if lowering.refused:
+        return (
+            f"WeChat Pay collects {asked_fen} fen and lowers it no more; {asked_fen - fare_fen} fen go back once paid"
+        )
+    if asked_fen > fare_fen:
+        sent = "" if lowering.sent_fen is None else f", and is asked to make it {lowering.sent_fen}"
+        return f"WeChat Pay collects {asked_fen} fen{sent}"
+    return f"WeChat Pay collects {asked_fen} fen"
+
+
+def _paid_elsewhere(row: Row) -> str | None:
+    paid = _read(row, "paid_elsewhere", _PaidElsewhere)
+    if paid is None:
+        return None
+    sync = _read(row, "sync", _Sync)
+    told = ""
+    if sync is not None:
+        told = f"; WeChat Pay {'has taken it' if sync.accepted else 'is told'}, as paid at {_utc(sync.paid_time)}"
+    twice = "; WeChat Pay has collected as well" if row["transaction_id"] else ""
+    return f"{paid.amount_fen} fen by {paid.channel} at {_utc(paid.paid_at)}{told}{twice}"
+
+
+def _asking(row: Row) -> str | None:
+    asking = _read(row, "asking", _Asking)
+    return "WeChat Pay is asked to collect now" if asking is not None and asking.due else None
+
+
+def _way(row: Row) -> str:
+    """Say of a trip that was not paid through WeChat Pay how it was."""
+    paid = _read(row, "paid_elsewhere", _PaidElsewhere)
+    return "" if paid is None or row["transaction_id"] else f"paid elsewhere, by {paid.channel}"
+
+
+class _Fares:
+    """Says of the events in their order what they made of the fare."""
+
+    def __init__(self, row: Row) -> None:
+        ended = _read(row, "ended", _Ended)
+        self._fen = None if ended is None else ended.total_fen
+
+    def about(self, event: Row) -> str:
+        """Say what this one did; empty: it is about no fare, or cannot be read."""
+        kind = _FARE_EVENTS.get(event["type"])
+        if kind is None:
+            return ""
+        try:
+            told = msgspec.json.decode(event["body"], type=kind)
+        except msgspec.MsgspecError:
+            return ""
+        if isinstance(told, _PaidElsewhere):
+            return f"{told.amount_fen} fen by {told.channel}"
+        was_fen, self._fen = self._fen, told.total_fen if self._fen is None else min(self._fen, told.total_fen)
+        return f"{was_fen} → {self._fen} fen: {told.reason}"
 
 
 def _doubt(row: Row) -> str | None:
@@ -618,7 +744,40 @@ class _Line(msgspec.Struct):
 
 class _Ended(msgspec.Struct):
     fees: list[_Line]
+    total_fen: int
     discounts: list[_Line] = msgspec.field(default_factory=list)
+
+
+class _Lowered(_Ended, kw_only=True):
+    lowered_at: datetime
+    reason: str
+
+
+class _PaidElsewhere(msgspec.Struct):
+    paid_at: datetime
+    amount_fen: int
+    channel: str
+
+
+class _Lowering(msgspec.Struct):
+    asked_fen: int
+    sent_fen: int | None = None
+    refused: bool = False
+
+
+class _Sync(msgspec.Struct):
+    paid_time: datetime
+    accepted: bool = False
+
+
+class _Asking(msgspec.Struct):
+    due: bool = False
+
+
+_FARE_EVENTS: Final[Mapping[str, type[_Lowered] | type[_PaidElsewhere]]] = {
+    "trip.fare_lowered": _Lowered,
+    "trip.paid_elsewhere": _PaidElsewhere,
+}
 
 
 _KINDS_OF_REFUND: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -627,8 +786,13 @@ _KINDS_OF_REFUND: Final[Mapping[str, type[msgspec.Struct]]] = {
     "given_up": _GivenUpRefund,
 }
 
-_KINDS: Final[Mapping[str, type[msgspec.Struct]]] = {
+_KINDS: Final[Mapping[str, Any]] = {
     "ended": _Ended,
+    "lowered": list[_Lowered],
+    "paid_elsewhere": _PaidElsewhere,
+    "lowering": _Lowering,
+    "sync": _Sync,
+    "asking": _Asking,
     "doubt": _Doubt,
     "problem": _Problem,
     "unanswered": _Unanswered,

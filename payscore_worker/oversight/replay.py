@@ -9,14 +9,17 @@ from typing import Final, assert_never
 from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain import outcomes
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.fares import note_lowered, note_paid_elsewhere
 from payscore_worker.domain.trip import (
     TERMINAL,
     OrderTerms,
     Trip,
+    is_paid_twice,
     note_cancelled,
     note_ended,
     note_started,
     out_order_no_for,
+    too_much_fen,
 )
 from payscore_worker.errors import (
     ConflictingFact,
@@ -26,6 +29,7 @@ from payscore_worker.errors import (
     Rejected,
     Retryable,
     SettlementError,
+    TooEarly,
     TripArchived,
     WechatPayRejected,
 )
@@ -40,6 +44,8 @@ from payscore_worker.events import (
     ServiceChanged,
     TripCancelled,
     TripEnded,
+    TripFareLowered,
+    TripPaidElsewhere,
     TripStarted,
     read_event,
 )
@@ -49,6 +55,8 @@ from payscore_worker.settlement.translation import (
     authorisation_requested,
     cancelled_of,
     ended_of,
+    lowered_of,
+    paid_elsewhere_of,
     refund_requested,
     refund_seen,
     seen,
@@ -191,6 +199,8 @@ class Judge:
         match event:
             case TripStarted() | TripEnded() | TripCancelled():
                 return self._about_a_fact(event, trip or self._new(event.trip_id), word)
+            case TripFareLowered() | TripPaidElsewhere():
+                return self._about_a_fare(event, trip or await self._known(event.trip_id), word)
             case OrderPaid():
                 return self._about_a_payment(event, trip)
             case ServiceChanged():
@@ -218,9 +228,30 @@ class Judge:
             if noted == trip:
                 return Decision(allowed=True, why=f"changes nothing: it is noted, and the trip is {trip.state}")
             return Decision(allowed=False, why=f"the trip is {trip.state} without it, and stays so")
-        if word is None or word.unknown:
-            return Decision(allowed=True, why=_outlook(noted, trip, word))
-        if word.order is not None and word.order.phase is not Phase.UNKNOWN:
+        return self._let_meet(noted, trip, word)
+
+    def _about_a_fare(self, event: TripFareLowered | TripPaidElsewhere, trip: Trip, word: Word | None) -> Decision:
+        """Note what is told of a fare after the trip has ended, as the handler would."""
+        try:
+            noted = self._noted_of_a_fare(event, trip)
+        except TooEarly as error:
+            return Decision(allowed=True, why=f"will be dead-lettered again unless the end comes soon: {error}")
+        if trip.state in TERMINAL:
+            return Decision(allowed=True, why=_outlook_when_over(noted, trip))
+        return self._let_meet(noted, trip, word)
+
+    def _noted_of_a_fare(self, event: TripFareLowered | TripPaidElsewhere, trip: Trip) -> Trip:
+        match event:
+            case TripFareLowered():
+                return note_lowered(trip, lowered_of(event))
+            case TripPaidElsewhere():
+                return note_paid_elsewhere(trip, paid_elsewhere_of(event), self._clock())
+            case _:
+                assert_never(event)
+
+    def _let_meet(self, noted: Trip, trip: Trip, word: Word | None) -> Decision:
+        """Let WeChat Pay's word meet what would be noted."""
+        if word is not None and word.order is not None and word.order.phase is not Phase.UNKNOWN:
             self._meet(noted, word.order)
         return Decision(allowed=True, why=_outlook(noted, trip, word))
 
@@ -261,7 +292,7 @@ class Judge:
         if noted is not None:
             refunds.see_that_it_is_the_same(noted, asked)
             return Decision(allowed=True, why=f"noted already; the refund is {noted.state}")
-        trip = await self._trip_of_refund(asked.trip_id)
+        trip = await self._known(asked.trip_id)
         refunds.request(trip, asked, self._clock(), mchid="", prefix=self._prefix)
         return Decision(allowed=True, why=f"is noted; {asked.amount_fen} fen go back")
 
@@ -285,7 +316,7 @@ class Judge:
         word = refund_seen(told)
         if not word.is_clear:
             raise MalformedMessage("refund_status: does not say where the refund stands, or how much it is")
-        trip = await self._trip_of_refund(refund.trip_id)
+        trip = await self._known(refund.trip_id)
         _, after = refunds.see(trip, refund, word, self._clock())
         if after == refund:
             return Decision(allowed=True, why=f"changes nothing: the refund is {refund.state}")
@@ -293,7 +324,7 @@ class Judge:
             return Decision(allowed=True, why=f"leaves the refund to a person: {after.problem.code}")
         return Decision(allowed=True, why=f"takes the refund from {refund.state} to {after.state}")
 
-    async def _trip_of_refund(self, trip_id: str) -> Trip:
+    async def _known(self, trip_id: str) -> Trip:
         trip = await self._storage.load(trip_id)
         if trip is not None:
             return trip
@@ -326,6 +357,18 @@ def _noted(event: TripStarted | TripEnded | TripCancelled, trip: Trip) -> Trip:
             return note_cancelled(trip, cancelled_of(event))
         case _:
             assert_never(event)
+
+
+def _outlook_when_over(noted: Trip, trip: Trip) -> str:
+    if noted == trip:
+        return f"changes nothing: it is noted, and the trip is {trip.state}"
+    if is_paid_twice(noted):
+        return f"is noted; WeChat Pay has collected as well, so {too_much_fen(noted)} fen came in twice"
+    if back_fen := too_much_fen(noted):
+        return f"is noted; {back_fen} fen go back"
+    if noted.state is not trip.state:
+        return f"takes the trip from {trip.state} to {noted.state}"
+    return f"is noted; the trip is {trip.state}, and stays so"
 
 
 def _outlook(noted: Trip, trip: Trip, word: Word | None) -> str:

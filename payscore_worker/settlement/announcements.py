@@ -17,6 +17,7 @@ from payscore_worker.events import (
     ClientJump,
     SettlementCancelled,
     SettlementCompleted,
+    SettlementConfirmationRequested,
     SettlementDeclined,
     SettlementLowered,
     SettlementOpened,
@@ -29,16 +30,21 @@ from payscore_worker.events import (
     SettlementWrittenOff,
 )
 
-EnableJump = Callable[[Trip], ClientJump | None]
-"""Makes what the passenger's client opens the page with on which he enables PayScore; None: there is nothing."""
+Jump = Callable[[Trip], ClientJump | None]
+"""Makes what the passenger's client opens a page with, to enable PayScore or to confirm the order; None: nothing."""
 
 Enabling = Callable[[Authorisation], ClientJump | None]
 """The same for an authorisation that was requested without a trip."""
 
 
-def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
+def announcements(before: Trip, after: Trip, jump: Jump) -> Iterator[Announcement]:
     """Tell every step that lies between the two, the earlier first: a trip may open, complete and be paid in one go."""
     trip_id, out_order_no, state = after.trip_id, after.out_order_no, after.state.value
+    confirm = jump(after) if after.confirm_by is not None is before.confirm_by else None
+    if confirm is not None and after.confirm_by is not None:
+        yield SettlementConfirmationRequested(
+            trip_id=trip_id, out_order_no=out_order_no, state=state, confirm=confirm, expires_at=after.confirm_by
+        )
     if before.opened_at is None and after.opened_at is not None:
         yield SettlementOpened(
             trip_id=trip_id,
@@ -84,7 +90,7 @@ def announcements(before: Trip, after: Trip, enable_jump: EnableJump) -> Iterato
             step=after.problem.step,
         )
     if before.state is not after.state:
-        yield from _end(after, enable_jump)
+        yield from _end(after, jump)
     was_fen, total_fen = _stands_at_fen(before), _stands_at_fen(after)
     if after.lowered and was_fen is not None and total_fen is not None and total_fen < was_fen:
         yield SettlementLowered(
@@ -99,7 +105,7 @@ def _stands_at_fen(trip: Trip) -> int | None:
     return fare_fen(trip) if trip.state is TripState.PAID else owed_fen(trip)
 
 
-def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
+def _end(trip: Trip, jump: Jump) -> Iterator[Announcement]:
     trip_id, out_order_no, state = trip.trip_id, trip.out_order_no, trip.state.value
     if trip.state is TripState.PAID and trip.payment is not None:
         yield SettlementPaid(
@@ -120,7 +126,7 @@ def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
             state=state,
             reason=trip.declined.reason.value,
             message=trip.declined.message,
-            enable=_enable(trip, enable_jump) if trip.declined.reason is DeclineReason.SERVICE_NOT_ENABLED else UNSET,
+            enable=_enable(trip, jump) if trip.declined.reason is DeclineReason.SERVICE_NOT_ENABLED else UNSET,
         )
     if trip.state is TripState.CANCELLED and trip.written_off is not None:
         yield SettlementWrittenOff(
@@ -135,9 +141,9 @@ def _end(trip: Trip, enable_jump: EnableJump) -> Iterator[Announcement]:
         yield SettlementCancelled(trip_id=trip_id, out_order_no=out_order_no, state=state, reason=trip.cancelled.reason)
 
 
-def _enable(trip: Trip, enable_jump: EnableJump) -> ClientJump | UnsetType:
-    jump = enable_jump(trip)
-    return UNSET if jump is None else jump
+def _enable(trip: Trip, jump: Jump) -> ClientJump | UnsetType:
+    enable = jump(trip)
+    return UNSET if enable is None else enable
 
 
 def authorisation_announcements(

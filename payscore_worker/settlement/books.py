@@ -18,8 +18,8 @@ from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.events import CaseAnnouncement, write_cloud_event
 from payscore_worker.settlement import tally
 from payscore_worker.settlement.announcements import (
-    EnableJump,
     Enabling,
+    Jump,
     announcements,
     authorisation_announcements,
     refund_announcements,
@@ -152,11 +152,11 @@ class TripBooks(Books[Trip]):
         rules: Rules,
         clock: Callable[[], datetime],
         on_announced: Callable[[], None],
-        enable_jump: EnableJump,
+        jump: Jump,
     ) -> None:
         super().__init__(storage=storage, clock=clock, on_announced=on_announced)
         self._rules = rules
-        self._enable_jump = enable_jump
+        self._jump = jump
 
     async def reload(self, before: Trip) -> Trip:
         newest = await self._storage.load(before.trip_id)
@@ -183,7 +183,7 @@ class TripBooks(Books[Trip]):
         return replace(after, version=after.version + 1)
 
     def _said(self, before: Trip, after: Trip) -> Iterator[CaseAnnouncement]:
-        return announcements(before, after, self._enable_jump)
+        return announcements(before, after, self._jump)
 
     def _count(self, before: Trip, after: Trip, events: Sequence[EventRecord]) -> None:
         tally.count(before, after, events, account=self._rules.account_of(after))

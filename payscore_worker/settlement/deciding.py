@@ -27,6 +27,7 @@ WORDS: Final = {
     "collected": "the trip is COMPLETED with {fen} fen, which WeChat Pay collects",
     "written_off": "the trip ends CANCELLED: {fen} fen are written off",
     "waived": "WeChat Pay is told to collect no more; the trip then ends CANCELLED: {fen} fen are written off",
+    "asked": "WeChat Pay is asked to collect now; the trip stays COMPLETED until the money is in",
     "order_first": "the order is cancelled at WeChat Pay first; the trip then ends {end}",
     "over": "the trip ends {end}",
     "rebuilt": "what was refused is dropped; a new body is built and sent",
@@ -66,7 +67,7 @@ def outlook(sight: Sight, decision: Decision, now: datetime) -> Outlook:
         after = decisions.decide(sight.trip, decision, known, now)
     except IllegalTransition as error:
         return Outlook(key="refused", why=str(error))
-    return _told(after, decision.verb)
+    return Outlook(key="asked") if decision.verb is Verb.PAY else _told(after, decision.verb)
 
 
 def _told(after: Trip, verb: Verb) -> Outlook:

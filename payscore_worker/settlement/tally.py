@@ -1,6 +1,6 @@
 """What operators count of a case that was written: its state, its money, what was noted and what is announced."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from payscore_worker import metrics
@@ -8,12 +8,15 @@ from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import VERBS
 from payscore_worker.domain.refund import Refund, RefundState
-from payscore_worker.domain.trip import Trip, owed_fen
+from payscore_worker.domain.trip import Trip, fare_fen, owed_fen, was_collected
 from payscore_worker.errors import Refusal
 from payscore_worker.storage import Direction, EventRecord
 from payscore_worker.wechatpay.refusals import code_label
 
 CALLBACK: Final = "payscore.user_paid"
+
+ELSEWHERE: Final = "elsewhere"
+"""By neither a callback nor a question: the ride service has told us of a payment that WeChat Pay has no part in."""
 
 ODD: Final = frozenset({"malformed_call", "malformed_answer", "not_ours", "unclear_answer"})
 """What the steps of a refund call what they cannot send, and a signed word that they cannot use."""
@@ -32,12 +35,26 @@ def count(before: Trip, after: Trip, events: Iterable[EventRecord], *, account: 
         metrics.of(metrics.STATES_REACHED, account, after.state.value).inc()
     if after.completed_at is not None and before.completed_at is None:
         metrics.of(metrics.COMPLETED_FEN, account).inc(owed_fen(after))
+    if after.lowered != before.lowered and before.ended is not None:
+        metrics.of(metrics.LOWERED_FEN, account).inc(fare_fen(before) - fare_fen(after))
+    if (more_fen := _collected_fen(after) - _collected_fen(before)) > 0:
+        metrics.of(metrics.PAID_FEN, account).inc(more_fen)
     if after.payment is not None and before.payment is None:
-        metrics.of(metrics.PAID_FEN, account).inc(after.payment.paid_fen)
-        metrics.of(metrics.PAID_BY, "callback" if CALLBACK in noted else "query").inc()
+        metrics.of(metrics.PAID_BY, _learnt_by(after, noted)).inc()
     if after.problem is not None and after.problem_told != before.problem_told:
         code = after.problem.code
         metrics.of(metrics.PROBLEMS, code if code in VERBS else code_label(code)).inc()
+
+
+def _collected_fen(trip: Trip) -> int:
+    """Say what WeChat Pay has collected: nothing of what was paid elsewhere, unless it was paid twice."""
+    return trip.payment.paid_fen if trip.payment is not None and was_collected(trip) else 0
+
+
+def _learnt_by(trip: Trip, noted: Sequence[str]) -> str:
+    if not was_collected(trip):
+        return ELSEWHERE
+    return "callback" if CALLBACK in noted else "query"
 
 
 def count_refund(before: Refund, after: Refund, events: Iterable[EventRecord], *, account: str) -> None:

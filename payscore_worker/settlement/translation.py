@@ -135,6 +135,7 @@ def new_order(trip: Trip, started: Started, opening: Opening, *, introduction: s
         start_location=started.start_location,
         end_location=started.end_location,
         attach=started.attach,
+        need_user_confirm=_needs_confirm(opening),
     )
 
 
@@ -146,7 +147,12 @@ def plain_order(trip: Trip, started: Started, opening: Opening, *, introduction:
         introduction=introduction,
         risk_amount_fen=opening.risk_amount_fen,
         start_time=opening.start_time,
+        need_user_confirm=_needs_confirm(opening),
     )
+
+
+def _needs_confirm(opening: Opening) -> bool:
+    return opening.terms is not None and opening.terms.need_user_confirm
 
 
 def plain_completion(trip: Trip, ended: Ended, *, end_time: datetime) -> Completion:

@@ -31,6 +31,7 @@ from payscore_worker.domain.trip import (
     TripState,
     end_time_for,
     fare_of,
+    needs_confirm,
     owed_fen,
     risk_amount_fen,
 )
@@ -296,10 +297,20 @@ class Steps(TripCalls):
             message = "WeChat Pay shows a state that no table knows"
             await self._answered_oddly(run, record, answer, odd_answer(OpenOrder, "unknown_state", message))
             return
+        if needs_confirm(run.trip) and order.phase in (Phase.CREATED, Phase.ACCEPTED) and not order.package:
+            message = "WeChat Pay shows an order to be confirmed without package"
+            await self._answered_oddly(run, record, answer, odd_answer(OpenOrder, "no_package", message))
+            return
         now = self._clock()
         self._accepted_at[payscore.terms.mchid] = now
         payscore.permitted()
-        await self._hear(run, seen(order), answered=journal.accepted(record, answer, now))
+        word, confirm_by = seen(order), now + self._rules.confirm_expires
+        await self._hear(
+            run,
+            None,
+            lambda trip: outcomes.created(trip, word, now, package=order.package, confirm_by=confirm_by),
+            answered=journal.accepted(record, answer, now),
+        )
 
     async def _is_outdated(self, trip: Trip, payscore: PayScore) -> bool:
         """Tell whether a create was refused under settings that have changed since."""

@@ -96,9 +96,7 @@ class Settlement:
         self._terms = terms
         self._clock = clock
         self._turns = Turns()
-        self._books = TripBooks(
-            storage=storage, rules=rules, clock=clock, enable_jump=self._enable_jump, on_announced=on_announced
-        )
+        self._books = TripBooks(storage=storage, rules=rules, clock=clock, jump=self._jump, on_announced=on_announced)
         returns = ReturnBooks(storage=storage, rules=rules, clock=clock, on_announced=on_announced)
         self._steps = Steps(
             storage=storage,
@@ -187,6 +185,10 @@ class Settlement:
         )
 
     async def note_paid(self, event: OrderPaid) -> str:
+        """Note what a verified notification of a payment says of an order, as `note_order`."""
+        return await self.note_order("payscore.user_paid", event)
+
+    async def note_order(self, type_: str, event: Notification) -> str:
         """Note what a verified notification says of an order; returns the trip's id.
 
         Raises:
@@ -201,7 +203,7 @@ class Settlement:
             return await self._compare_payment(order, event)
         if not self._is_ours(order, trip) or not self._is_of_account(order.mchid, event):
             raise Rejected("the notification names another mchid, appid or service_id")
-        word, noted = seen(order), self._heard("payscore.user_paid", event)
+        word, noted = seen(order), self._heard(type_, event)
         moves: bool
 
         def hear(newest: Trip) -> Trip:
@@ -353,7 +355,7 @@ class Settlement:
         if not archived.knows(told):
             raise TripArchived(f"the trip ended as {archived.state}, and is archived in {archived.archive}")
 
-    async def _compare_payment(self, order: Order, event: OrderPaid) -> str:
+    async def _compare_payment(self, order: Order, event: Notification) -> str:
         """Take WeChat Pay's word on an order that no trip has; returns the trip's id where the trip is archived."""
         if not self._is_of_account(order.mchid, event):
             raise Rejected("the notification names another mchid")
@@ -363,6 +365,8 @@ class Settlement:
         told = outcomes.see(archived.trip, seen(order), self._clock())
         if told.problem is not None:
             raise ConflictingFact(told.problem.message)
+        if archived.payment is not None and not archived.payment.debits and order.debits:
+            raise ConflictingFact("WeChat Pay has collected for a trip that was paid without it, and is archived")
         return archived.trip_id
 
     def _new_trip(self, trip_id: str, now: datetime) -> Trip:
@@ -403,5 +407,7 @@ class Settlement:
                 await self._steps.stop(run, "malformed_call", str(error), step=type(step).__name__)
         raise RuntimeError(f"trip {run.trip.trip_id} took more than {MAX_STEPS} steps")
 
-    def _enable_jump(self, trip: Trip) -> ClientJump | None:
+    def _jump(self, trip: Trip) -> ClientJump | None:
+        if trip.package:
+            return self._payscores.of(None if trip.opening is None else trip.opening.terms).confirm_jump(trip.package)
         return self._payscores.present(*whose(trip)).enable_jump(trip.out_order_no, trip.enable_token)

@@ -9,8 +9,9 @@ from sqlalchemy import ColumnElement, Select, Table, and_, case, exists, func, l
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.domain.refund import OVER, UNDER_WAY, RefundState
-from payscore_worker.domain.trip import TERMINAL, TripState
-from payscore_worker.errors import StorageUnavailable
+from payscore_worker.domain.trip import TERMINAL, TripState, too_much_fen
+from payscore_worker.errors import StorageUnavailable, UnreadableRow
+from payscore_worker.storage.cases import TRIPS
 from payscore_worker.storage.engine import BROKEN, cause_of
 from payscore_worker.storage.tables import archived_trip, operator_action, refund, trip, trip_event, wechatpay_call
 from payscore_worker.storage.values import is_keepable
@@ -52,6 +53,17 @@ MAX_DOUBTFUL: Final = 10_000
 
 MAX_ACTIONS: Final = 200
 """What people did about one trip; more is a script's doing."""
+
+COLLECTED: Final = func.coalesce(trip.c.transaction_id, "") != ""
+"""WeChat Pay has debited for it."""
+
+PAID_ELSEWHERE: Final = and_(trip.c.state == "PAID", trip.c.paid_elsewhere.is_not(None), ~COLLECTED)
+"""A trip that WeChat Pay has collected nothing for, since its fare was paid otherwise."""
+
+MAY_SEND_BACK: Final = and_(
+    trip.c.state == "PAID", COLLECTED, or_(trip.c.lowered.is_not(None), trip.c.paid_elsewhere.is_not(None))
+)
+"""A trip for which too much may have come in; it is due while it has not asked for all of that back."""
 
 OWED_FEN: Final = func.coalesce(trip.c.accepted_fen, trip.c.total_fen)
 """What a person took for what was owed, else the fare."""
@@ -215,8 +227,13 @@ class Reports:
         over = trip.c.state.in_([state.value for state in TERMINAL])
         unknown = trip.c.state.not_in([state.value for state in TripState])
         checks: dict[str, Any] = {
-            "paid is what was owed": and_(trip.c.state == "PAID", trip.c.paid_fen != OWED_FEN),
-            # An end is only missing where somebody else has completed the order.
+            # What came in twice is whatever WeChat Pay debited, and all of it too much.
+            "paid is what was owed": and_(
+                trip.c.state == "PAID",
+                trip.c.paid_fen != OWED_FEN,
+                or_(trip.c.paid_elsewhere.is_(None), ~COLLECTED),
+            ),
+            # An end is only missing where somebody else has completed the order, or nobody, of what was paid elsewhere.
             "paid trips were completed by us": and_(
                 trip.c.state == "PAID", trip.c.end_time.is_not(None), ~_has_call("complete")
             ),
@@ -231,21 +248,33 @@ class Reports:
             "open orders were asked for": and_(
                 trip.c.state.in_(["OPEN", "COMPLETED"]), trip.c.bodies > 0, ~_has_call("create")
             ),
-            "trips that are over are not due": and_(over, trip.c.due_at.is_not(None), trip.c.look_at.is_(None)),
+            "trips that are over are not due": and_(
+                over, trip.c.due_at.is_not(None), trip.c.look_at.is_(None), ~MAY_SEND_BACK
+            ),
             "somebody will look at every unfinished trip": and_(
                 ~over, trip.c.due_at.is_(None), trip.c.problem.is_(None), trip.c.stale_since.is_(None)
             ),
             "every trip is in a state that this release knows": unknown,
             "due trips are taken up": and_(
-                or_(~over, trip.c.look_at.is_not(None)), trip.c.due_at < now - STUCK_AFTER, trip.c.problem.is_(None)
+                or_(~over, trip.c.look_at.is_not(None), MAY_SEND_BACK),
+                trip.c.due_at < now - STUCK_AFTER,
+                trip.c.problem.is_(None),
             ),
         }
         found = {check: await self._trip_ids(select(trip.c.trip_id).where(wrong)) for check, wrong in checks.items()}
         # What nobody takes is no fault of ours, and what a person has told again was published once before.
         first_time = and_(trip_event.c.pending, trip_event.c.attempts == 0, trip_event.c.published_at.is_(None))
         late = and_(first_time, trip_event.c.at < now - ANNOUNCED_WITHIN)
+        found["what is too much goes back"] = await self._kept_too_much()
         found["announcements are published"] = await self._trip_ids(select(trip_event.c.trip_id).where(late).distinct())
         return found
+
+    async def _kept_too_much(self) -> list[str]:
+        """Find trips that were paid too much, and that nobody will ask anything back for; of very many the newest."""
+        at_rest = and_(MAY_SEND_BACK, trip.c.due_at.is_(None), trip.c.problem.is_(None))
+        newest = select(trip).where(at_rest).order_by(trip.c.updated_at.desc()).limit(MAX_DOUBTFUL)
+        kept = [row["trip_id"] for row in await self._all(newest) if _is_too_much(row)]
+        return kept[: MAX_NAMED + 1]
 
     async def refund_books(self) -> RefundBooks:
         """Count refunds and their money by state, and the problems among them by code."""
@@ -339,17 +368,24 @@ class Reports:
         return await self._all(select(trip).where(parked).order_by(trip.c.noted_at.desc()).limit(MAX_PARKED))
 
     async def doubtful(self) -> list[Doubtful]:
-        """List trips that ended without a charge, whose create may have been accepted, and was not cancelled by us."""
+        """List trips that ended without a charge, whose create may have been accepted, and was not cancelled by us.
+
+        Nor, where the fare was paid elsewhere, told so: then the trip ends on a signed word that the order is over.
+        """
         last = select(func.max(trip_event.c.at)).where(
             trip_event.c.trip_id == trip.c.trip_id, trip_event.c.direction == "out"
         )
         ends = ["settlement.declined", "settlement.cancelled", "settlement.written_off"]
-        over_since = last.where(trip_event.c.type.in_(ends))
+        over_since = func.coalesce(
+            last.where(trip_event.c.type.in_(ends)).scalar_subquery(),
+            last.where(trip_event.c.type == "settlement.paid").scalar_subquery(),
+        )
         opened_at = last.where(trip_event.c.type == "settlement.opened")
         looked_at = select(func.max(wechatpay_call.c.answered_at)).where(
             wechatpay_call.c.trip_id == trip.c.trip_id, wechatpay_call.c.kind == "query"
         )
-        cancelled = _has_call("cancel", wechatpay_call.c.outcome == "accepted")
+        accepted = wechatpay_call.c.outcome == "accepted"
+        cancelled = or_(_has_call("cancel", accepted), _has_call("sync", accepted))
         in_doubt = or_(trip.c.order_alive.is_(True), and_(_has_call("create", _may_have_been_accepted()), ~cancelled))
         rows = await self._all(
             select(
@@ -357,11 +393,11 @@ class Reports:
                 trip.c.updated_at,
                 trip.c.look_at,
                 trip.c.order_alive,
-                over_since.scalar_subquery().label("over_since"),
+                over_since.label("over_since"),
                 opened_at.scalar_subquery().label("opened_at"),
                 looked_at.scalar_subquery().label("looked_at"),
             )
-            .where(trip.c.state.in_(["DECLINED", "CANCELLED"]), in_doubt)
+            .where(or_(trip.c.state.in_(["DECLINED", "CANCELLED"]), PAID_ELSEWHERE), in_doubt)
             .order_by(trip.c.updated_at.desc())
             .limit(MAX_DOUBTFUL)
         )
@@ -392,6 +428,14 @@ class Reports:
                 return [row._mapping for row in await connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public face of a row
         except BROKEN as error:
             raise StorageUnavailable(f"the database could not be asked: {cause_of(error)}") from error
+
+
+def _is_too_much(row: Row) -> bool:
+    """Tell whether a trip was paid too much, and has not asked for it back; of a newer release's, nobody can say."""
+    try:
+        return too_much_fen(TRIPS.read(row)) > 0
+    except UnreadableRow:
+        return False
 
 
 def has_problem(table: Table, code: str) -> ColumnElement[bool]:

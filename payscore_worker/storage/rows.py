@@ -92,6 +92,7 @@ TRIP_COLUMNS: Final = (
     "returned_fen",
     "sync",
     "asking",
+    "confirm_by",
     "polls",
     "asked_at",
     "stale_since",
@@ -155,6 +156,7 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         trip.returned_fen or None,
         _json(trip.sync),
         _json(trip.asking),
+        trip.confirm_by,
         trip.polls,
         trip.asked_at,
         trip.stale_since,
@@ -204,6 +206,7 @@ def trip_from_row(row: Row) -> Trip:
         returned_fen=row["returned_fen"] or 0,
         sync=_from_json(row["sync"], _sync),
         asking=_from_json(row["asking"], _asking),
+        confirm_by=row["confirm_by"],
         polls=row["polls"],
         asked_at=row["asked_at"],
         stale_since=row["stale_since"],
@@ -349,6 +352,11 @@ def authorisation_from_row(row: Row) -> Authorisation:
 def terms_from_json(text: str | None) -> OrderTerms | None:
     """Read under which terms an order was opened."""
     return _from_json(text, _terms)
+
+
+def lowering_from_json(text: str | None) -> Lowering | None:
+    """Read what became of a fare that was to be lowered."""
+    return _from_json(text, _lowering)
 
 
 def _opening(row: Row) -> Opening | None:

@@ -120,10 +120,11 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta) -> S
 def _trips() -> Executable:
     calm = trip.c.problem.is_(None)
     owed_fen = func.coalesce(trip.c.accepted_fen, trip.c.total_fen)
+    awaited = trip.c.paid_elsewhere.is_(None)  # else the money is in, and WeChat Pay is being told so
     columns: list[Any] = [
         func.count().filter(trip.c.stale_since.is_not(None)).label("stale"),
         func.count().filter(trip.c.overdue_since.is_not(None)).label("overdue"),
-        func.coalesce(func.sum(owed_fen).filter(trip.c.state == "COMPLETED"), 0).label("outstanding_fen"),
+        func.coalesce(func.sum(owed_fen).filter(trip.c.state == "COMPLETED", awaited), 0).label("outstanding_fen"),
     ]
     columns += _by_state(trip, SINCE)
     for call, out in CALL_OUT.items():

@@ -78,6 +78,7 @@ trip: Final = Table(
     Column("start_time", Moment),
     Column("order_id", Text, nullable=False),
     Column("opened_at", Moment),
+    Column("confirm_by", Moment),
     Column("end_time", Moment),
     Column("total_fen", BigInteger),
     Column("completed_at", Moment),

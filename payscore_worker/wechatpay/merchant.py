@@ -25,10 +25,14 @@ class Merchant:
     """The current one, then the previous one if it may still be in use."""
     notify_url: str
     apiv2_key: str | None = field(default=None, repr=False)
+    need_user_confirm: bool = False
+    """The service is licensed for orders that the passenger confirms, and for no others (payscore-api B.0)."""
 
     def __post_init__(self) -> None:
         for name in ("mchid", "appid", "service_id", "serial_no"):
             if not _ID.fullmatch(getattr(self, name)):
                 raise ValueError(f"{name}: letters, digits, _ and - are expected")
+        if self.need_user_confirm and self.apiv2_key is None:
+            raise ValueError("apiv2_key: signs what a passenger confirms an order with")
         if not self.apiv3_keys or any(len(key) != APIV3_KEY_BYTES for key in self.apiv3_keys):
             raise ValueError(f"apiv3_keys: each has exactly {APIV3_KEY_BYTES} bytes")

@@ -23,6 +23,8 @@ from payscore_worker.events import (
     ServiceChanged,
     TripCancelled,
     TripEnded,
+    TripFareLowered,
+    TripPaidElsewhere,
     TripStarted,
     read_event,
 )
@@ -61,6 +63,21 @@ SAMPLES: Final[Mapping[str, tuple[type[EventIn], dict[str, Any]]]] = {
     "trip.cancelled": (
         TripCancelled,
         {"trip_id": "t1", "cancelled_at": "2026-05-01T12:05:00Z", "reason": "乘客取消"},
+    ),
+    "trip.fare_lowered": (
+        TripFareLowered,
+        {
+            "trip_id": "t1",
+            "lowered_at": "2026-05-01T12:50:00+08:00",
+            "fees": [{"name": "里程费", "amount_fen": 2500, "description": "12.3 公里", "count": 1}],
+            "discounts": [{"name": "优惠券", "amount_fen": 500}],
+            "total_fen": 2000,
+            "reason": "绕路退费",
+        },
+    ),
+    "trip.paid_elsewhere": (
+        TripPaidElsewhere,
+        {"trip_id": "t1", "paid_at": "2026-05-01T12:40:00+08:00", "amount_fen": 3200, "channel": "cash"},
     ),
     "refund.requested": (
         RefundRequested,
@@ -152,18 +169,19 @@ def other_amounts(chance: Random) -> Message:
     ]
     less = [chance.choice([0, 1, chance.randrange(500), MAX_FEN]) for _ in range(chance.randrange(3))]
     total = sum(amounts) - sum(less) + chance.choice([0, 0, 0, 1, -1])
-    ended = {
-        **SAMPLES["trip.ended"][1],
+    type_ = chance.choice(["trip.ended", "trip.fare_lowered"])
+    told = {
+        **SAMPLES[type_][1],
         "fees": [{"name": "费", "amount_fen": amount} for amount in amounts],
         "discounts": [{"name": "券", "amount_fen": amount} for amount in less],
         "total_fen": chance.choice([total, total, total, float(total), str(total), True]),
     }
-    return _message(chance, "trip.ended", json.dumps(ended).encode(), content_type=None)
+    return _message(chance, type_, json.dumps(told).encode(), content_type=None)
 
 
 def other_times(chance: Random) -> Message:
     """Give a time at which no ride can have been, or none, or one that is written otherwise."""
-    type_ = chance.choice(["trip.started", "trip.ended", "trip.cancelled"])
+    type_ = chance.choice([name for name in SAMPLES if name.startswith("trip.")])
     member = next(name for name in SAMPLES[type_][1] if name.endswith("_at"))
     moment = datetime(1, 1, 1, tzinfo=UTC) + timedelta(days=chance.randrange(CALENDAR_DAYS), seconds=chance.random())
     offset = chance.choice(["Z", "+00:00", "+08:00", "-08:00", "+23:59", "-23:59", "+24:00", ""])
@@ -220,7 +238,9 @@ def breaches(message: Message, received: Received) -> Iterable[str]:
         yield "untrue: the openid"
     if isinstance(event, RefundRequested):
         yield from _refund_breaches(event, document)
-    if isinstance(event, TripEnded):
+    if isinstance(event, TripPaidElsewhere):
+        yield from _payment_breaches(event, document)
+    if isinstance(event, TripEnded | TripFareLowered):
         yield from _fare_breaches(event, document)
     yield from _storing_breaches(event)
 
@@ -234,7 +254,7 @@ def _whole(digits: str) -> int | str:
     return int(digits) if len(digits) <= LONG_NUMBER else digits
 
 
-def _fare_breaches(event: TripEnded, document: dict[str, Any]) -> Iterable[str]:
+def _fare_breaches(event: TripEnded | TripFareLowered, document: dict[str, Any]) -> Iterable[str]:
     said = (
         [item["amount_fen"] for item in document["fees"]],
         [item["amount_fen"] for item in document.get("discounts", [])],
@@ -256,6 +276,15 @@ def _refund_breaches(event: RefundRequested, document: dict[str, Any]) -> Iterab
         yield "untrue: another amount than was sent"
     if type(event.amount_fen) is not int or not 0 < event.amount_fen <= MAX_FEN:
         yield f"untrue: an amount of {event.amount_fen!r}"
+
+
+def _payment_breaches(event: TripPaidElsewhere, document: dict[str, Any]) -> Iterable[str]:
+    if (event.amount_fen, event.channel) != (document["amount_fen"], document["channel"]):
+        yield "untrue: another payment than was told"
+    if type(event.amount_fen) is not int or not 0 < event.amount_fen <= MAX_FEN:
+        yield f"untrue: an amount of {event.amount_fen!r}"
+    if not 0 < len(event.channel) <= 64:
+        yield "untrue: the channel"
 
 
 def _storing_breaches(event: EventIn) -> Iterable[str]:

@@ -44,6 +44,11 @@ TAMPERED: Final = {
     "somebody will look at every unfinished trip": "UPDATE trip SET due_at = NULL WHERE trip_id = 'open'",
     "every trip is in a state that this release knows": "UPDATE trip SET state = 'REFUNDED' WHERE trip_id = 'open'",
     "due trips are taken up": "UPDATE trip SET due_at = noted_at WHERE trip_id = 'open'",
+    "what is too much goes back": (
+        "UPDATE trip SET paid_elsewhere = '"
+        '{"paid_at": "2026-05-01T12:00:00Z", "amount_fen": 3200, "channel": "cash"}'
+        "' WHERE trip_id = 'paid'"
+    ),
     "announcements are published": (
         "UPDATE trip_event SET pending = true, published_at = NULL WHERE trip_id = 'paid' AND type = 'settlement.paid'"
     ),

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from payscore_worker.cli import authorisations as commands
 from payscore_worker.cli import cli
 from payscore_worker.domain.authorisation import authorization_code_for
+from payscore_worker.oversight.explain import explain
 from payscore_worker.settings import Environment
 from payscore_worker.settlement.authorisations import Authorisations
 from payscore_worker.settlement.authorising import Authorising
@@ -20,6 +21,7 @@ from payscore_worker.simulator import Behaviour, Passenger
 from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.database import open_storage
 from payscore_worker.storage.engine import engine_for
+from payscore_worker.storage.reports import Reports
 from tests.integration.databases import make_tables
 from tests.integration.settlement.town import Town, a_town
 
@@ -127,3 +129,17 @@ async def test_a_passenger_whom_we_never_heard_of_may_be_ended(terminal: Termina
 
     assert done.exit_code == 0
     assert terminal.town.simulator.passenger("oStranger").behaviour is Behaviour.NOT_ENABLED
+
+
+async def test_the_story_of_a_declined_trip_tells_of_the_token_that_was_asked_for(terminal: Terminal) -> None:
+    town = terminal.town
+    town.simulator.set_passenger("oStranger", Passenger(Behaviour.NOT_ENABLED))
+    await town.starts("t9", openid="oStranger")
+    await town.passes(10)
+
+    async with engine_for(terminal.url) as engine:
+        story = await explain(Reports(engine), "t9")
+
+    assert "pre_authorise" in repr(story)
+    ((_, declined),) = [one for one in await town.announced() if one[0] == "settlement.declined"]
+    assert declined["enable"]["extraData"]["apply_permissions_token"] not in repr(story)

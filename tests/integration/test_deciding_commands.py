@@ -122,6 +122,17 @@ async def test_a_fare_that_is_collected_is_waived(terminal: Terminal) -> None:
     assert (trip.state, trip.waived is None) == (TripState.COMPLETED, False), "its first refusal is anybody's"
 
 
+async def test_a_family_that_cannot_be_asked_to_collect_is_named_before_anybody_is_asked(terminal: Terminal) -> None:
+    terminal.town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await terminal.town.rides()
+
+    result = await terminal.types("pay", "t1", "--reason", WHY, answers="y\n")
+
+    assert result.exit_code == 1
+    assert "a family that has no call for it" in result.output
+    assert terminal.town.calls_made("pay") == 0
+
+
 async def test_who_says_no_changes_nothing(terminal: Terminal) -> None:
     await a_lowered_fare(terminal.town)
 

@@ -152,6 +152,12 @@ def test_the_names_are_told_by_merchant_number_and_none_where_the_settings_do_no
 # --- What is wrong is named ---
 
 
+def test_one_company_may_have_its_orders_confirmed_and_another_not(write: Write) -> None:
+    first, second = read_accounts(write({"shanghai": MEMBERS, "suzhou": OTHER | {"need_user_confirm": True}}))
+
+    assert (first.account.need_user_confirm, second.account.need_user_confirm) == (False, True)
+
+
 @pytest.mark.parametrize("member", ["mchid", "service_id", "merchant_serial_no", "notify_url"])
 def test_a_missing_member_is_named(write: Write, member: str) -> None:
     rest = {name: value for name, value in MEMBERS.items() if name != member}

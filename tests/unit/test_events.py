@@ -13,6 +13,8 @@ from payscore_worker.errors import MalformedMessage
 from payscore_worker.events import (
     CLOUD_EVENT,
     MAX_BODY_BYTES,
+    AuthorisationRequested,
+    ClientJump,
     CloudEventOut,
     EventIn,
     OrderPaid,
@@ -247,6 +249,28 @@ def test_a_notification_is_kept_as_wechat_said_it(kind: type[OrderPaid] | type[S
     resource = {"out_order_no": "t1", "collection": {"state": "USER_PAID"}, "novelty": [1, None]}
 
     assert kind.read(json.dumps(resource).encode()).resource == resource
+
+
+def test_a_request_to_authorise_by_a_login_code_alone_is_refused_in_words_that_say_so() -> None:
+    request = {"request_id": "q1", "openid": "oPassenger"}
+    assert AuthorisationRequested.read(msgspec.json.encode(request)).client == "miniprogram"
+
+    for data, said in (
+        ({"request_id": "q1", "code": "071a"}, "code: a login code is not exchanged yet; openid is expected"),
+        ({"request_id": "q1"}, "openid: missing"),
+        (request | {"client": "watch"}, "client: Invalid enum value 'watch'"),
+        ({"openid": "oPassenger"}, "request_id: missing"),
+    ):
+        with pytest.raises(MalformedMessage) as refused:
+            AuthorisationRequested.read(msgspec.json.encode(data))
+        assert str(refused.value) == said
+
+
+def test_what_opens_a_page_is_not_shown() -> None:
+    jump = ClientJump(business_type="wxpayScoreEnable", extra_data={"sign": "SECRET"}, query_string="sign=SECRET")
+
+    assert "SECRET" not in repr(jump)
+    assert set(msgspec.to_builtins(jump)) == {"businessType", "extraData", "queryString"}
 
 
 def test_an_announcement_is_a_cloud_event_that_says_what_the_contract_promises() -> None:

@@ -37,6 +37,7 @@ class _Terms(msgspec.Struct):
     appid: str
     service_id: str
     notify_url: str = ""
+    need_user_confirm: bool = False
 
 
 class MerchantPayScores:
@@ -82,6 +83,7 @@ class MerchantPayScores:
             appid=body.appid,
             service_id=body.service_id,
             notify_url=body.notify_url or ours.notify_url,
+            need_user_confirm=body.need_user_confirm,
         )
 
     def _under(self, terms: OrderTerms) -> PayScore:
@@ -92,7 +94,13 @@ class MerchantPayScores:
                 attempts=0,
                 failure=FailureClass.MISCONFIGURED,
             )
-        own = replace(merchant, appid=terms.appid, service_id=terms.service_id, notify_url=terms.notify_url)
+        own = replace(
+            merchant,
+            appid=terms.appid,
+            service_id=terms.service_id,
+            notify_url=terms.notify_url,
+            need_user_confirm=terms.need_user_confirm,
+        )
         return FAMILIES[terms.family](self._client, own)
 
 

@@ -27,6 +27,7 @@ from payscore_worker.wechatpay.payscore.port import (
 )
 from payscore_worker.wechatpay.payscore.service import read_change, read_token
 from payscore_worker.wechatpay.payscore.texts import REASON_CHARS
+from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
 from payscore_worker.wechatpay.texts import cap
 from payscore_worker.wechatpay.times import wall_clock
 
@@ -67,12 +68,14 @@ class Family(ABC):
             appid=merchant.appid,
             service_id=merchant.service_id,
             notify_url=merchant.notify_url,
+            need_user_confirm=merchant.need_user_confirm,
         )
 
     def create(self, order: NewOrder) -> Call:
-        """Ask for an order that needs no confirmation by the passenger."""
+        """Ask for an order, which the passenger confirms where the service is licensed for that."""
         _check_out_order_no(order.out_order_no)
-        _check_openid(order.openid)
+        if not order.need_user_confirm:
+            _check_openid(order.openid)
         if order.risk_amount_fen <= 0:
             raise MalformedMessage("risk_amount_fen: must be above 0")
         return Call(CallKind.CREATE, "POST", self.orders_path, encode(self._new_order(order)))
@@ -170,6 +173,21 @@ class Family(ABC):
             raise NotOurs("the notification names another appid or service_id of our merchant")
         return change
 
+    def confirm_jump(self, package: str) -> ClientJump:
+        """Make the signed form of C.3: the package opens the page once, and for an hour."""
+        return jump("wxpayScoreUse", self._signed({"mch_id": self._merchant.mchid, "package": package}))
+
+    def _signed(self, parameters: dict[str, str]) -> dict[str, str]:
+        """Sign what opens a page with the APIv2 key; the ValueError says that there is none."""
+        if self._merchant.apiv2_key is None:
+            raise ValueError("there is no APIv2 key to sign a jump with")
+        parameters = parameters | {
+            "timestamp": str(int(self._client.clock().timestamp())),
+            "nonce_str": make_nonce(),
+            "sign_type": "HMAC-SHA256",
+        }
+        return parameters | {"sign": jump_sign(parameters, self._merchant.apiv2_key)}
+
     @abstractmethod
     def enable_jump(self, out_request_no: str, token: str = "") -> ClientJump | None:
         """Make the form of C.3 that this family's page takes."""
@@ -227,9 +245,21 @@ class Family(ABC):
         return {"appid": self._merchant.appid, "service_id": self._merchant.service_id}
 
 
+def jump(business_type: str, extra_data: dict[str, str]) -> ClientJump:
+    """Write what opens a page: in mini programs an object, elsewhere a query (reference payscore-api C.3)."""
+    return ClientJump(business_type=business_type, extra_data=extra_data, query_string=urlencode(extra_data))
+
+
 def enabling(extra_data: dict[str, str]) -> ClientJump:
-    """Write what opens the page that enables the service: in mini programs an object, elsewhere a query (C.3)."""
-    return ClientJump(business_type="wxpayScoreEnable", extra_data=extra_data, query_string=urlencode(extra_data))
+    """Write what opens the page that enables the service."""
+    return jump("wxpayScoreEnable", extra_data)
+
+
+def confirmation(order: NewOrder) -> dict[str, Any]:
+    """Say who the passenger is, or that he will confirm the order; both in one is refused (payscore-api B.0)."""
+    if order.need_user_confirm:
+        return {"need_user_confirm": True}
+    return {"need_user_confirm": False, "openid": order.openid}
 
 
 def stated(members: Mapping[str, Any]) -> dict[str, Any]:

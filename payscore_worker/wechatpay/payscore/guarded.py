@@ -110,6 +110,9 @@ class GuardedPayScore:
     def enable_jump(self, out_request_no: str, token: str = "") -> ClientJump | None:
         return self._payscore.enable_jump(out_request_no, token)
 
+    def confirm_jump(self, package: str) -> ClientJump:
+        return self._payscore.confirm_jump(package)
+
     def permitted(self) -> None:
         self._breaker.permitted()
 

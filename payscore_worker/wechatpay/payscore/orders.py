@@ -60,6 +60,7 @@ def read_order(data: Json) -> Order:
         paid_at=read_time(text(debit, "paid_time") or text(data, "pay_succ_time")),
         started_at=read_time(_start_time(data)),
         finish_ticket=text(data, "finish_ticket") or None,
+        package=text(data, "package"),
         paid_through=text(debit, "paid_type") or text(data, "pay_type"),
     )
 

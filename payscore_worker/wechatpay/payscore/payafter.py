@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from payscore_worker.events import ClientJump
 from payscore_worker.wechatpay.calls import Answer, Call, CallKind
-from payscore_worker.wechatpay.payscore.family import Family, enabling, stated
+from payscore_worker.wechatpay.payscore.family import Family, confirmation, enabling, stated
 from payscore_worker.wechatpay.payscore.orders import read_order
 from payscore_worker.wechatpay.payscore.port import Completion, Modification, NewOrder, Order, Permission, Phase
 from payscore_worker.wechatpay.payscore.service import read_service_state
@@ -18,7 +18,6 @@ from payscore_worker.wechatpay.payscore.texts import (
     url_encoded,
 )
 from payscore_worker.wechatpay.reading import text
-from payscore_worker.wechatpay.signatures import jump_sign, make_nonce
 from payscore_worker.wechatpay.texts import cap
 from payscore_worker.wechatpay.times import wall_clock
 
@@ -44,17 +43,10 @@ class Payafter(Family):
     def enable_jump(self, out_request_no: str, token: str = "") -> ClientJump:
         """Make the signed form of C.3, or name the service where there is no APIv2 key to sign with."""
         del token
-        merchant = self._merchant
-        parameters = {"mch_id": merchant.mchid, "service_id": merchant.service_id}
-        if merchant.apiv2_key is not None:
-            parameters |= {
-                "out_request_no": out_request_no,
-                "timestamp": str(int(self._client.clock().timestamp())),
-                "nonce_str": make_nonce(),
-                "sign_type": "HMAC-SHA256",
-            }
-            parameters["sign"] = jump_sign(parameters, merchant.apiv2_key)
-        return enabling(parameters)
+        parameters = {"mch_id": self._merchant.mchid, "service_id": self._merchant.service_id}
+        if self._merchant.apiv2_key is None:
+            return enabling(parameters)
+        return enabling(self._signed(parameters | {"out_request_no": out_request_no}))
 
     def pre_authorise(self, authorization_code: str) -> Call:
         raise ValueError(f"the {self.family} family does not pre-authorise {authorization_code!r}, nor anything")
@@ -89,9 +81,8 @@ class Payafter(Family):
                 "service_introduction": cap(order.introduction, INTRODUCTION_CHARS) or "出行服务",
                 "risk_amount": order.risk_amount_fen,
                 "attach": url_encoded(order.attach, ATTACH_CHARS),
-                "need_user_confirm": False,
-                "openid": order.openid,
             }
+            | confirmation(order)
         )
 
     def _completion(self, completion: Completion) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class NewOrder:
     end_location: str = ""
     """Where the trip is planned to end; empty when unknown."""
     attach: str = field(default="", repr=False)
+    need_user_confirm: bool = False
+    """The passenger confirms it; who that is, WeChat Pay learns then, and is not told before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,8 @@ class Order:
     paid_at: datetime | None
     started_at: datetime | None
     finish_ticket: str | None = field(repr=False)
+    package: str = field(repr=False)
+    """What opens the page on which the passenger confirms the order; only in the answer to its create."""
     paid_through: str
     """`NEWTON`, `MCH`, `MchChannelPayType`…: an open list, to show and not to decide by."""
 
@@ -256,6 +260,10 @@ class PayScore(Protocol):
 
         With the token in a family that gives them, signed in the other; None: there it takes a token.
         """
+        ...
+
+    def confirm_jump(self, package: str) -> ClientJump:
+        """Make what the passenger's client opens the page with that confirms an order (reference C.3)."""
         ...
 
     def permitted(self) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from payscore_worker.errors import MalformedMessage
 from payscore_worker.events import ClientJump
 from payscore_worker.wechatpay.calls import Answer, Call, CallKind
-from payscore_worker.wechatpay.payscore.family import Family, enabling, encode, stated
+from payscore_worker.wechatpay.payscore.family import Family, confirmation, enabling, encode, stated
 from payscore_worker.wechatpay.payscore.port import Completion, FeeItem, Modification, NewOrder, Permission
 from payscore_worker.wechatpay.payscore.service import read_permission
 from payscore_worker.wechatpay.payscore.texts import (
@@ -96,9 +96,8 @@ class Serviceorder(Family):
                 "risk_fund": {"name": "ESTIMATE_ORDER_COST", "amount": order.risk_amount_fen},
                 "attach": url_encoded(order.attach, ATTACH_CHARS),
                 "notify_url": self._merchant.notify_url,
-                "openid": order.openid,
-                "need_user_confirm": False,
             }
+            | confirmation(order)
         )
 
     def _completion(self, completion: Completion) -> dict[str, Any]:

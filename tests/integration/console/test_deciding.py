@@ -7,10 +7,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.domain.trip import TripState
+from payscore_worker.messaging.topology import Topology
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
+from payscore_worker.storage import Storage
 from payscore_worker.storage.actions import Action, Actions
 from payscore_worker.storage.browsing import Browsing
-from tests.integration.console.site import Site
+from tests.integration.console.site import Site, a_site
+from tests.integration.settlement.town import a_town
 
 WHY = "与乘客核对过"
 
@@ -167,3 +170,46 @@ async def test_an_action_that_this_release_has_no_word_for_goes_by_its_own_name(
 
     assert "li outbox replay t1 begun" in page
     assert "li trip waive t1 begun" in page
+
+
+async def test_money_that_is_out_is_asked_for_at_once_and_the_page_of_its_trip_says_so(
+    storage: Storage, database_url: str, amqp_url: str, topology: Topology
+) -> None:
+    async with a_town(storage, "serviceorder") as town, a_site(town, database_url, amqp_url, topology) as site:
+        town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+        await town.rides()
+        page = "/trip/decide?id=t1&verb=pay"
+        assert "Have it collected now" in await site.page("/trip?id=t1")
+        assert "WeChat Pay is asked to collect now" in await site.page(page)
+
+        answer = await site.send(page, "/trip/decide", id="t1", verb="pay", mark=await mark_on(site, page), reason=WHY)
+
+        assert answer.status_code == 303
+        assert town.calls_made("pay") == 1
+        assert f"a person pay local done {WHY}" in await site.page("/trip?id=t1")
+
+
+async def test_a_family_that_cannot_be_asked_to_collect_is_said_to_be_so(site: Site) -> None:
+    site.town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await site.town.rides()
+
+    shown = await site.page("/trip/decide?id=t1&verb=pay")
+
+    assert "the order is of a family that has no call for it" in shown
+    assert "Yes, do it" not in shown
+
+
+async def test_the_page_of_a_trip_shows_how_its_fare_was_lowered_and_how_it_was_paid_elsewhere(site: Site) -> None:
+    site.town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await site.town.rides()
+    await site.town.lowers()
+    await site.town.is_paid_elsewhere(amount_fen=2_000)
+
+    english = await site.page("/trip?id=t1")
+    chinese = await site.page("/trip?id=t1", headers={"Accept-Language": "zh-CN"})
+
+    assert re.search(r"Fare lowered .* ¥32\.00 ¥20\.00 绕路退费", english)
+    assert "Fare after lowering ¥20.00 Owed ¥32.00" in english
+    assert "Paid elsewhere 2000 fen by cash at " in english
+    assert re.search(r"车费下调 .* ¥32\.00 ¥20\.00 绕路退费", chinese)
+    assert "已用其他方式支付 2000 fen by cash at " in chinese

@@ -21,7 +21,7 @@ from payscore_worker.oversight.explain import (
     Troubled,
     explain,
 )
-from payscore_worker.simulator import FaultKind
+from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.refunds.book import RefundStatus
 from payscore_worker.storage.actions import Action, Actions
 from payscore_worker.storage.archive import Archive, Plan
@@ -334,3 +334,110 @@ async def test_what_people_did_about_another_trip_or_its_refunds_is_not_told_her
     decided = [one for one in (await story_of(reports)).happenings if isinstance(one, Decided)]
 
     assert [(one.verb, one.refund_id) for one in decided] == [("refund request", ""), ("refund clear-problem", "t2")]
+
+
+# --- A fare after the end of its trip ---
+
+
+def said_of(story: Story, type_: str) -> list[str]:
+    return [one.why for one in story.happenings if isinstance(one, Heard) and one.type == type_]
+
+
+async def test_a_fare_that_was_lowered_tells_from_what_to_what_and_why_and_by_which_refund_it_went_back(
+    reports: Reports, town: Town
+) -> None:
+    await town.rides()
+    await town.passes(60)
+    await town.lowers(total_fen=2_000)
+    await town.lowers(total_fen=1_500, reason="司机道歉")
+    for _ in range(6):
+        await town.passes(600)
+
+    story = await story_of(reports)
+
+    assert said_of(story, "trip.fare_lowered") == ["3200 → 2000 fen: 绕路退费", "2000 → 1500 fen: 司机道歉"]
+    assert [(one.was_fen, one.total_fen, one.reason) for one in story.lowered] == [
+        (3_200, 2_000, "绕路退费"),
+        (2_000, 1_500, "司机道歉"),
+    ]
+    assert (story.total_fen, story.fare_fen, story.refunded_fen) == (3_200, 1_500, 1_700)
+    assert [(item.name, item.amount_fen) for item in story.fare] == [("里程费", 1_500)]
+    assert [(one.refund_id, one.amount_fen) for one in story.refunds] == [("back-t1-0", 1_200), ("back-t1-1200", 500)]
+    assert story.lowering == "3200 fen were paid; 1700 of 1700 fen were asked back"
+
+
+async def test_an_older_word_that_came_late_is_told_and_lowers_nothing(reports: Reports, town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    at = town.now
+    await town.passes(60)
+    await town.lowers(total_fen=1_500)
+    await town.lowers(total_fen=2_000, lowered_at=at)
+
+    story = await story_of(reports)
+
+    assert said_of(story, "trip.fare_lowered") == ["3200 → 1500 fen: 绕路退费", "1500 → 1500 fen: 绕路退费"]
+    assert [one.total_fen for one in story.lowered] == [1_500]
+    assert story.lowering == "WeChat Pay collects 3200 fen"
+
+
+async def test_a_trip_that_was_paid_elsewhere_tells_in_which_way_and_what_wechat_pay_was_told(
+    reports: Reports, town: Town
+) -> None:
+    town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
+    await town.rides()
+    await town.passes(60)
+    await town.is_paid_elsewhere()
+    for _ in range(3):
+        await town.passes(600)
+
+    story = await story_of(reports)
+
+    assert said_of(story, "trip.paid_elsewhere") == ["3200 fen by cash"]
+    assert story.paid_elsewhere is not None
+    assert story.paid_elsewhere.startswith("3200 fen by cash at ")
+    assert "; WeChat Pay has taken it, as paid at " in story.paid_elsewhere
+    assert "called sync accepted" in told(story)
+    last = [one for one in story.happenings if isinstance(one, Moved)][-1]
+    assert (last.state, last.why) == ("PAID", "paid elsewhere, by cash")
+
+
+async def test_what_was_paid_twice_is_told(reports: Reports, town: Town) -> None:
+    await town.rides()
+    await town.passes(60)
+    await town.is_paid_elsewhere()
+
+    story = await story_of(reports)
+
+    assert story.paid_elsewhere is not None
+    assert story.paid_elsewhere.endswith("; WeChat Pay has collected as well")
+    assert [one.code for one in story.happenings if isinstance(one, Troubled)] == ["paid_twice"]
+
+
+async def test_a_trip_that_was_declined_and_then_paid_elsewhere_tells_both(reports: Reports, town: Town) -> None:
+    town.simulator.close_service("oPassenger")
+    await town.starts()
+    await town.ends()
+    await town.is_paid_elsewhere()
+
+    story = await story_of(reports)
+
+    moved = [(one.state, one.why) for one in story.happenings if isinstance(one, Moved)]
+    assert [state for state, _ in moved] == ["NOTED", "DECLINED", "PAID"]
+    assert moved[1][1].startswith("service_not_enabled")
+    assert moved[2][1] == "paid elsewhere, by cash"
+
+
+async def test_of_a_fare_that_a_newer_release_lowered_what_can_be_read_is_told(
+    reports: Reports, town: Town, engine: AsyncEngine
+) -> None:
+    await town.rides()
+    async with engine.begin() as connection:
+        await connection.execute(text("""UPDATE trip SET lowered = '{"by": "half"}', asking = '[]'"""))
+
+    story = await story_of(reports)
+
+    assert [one.why for one in story.happenings if isinstance(one, Troubled)] == [
+        "lowered, asking: written by a newer release; this one cannot read it"
+    ]
+    assert story.fare_fen == 3_200

@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from payscore_worker import metrics
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, WechatPayUnavailable
 from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.ops import showing, watching
@@ -51,6 +52,32 @@ async def test_payments_are_counted_by_how_we_learnt_of_them(town: Town) -> None
     assert grown(metrics.PAID_BY, by["callback"], by="callback") == 1
     assert grown(metrics.PAID_BY, by["query"], by="query") == 1
     assert grown(metrics.PAID_FEN, paid_fen, account="default") == 6_400
+
+
+async def test_a_lower_fare_is_counted_by_how_much_it_is_lower_and_once(town: Town) -> None:
+    lowered_fen, paid_fen = value(metrics.LOWERED_FEN), value(metrics.PAID_FEN)
+    await town.rides()
+    await town.passes(3)
+
+    for _ in range(2):
+        await town.lowers(total_fen=2_000)
+    await town.lowers(total_fen=1_500)
+
+    assert grown(metrics.LOWERED_FEN, lowered_fen) == 1_700
+    assert grown(metrics.PAID_FEN, paid_fen) == 3_200
+
+
+async def test_what_was_paid_elsewhere_is_counted_as_such_and_not_as_collected(town: Town) -> None:
+    by, paid_fen = value(metrics.PAID_BY, by="elsewhere"), value(metrics.PAID_FEN)
+    town.simulator.close_service("oPassenger")
+    await town.starts()
+    await town.ends()
+
+    await town.is_paid_elsewhere()
+
+    assert await town.state() is TripState.PAID
+    assert grown(metrics.PAID_BY, by, by="elsewhere") == 1
+    assert grown(metrics.PAID_FEN, paid_fen) == 0
 
 
 async def test_a_call_is_counted_with_outcome_and_code_of_which_there_are_few(town: Town) -> None:

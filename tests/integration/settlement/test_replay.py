@@ -26,6 +26,8 @@ DISCOUNTS = [{"name": "优惠券", "amount_fen": 300}]
 STARTED = "payscore.trip-started"
 ENDED = "payscore.trip-ended"
 CANCELLED = "payscore.trip-cancelled"
+FARE_LOWERED = "payscore.trip-fare-lowered"
+PAID_ELSEWHERE = "payscore.trip-paid-elsewhere"
 PAID = "payscore.order-paid"
 REFUND_REQUESTED = "payscore.refund-requested"
 REFUND_CHANGED = "payscore.refund-changed"
@@ -343,6 +345,64 @@ async def test_judging_refunds_changes_nothing(town: Town) -> None:
 
     assert await town.trip() == before
     assert await town.storage.load_refund("r1") is None
+
+
+# --- A fare after the end of its trip ---
+
+
+def a_payment_elsewhere(town: Town, **changes: Any) -> dict[str, Any]:
+    return {"trip_id": "t1", "paid_at": town.now, "amount_fen": 3_200, "channel": "cash"} | changes
+
+
+async def test_a_lower_fare_goes_back_and_says_what_it_makes_of_the_trip(town: Town) -> None:
+    early = await judged(town, a_letter(FARE_LOWERED, town.a_lower_fare()))
+    await town.starts()
+    before = await judged(town, a_letter(FARE_LOWERED, town.a_lower_fare()))
+    await town.passes(600)
+    await town.ends()
+    owed = await judged(town, a_letter(FARE_LOWERED, town.a_lower_fare()))
+    await town.passes(600)
+    paid = await judged(town, a_letter(FARE_LOWERED, town.a_lower_fare()))
+
+    assert all(one.decision.allowed for one in (early, before, owed, paid))
+    assert early.decision.why == "will be dead-lettered again: trip_id: trip 't1' is not known"
+    assert before.decision.why.startswith("will be dead-lettered again unless the end comes soon: ")
+    assert owed.decision.why.startswith("is noted; the trip is COMPLETED; WeChat Pay: COLLECTING")
+    assert paid.decision.why == "is noted; 1200 fen go back"
+
+
+async def test_a_fare_that_is_not_lower_stays(town: Town) -> None:
+    await town.rides()
+
+    prospect = await judged(town, a_letter(FARE_LOWERED, town.a_lower_fare(total_fen=3_200)))
+
+    assert not prospect.decision.allowed
+    assert prospect.decision.why == "total_fen: 3200 is not below the present fare of 3200"
+
+
+async def test_a_payment_elsewhere_goes_back_and_says_what_came_in_twice(town: Town) -> None:
+    await town.rides()
+    await town.passes(600)
+    twice = await judged(town, a_letter(PAID_ELSEWHERE, a_payment_elsewhere(town)))
+    other = await judged(town, a_letter(PAID_ELSEWHERE, a_payment_elsewhere(town, amount_fen=3_000)))
+
+    assert twice.decision.allowed
+    assert twice.decision.why == "is noted; WeChat Pay has collected as well, so 3200 fen came in twice"
+    assert not other.decision.allowed
+    assert other.decision.why == "amount_fen: 3000 is not the fare, which is 3200"
+
+
+async def test_a_payment_elsewhere_of_a_declined_trip_takes_it_on_and_changes_nothing_again(town: Town) -> None:
+    town.simulator.close_service("oPassenger")
+    await town.starts()
+    await town.ends()
+    first = a_letter(PAID_ELSEWHERE, a_payment_elsewhere(town))
+    declined = await judged(town, first)
+    await town.is_paid_elsewhere()
+    again = await judged(town, first)
+
+    assert declined.decision.why == "takes the trip from DECLINED to PAID"
+    assert again.decision.why == "changes nothing: it is noted, and the trip is PAID"
 
 
 async def test_wechat_pay_is_asked_no_more_once_it_did_not_answer(town: Town) -> None:

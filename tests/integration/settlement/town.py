@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from consumers import (
     authorisation_ended,
     authorisation_requested,
+    order_confirmed,
     order_paid,
     refund_changed,
     refund_requested,
@@ -35,6 +36,7 @@ from payscore_worker.events import (
     AuthorisationRequested,
     DiscountItem,
     FeeItem,
+    OrderConfirmed,
     OrderPaid,
     RefundChanged,
     RefundRequested,
@@ -154,7 +156,7 @@ class Town:
         )
         await trip_ended.handle(msgspec.structs.replace(event, **changes), self.settlement)
 
-    async def lowers(self, trip_id: str = "t1", *, total_fen: int = 2_000, **changes: Any) -> None:
+    def a_lower_fare(self, trip_id: str = "t1", *, total_fen: int = 2_000, **changes: Any) -> TripFareLowered:
         event = TripFareLowered(
             trip_id=trip_id,
             lowered_at=self.now,
@@ -162,7 +164,10 @@ class Town:
             total_fen=total_fen,
             reason="绕路退费",
         )
-        await trip_fare_lowered.handle(msgspec.structs.replace(event, **changes), self.settlement)
+        return msgspec.structs.replace(event, **changes)
+
+    async def lowers(self, trip_id: str = "t1", **changes: Any) -> None:
+        await trip_fare_lowered.handle(self.a_lower_fare(trip_id, **changes), self.settlement)
 
     async def is_paid_elsewhere(self, trip_id: str = "t1", *, amount_fen: int = 3_200, **changes: Any) -> None:
         event = TripPaidElsewhere(trip_id=trip_id, paid_at=self.now, amount_fen=amount_fen, channel="cash")
@@ -304,6 +309,8 @@ class Town:
         try:
             if notification.event_type.startswith("REFUND."):
                 await refund_changed.handle(RefundChanged(resource=resource), self.refunds)
+            elif notification.event_type in ("PAYSCORE.USER_CONFIRM", "PAYSCORE.USER_ACCEPTED"):
+                await order_confirmed.handle(OrderConfirmed(resource=resource), self.settlement)
             elif notification.event_type == "PAYSCORE.USER_PAID":
                 await order_paid.handle(OrderPaid(resource=resource), self.settlement)
             else:
@@ -338,9 +345,15 @@ def a_client(simulator: Simulator, keys: VerificationKeys, clock: Clock, **chang
 
 @asynccontextmanager
 async def a_town(
-    storage: Storage, family: str, *, terms: Terms = TERMS, rules: dict[str, Any] | None = None, **config: Any
+    storage: Storage,
+    family: str,
+    *,
+    terms: Terms = TERMS,
+    rules: dict[str, Any] | None = None,
+    merchant: dict[str, Any] | None = None,
+    **config: Any,
 ) -> AsyncIterator[Town]:
-    """Build a town; `rules` and `config` change the defaults of our rules and of the simulator."""
+    """Build a town; `rules`, `merchant` and `config` change the defaults of our rules, our ids and the simulator."""
     keys = simulator_keys()
     clock = Clock()
     town: Town
@@ -355,7 +368,7 @@ async def a_town(
     )
     apiv3_keys = (keys.apiv3_key.encode(),)
     verification = VerificationKeys(apiv3_keys=apiv3_keys, clock=clock)
-    client = a_client(simulator, verification, clock)
+    client = a_client(simulator, verification, clock, **(merchant or {}))
     payscores = MerchantPayScores(family, client)
     own_rules = replace(PAYAFTER, family=family, **(rules or {}))
     settlement = Settlement(storage=storage, payscores=payscores, rules=own_rules, terms=terms, clock=clock)

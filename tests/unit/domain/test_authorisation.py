@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 from typing import Any, Final
 
 import pytest
@@ -188,6 +189,28 @@ def test_an_end_from_before_the_opening_changes_nothing() -> None:
 
     assert outcomes.closed(opened, NOW - SECOND, NOW) is opened
     assert outcomes.closed(opened, NOW, NOW).state is AuthorisationState.CLOSED
+
+
+HISTORIES: Final = {
+    "comes back": (True, False, True),
+    "goes for good": (True, False, True, False),
+    "goes within the second": (True, False),
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_in_whatever_order_words_arrive_the_newest_is_believed(history: str, seconds: int) -> None:
+    """Of one second, the end is the newest: then a passenger who comes back within it is found by asking."""
+    words = [(is_open, NOW + seconds * number * SECOND) for number, is_open in enumerate(HISTORIES[history])]
+    newest_is_open = words[-1][0] if seconds else False
+
+    for order in permutations(words):
+        authorisation = an_authorisation()
+        for is_open, at in (word for word in order for _ in range(2)):  # each comes twice
+            see = outcomes.opened if is_open else outcomes.closed
+            authorisation = see(authorisation, at, NOW)
+        assert (authorisation.state is AuthorisationState.OPEN) == newest_is_open, order
 
 
 @pytest.mark.parametrize("state", AuthorisationState)

@@ -63,7 +63,7 @@ async def desk(empty_database: bytes, tmp_path: Path) -> AsyncIterator[Desk]:
         storage=storage,
         rules=PAYAFTER,
         clock=lambda: NOW,
-        enable_jump=a_jump,
+        jump=a_jump,
         on_announced=lambda: bells.append("rang"),
     )
     yield Desk(storage, books, bells)

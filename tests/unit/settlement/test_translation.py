@@ -272,6 +272,7 @@ def an_order_shown(**changes: Any) -> Order:
         paid_at=NOW,
         started_at=NOW - HOUR,
         finish_ticket="ticket",
+        package="",
         paid_through="NEWTON",
     )
     return replace(order, **changes)

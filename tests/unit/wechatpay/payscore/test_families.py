@@ -706,7 +706,7 @@ OTHER = {"payafter": "serviceorder", "serviceorder": "payafter"}
 NOTIFY_URL = "https://pay.example.com/notify/payscore"
 
 
-def terms(family: str = "payafter", **changes: str) -> OrderTerms:
+def terms(family: str = "payafter", **changes: Any) -> OrderTerms:
     ours = OrderTerms(
         family=family, mchid=ENTITY["mchid"], appid=IDS["appid"], service_id=IDS["service_id"], notify_url=NOTIFY_URL
     )
@@ -786,7 +786,7 @@ def test_an_order_under_other_terms_is_ours_by_those(registry: Registry, family:
 
 
 @pytest.mark.parametrize("changes", [{"mchid": "1900000109"}, {"family": "smartretail"}])
-def test_an_order_of_another_merchant_waits_for_its_keys(registry: Registry, changes: dict[str, str]) -> None:
+def test_an_order_of_another_merchant_waits_for_its_keys(registry: Registry, changes: dict[str, Any]) -> None:
     with pytest.raises(MerchantRefused, match="its keys are not set") as refused:
         registry("payafter").of(replace(terms(), **changes))
 

@@ -35,6 +35,7 @@ def test_v6_a_paid_order_of_the_current_family() -> None:
         paid_at=PAID_AT,
         started_at=None,
         finish_ticket=None,
+        package="",
         paid_through="NEWTON",
     )
 
