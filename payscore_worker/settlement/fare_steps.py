@@ -111,13 +111,13 @@ class FareSteps(TripCalls):
 
     async def _send_back(self, run: Run) -> None:
         """Ask for a refund of what came in and is not ours; the refund is a case of its own from here on."""
-        trip = run.trip
+        trip, other = run.trip, self._rules.other(run.trip)
         try:
             pair = fares.send_back(
                 trip,
                 self._clock(),
                 mchid=self._speaking(trip).terms.mchid,
-                prefix=self._refund_prefix,
+                prefix=self._refund_prefix if other is None else other.out_order_no_prefix,
             )
         except IllegalTransition as error:
             await self.stop(run, NOT_SENT_BACK, str(error), step=SendBack.__name__)
