@@ -19,6 +19,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     columns: tuple[str, str, str]
     required: str
     none: str
+    accounts: str
     titles: Mapping[str, str] = {}
     parts: Mapping[str, Translated] = {}
     settings: Mapping[str, Translated] = {}
@@ -39,6 +40,47 @@ stops the process at start with one line that names it, and exit code 2. Each co
     columns=("name", "default", "what it should be"),
     required="required",
     none="none",
+    accounts="""\
+## The file of accounts
+
+Local companies hold local licences, so one platform may have several merchant numbers, and one service several apps.
+`PAYSCORE_ACCOUNTS_FILE` names a TOML file with a table for each; the settings of the merchant above are then not set
+(both at once is an error).
+
+```toml
+[accounts.shanghai]
+default = true                                  # else the first one is
+mchid = "1900000101"
+appids = ["wx8888888888888888", "wx9999999999999999"] # the first is the default
+service_id = "00000000000000000000000000000101"
+api_family = "serviceorder"
+merchant_serial_no = "7D0AB5B5D9E2C4A1"
+merchant_private_key_file = "shanghai/apiclient_key.pem"
+apiv3_key_file = "shanghai/apiv3_key"
+risk_amount_fen = 20000
+
+[accounts.suzhou]
+mchid = "1900000202"
+appids = ["wx8888888888888888"]
+service_id = "00000000000000000000000000000202"
+merchant_serial_no = "5157F09EFDC096DE"
+merchant_private_key_file = "suzhou/apiclient_key.pem"
+apiv3_key_file = "suzhou/apiv3_key"
+notify_url = "https://pay.example.com/notify/suzhou"
+```
+
+Members are the settings of the merchant in lower case without `PAYSCORE_`, and `service_introduction`,
+`risk_amount_fen` and `out_order_no_prefix`, which are as set for all where an account does not say them. `appids` is
+a list. Keys stand in files of their own, named by `<member>_file` and found from where the accounts' file is; a key
+that is written here is refused. An account that names no `notify_url` is called under `PAYSCORE_NOTIFY_BASE_URL` +
+`/notify/NAME`; the default one is called under `/notify/payscore`, too. A name has 1 to 32 letters, digits, `_` or
+`-`; no two accounts have one mchid; there are at most 64. A member that is missing, wrong or not known stops the
+process with a line that names file, account and member, and no key. `payscore-worker account list` shows them,
+`doctor` checks each.
+
+An order belongs to its mchid: an account may be renamed, and may be left out once none of its trips is under way;
+till then they wait.
+""",
 )
 
 
@@ -64,6 +106,7 @@ def page(language: str = ENGLISH, parts: Sequence[type[Part]] = PARTS) -> Iterat
         yield "| --- | --- | --- |"
         yield from _rows(part, words)
         yield ""
+    yield words.accounts
 
 
 def _rows(part: type[Part], words: Words) -> Iterator[str]:

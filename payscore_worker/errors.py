@@ -4,7 +4,8 @@ SettlementError
   SchemaOutdated            the database's schema and this code do not go together; says what to do
   Retryable                 the message is fine; try it again later
     WechatPayUnavailable    WeChat Pay did not process the call: not reached, or throttled
-      HeldBack              not even tried: WeChat Pay is out, or throttles us and enough calls wait
+      HeldBack              not even tried: WeChat Pay throttles us and enough calls wait
+        AccountOut          not even tried: WeChat Pay is out for this account; the trip is taken up once it is back
     MerchantRefused         WeChat Pay refuses us, whatever we ask: keys, clock, ids or permissions are wrong
     OutcomeUnknown          it may have happened: the same bytes again, or ask
     StorageUnavailable      the database cannot be reached; what was asked of it may have happened
@@ -137,6 +138,10 @@ class HeldBack(WechatPayUnavailable):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, attempts=0)
+
+
+class AccountOut(HeldBack):
+    """Not even tried: WeChat Pay is out for this account, or our clock is wrong; other accounts may be served."""
 
 
 class MerchantRefused(WechatPayError, Retryable):

@@ -42,6 +42,22 @@ Text = Annotated[Storable, Meta(max_length=500, description="shortened to what W
 Openid = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_-]{1,128}$(?!\n)", description="as WeChat gave it to the app")]
 
 
+AccountName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Za-z_-]{1,32}$(?!\n)",
+        description="the name of a merchant account; without it, the default one",
+    ),
+]
+
+Appid = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Za-z]{1,32}$(?!\n)",
+        description="the app that gave the openid, one of the account's; without it, its default one",
+    ),
+]
+
 # --- In: what the ride service says -----------------------------------------------------------------------------
 
 
@@ -75,6 +91,8 @@ class TripStarted(EventIn, frozen=True, kw_only=True):
     risk_amount_fen: Annotated[int, Meta(ge=1, le=MAX_FEN, description="money in whole fen")] | None = None
     introduction: Text = ""
     attach: Text = ""
+    account: AccountName | UnsetType = UNSET
+    appid: Appid | UnsetType = UNSET
 
 
 class FeeItem(Struct, frozen=True, kw_only=True):
@@ -129,6 +147,8 @@ class AuthorisationRequested(EventIn, frozen=True, kw_only=True):
     client: Annotated[
         Literal["miniprogram", "h5", "app"], Meta(description="what opens the page; all take the same parameters")
     ] = "miniprogram"
+    account: AccountName | UnsetType = UNSET
+    appid: Appid | UnsetType = UNSET
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -146,6 +166,7 @@ class AuthorisationEnded(EventIn, frozen=True, kw_only=True):
 
     openid: Openid
     reason: Annotated[Text, Meta(min_length=1)]
+    account: AccountName | UnsetType = UNSET
 
 
 class TripFareLowered(EventIn, frozen=True, kw_only=True):
@@ -197,6 +218,8 @@ class Notification(EventIn, frozen=True, kw_only=True):
     """What a callback said: WeChat's own words, unchanged."""
 
     resource: dict[str, Any]
+    account: str | UnsetType = UNSET
+    """Whose keys opened it; not named by a webhook that knew the default account alone."""
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -220,6 +243,11 @@ class RefundChanged(Notification, frozen=True, kw_only=True):
     """WeChat Pay tells how a refund ended, or that it cannot be delivered."""
 
 
+def account_of(event: Notification) -> str:
+    """Name the account whose keys opened a notification; empty: the default one."""
+    return event.account if isinstance(event.account, str) else ""
+
+
 class CloudEvent(Struct, frozen=True, kw_only=True):
     """A CloudEvents 1.0 envelope, structured mode."""
 
@@ -233,6 +261,8 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     traceparent: str | UnsetType = UNSET
     """In which trace it came about (CloudEvents' extension for distributed tracing)."""
     tracestate: str | UnsetType = UNSET
+    account: str | UnsetType = UNSET
+    """Which merchant account WeChat Pay told it to (an extension of ours)."""
     data: msgspec.Raw
 
 
@@ -290,6 +320,8 @@ def _read_cloud_event(body: bytes, expected: Mapping[str, type[EventIn]]) -> Rec
         event = expected[envelope.type].read(bytes(envelope.data))
     except MalformedMessage as error:
         raise MalformedMessage(f"data.{error}") from error
+    if isinstance(event, Notification):
+        event = msgspec.structs.replace(event, account=envelope.account)
     return Received(envelope.id, envelope.type, event)
 
 
@@ -566,7 +598,7 @@ ANNOUNCEMENTS: Final[tuple[type[CaseAnnouncement], ...]] = (
 )
 
 
-def write_cloud_event(
+def write_cloud_event(  # noqa: PLR0913 - one for each attribute of an envelope
     *,
     id: str,
     source: str,
@@ -575,11 +607,12 @@ def write_cloud_event(
     data: Struct | msgspec.Raw,
     subject: str | None = None,
     sequence: int | None = None,
+    account: str | None = None,
     trace: Mapping[str, str] = _NO_TRACE,
 ) -> bytes:
     """Write a CloudEvents 1.0 envelope, structured mode; `trace` may hold `traceparent` and `tracestate`.
 
-    `sequence` is the version of the row that the event tells of.
+    `sequence` is the version of the row that the event tells of, `account` whose keys opened a notification.
     """
     envelope = CloudEventOut(
         specversion="1.0",
@@ -592,6 +625,7 @@ def write_cloud_event(
         sequence=UNSET if sequence is None else f"{sequence:0{SEQUENCE_DIGITS}}",
         traceparent=trace.get("traceparent", UNSET),
         tracestate=trace.get("tracestate", UNSET),
+        account=UNSET if account is None else account,
         data=data if isinstance(data, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(data)),
     )
     return msgspec.json.encode(envelope)

@@ -65,19 +65,24 @@ LOOP_LAG = _histogram(
 
 CALLS = _histogram(
     "payscore_wechatpay_call_duration_seconds",
-    "Calls to WeChat Pay with their quick tries: which call, its outcome (accepted, why it was refused, unavailable: "
-    "not processed, unknown: perhaps processed), and WeChat Pay's code (empty without one, other if it is new).",
-    *("call", "outcome", "code"),
+    "Calls to WeChat Pay with their quick tries: of which account, which call, its outcome (accepted, why it was "
+    "refused, unavailable: not processed, unknown: perhaps processed), and WeChat Pay's code (empty without one, "
+    "other if it is new).",
+    *("account", "call", "outcome", "code"),
     buckets=CALL_BUCKETS,
 )
-SENDS = _counter("payscore_wechatpay_sends_total", "Requests sent to WeChat Pay, each quick try one.", "call")
+SENDS = _counter(
+    "payscore_wechatpay_sends_total", "Requests sent to WeChat Pay, each quick try one.", "account", "call"
+)
 PACE_GAP = _gauge(
     "payscore_wechatpay_pace_gap_seconds",
     "The gap that this process keeps between two calls because WeChat Pay throttles it; 0 while it does not.",
+    "account",
 )
 CERTIFICATE_EXPIRY = _gauge(
     "payscore_platform_certificate_expiry_timestamp_seconds",
     "When the first of the platform certificates in use expires; NaN where WeChat Pay's public key is used instead.",
+    "account",
 )
 
 CERTIFICATES_UNREAD = _counter(
@@ -133,14 +138,17 @@ QUEUE_NOT_EMPTY = _gauge(
 # --- The worker: trips and refunds ---
 
 EVENTS_NOTED = _counter("payscore_events_noted_total", "Facts noted on trips that said something new.", "type")
-STATES_REACHED = _counter("payscore_trips_reached_total", "Trips that came to this state.", "state")
-COMPLETED_FEN = _counter("payscore_completed_fen_total", "Money that WeChat Pay accepted to collect, in fen.")
+STATES_REACHED = _counter("payscore_trips_reached_total", "Trips that came to this state.", "account", "state")
+COMPLETED_FEN = _counter(
+    "payscore_completed_fen_total", "Money that WeChat Pay accepted to collect, in fen.", "account"
+)
 LOWERED_FEN = _counter(
-    "payscore_lowered_fen_total", "By how much fares were lowered after their trips had ended, in fen."
+    "payscore_lowered_fen_total", "By how much fares were lowered after their trips had ended, in fen.", "account"
 )
 PAID_FEN = _counter(
     "payscore_paid_fen_total",
     "Money that WeChat Pay says it has collected, in fen; what was paid elsewhere is not in it.",
+    "account",
 )
 PAID_BY = _counter(
     "payscore_trips_paid_total",
@@ -155,7 +163,9 @@ NOT_OURS = _counter(
 )
 PROBLEMS = _counter("payscore_trips_stopped_total", "Trips that stopped for a person to look, by code.", "code")
 REFUNDS_REACHED = _counter("payscore_refunds_reached_total", "Refunds that came to this state.", "state")
-REFUNDED_FEN = _counter("payscore_refunded_fen_total", "Money that WeChat Pay says it has sent back, in fen.")
+REFUNDED_FEN = _counter(
+    "payscore_refunded_fen_total", "Money that WeChat Pay says it has sent back, in fen.", "account"
+)
 REFUND_PROBLEMS = _counter(
     "payscore_refunds_stopped_total", "Refunds that stopped for a person to look, by code.", "code"
 )
@@ -192,9 +202,13 @@ UNROUTED = _counter(
 # --- The worker: the breaker ---
 
 BREAKER_OPEN = _gauge(
-    "payscore_breaker_open", "1 while this worker holds calls to WeChat Pay back, for this reason.", "reason"
+    "payscore_breaker_open",
+    "1 while this worker holds calls to WeChat Pay back for this account, for this reason.",
+    *("account", "reason"),
 )
-BREAKER_OPENED = _counter("payscore_breaker_opened_total", "How often the breaker opened, by reason.", "reason")
+BREAKER_OPENED = _counter(
+    "payscore_breaker_opened_total", "How often the breaker of the account opened, by reason.", "account", "reason"
+)
 
 # --- The worker: what the database holds ---
 
@@ -294,9 +308,9 @@ LOOK_AGE = _gauge(
 
 NOTIFICATIONS = _counter(
     "payscore_notifications_total",
-    "Notifications by event type (none where it was refused, other if no queue of ours takes it) and verdict: "
-    "published, or the class of the error for which it was refused.",
-    *("type", "verdict"),
+    "Notifications by account, by event type (none where it was refused, other if no queue of ours takes it) and "
+    "verdict: published, or the class of the error for which it was refused.",
+    *("account", "type", "verdict"),
 )
 NOTIFICATION_SECONDS = _histogram(
     "payscore_notification_duration_seconds",

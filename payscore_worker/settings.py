@@ -17,6 +17,7 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta, Struct
 
+from payscore_worker.domain.account import MAX_ACCOUNT_NAME
 from payscore_worker.messaging.addresses import Malformed, broker_urls, check_files
 from payscore_worker.storage.url import UnreadableUrl, UnusableParameter, read_url
 
@@ -38,6 +39,11 @@ _PATH: Final = r"(?:/[0-9A-Za-z/._~!$&'()*+;=:@%-]*)?"
 
 MAX_NOTIFY_URL: Final = 255
 """What WeChat Pay takes (reference payscore-api B.3)."""
+
+MAX_NOTIFY_PATH: Final = len("/notify/") + MAX_ACCOUNT_NAME
+"""What is appended to the base of them."""
+
+_APPID: Final = r"[0-9A-Za-z]{1,32}"
 
 Text = Annotated[str, Meta(min_length=1, description="any text")]
 Durations = Annotated[
@@ -136,7 +142,13 @@ class MerchantSettings(Part, frozen=True, kw_only=True):
     )
     api_base_urls: Origins = "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com"
     mchid: Annotated[str, Meta(pattern=r"^[0-9]{1,32}\Z", description="the merchant number, digits")]
-    appid: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{1,32}\Z", description="the app id bound to the merchant")]
+    appid: Annotated[
+        str,
+        Meta(
+            pattern=rf"^{_APPID}(?:,{_APPID})*\Z",
+            description="the app id bound to the merchant, or several with commas between; the first is the default",
+        ),
+    ]
     service_id: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{1,32}\Z", description="the PayScore service id")]
     merchant_serial_no: Annotated[
         str, Meta(pattern=r"^[0-9A-Fa-f]{8,64}\Z", description="the serial number of the merchant certificate, hex")
@@ -167,9 +179,42 @@ class MerchantSettings(Part, frozen=True, kw_only=True):
         ),
     ] = False
 
+    @property
+    def appids(self) -> tuple[str, ...]:
+        """The app ids, the default one first."""
+        return tuple(self.appid.split(","))
 
-class OrderSettings(Part, frozen=True, kw_only=True):
-    """What we say in every order, and when we ask about it."""
+
+class AccountsSettings(Part, frozen=True, kw_only=True):
+    """Several merchant numbers in place of one, and where the callbacks of each go."""
+
+    accounts_file: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="a TOML file with a table [accounts.NAME] for each merchant number, in place of the "
+                "settings of the merchant",
+            ),
+        ]
+        | None
+    ) = None
+    notify_base_url: (
+        Annotated[
+            str,
+            Meta(
+                pattern=rf"^{_ORIGIN}/?\Z",
+                max_length=MAX_NOTIFY_URL - MAX_NOTIFY_PATH,
+                description="an http or https URL of a host and perhaps a port; /notify/ACCOUNT is appended for each "
+                "account that names no notify_url",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class OfferSettings(Part, frozen=True, kw_only=True):
+    """What we say in every order, of each account its own."""
 
     service_introduction: Annotated[str, Meta(min_length=1, max_length=20, description="at most 20 characters")] = (
         "网约车出行"
@@ -178,6 +223,11 @@ class OrderSettings(Part, frozen=True, kw_only=True):
     out_order_no_prefix: Annotated[
         str, Meta(pattern=r"^[0-9A-Za-z_-]{0,12}\Z", description="up to 12 letters, digits, _ or -")
     ] = ""
+
+
+class OrderSettings(OfferSettings, frozen=True, kw_only=True):
+    """What we say in every order, and when we ask about it."""
+
     service_state_ttl: Annotated[
         str,
         Meta(
@@ -287,6 +337,7 @@ PARTS: Final = (
     BrokerSettings,
     DatabaseSettings,
     MerchantSettings,
+    AccountsSettings,
     OrderSettings,
     WebhookSettings,
     OpsSettings,
@@ -309,21 +360,27 @@ class Environment:
         from_file = {name: value for name, value in _read_env_file(env_file).items() if value is not None}
         self._variables = {**from_file, **(os.environ if variables is None else variables)}
 
-    def read(self, part: type[_Part]) -> _Part:
-        """Read one part of the settings.
+    def read(self, part: type[_Part], **otherwise: str) -> _Part:
+        """Read one part of the settings; `otherwise`: what holds in place of variables that are not set.
 
         Raises:
             SettingsError: a setting is missing or malformed; the text names it.
 
         """
-        names = [field.encode_name for field in msgspec.structs.fields(part)]
-        values = {name: value for name in names if (value := self._value(name)) is not None}
-        try:
-            settings = msgspec.convert(values, part, strict=False)
-        except msgspec.ValidationError as error:
-            raise SettingsError(_name_it(part, str(error))) from error
+        values = otherwise | self.values_of(part)
+        settings = convert(values, part)
         _check_addresses(part, values)
         return settings
+
+    def values_of(self, part: type[Part]) -> dict[str, str]:
+        """Find those variables of a part that are set.
+
+        Raises:
+            SettingsError: the file of one cannot be read, or holds no text.
+
+        """
+        names = [field.encode_name for field in msgspec.structs.fields(part)]
+        return {name: value for name in names if (value := self._value(name)) is not None}
 
     def _value(self, name: str) -> str | None:
         """Find a setting: the file that `<NAME>_FILE` names, else the variable; an empty one is as good as none."""
@@ -332,6 +389,19 @@ class Environment:
         if value and not _is_utf_8(value):
             raise SettingsError(f"{name}: is not UTF-8")
         return value.replace("\\n", "\n") if value and value.startswith("-----BEGIN") else value
+
+
+def convert(values: Mapping[str, object], part: type[_Part], *, strict: bool = False) -> _Part:
+    """Make a part of what is set, by the names of the variables; strictly: a number is no text, and no text a number.
+
+    Raises:
+        SettingsError: a setting is missing or malformed; the text names it.
+
+    """
+    try:
+        return msgspec.convert(values, part, strict=strict)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_name_it(part, str(error))) from error
 
 
 def _check_addresses(part: type[Part], values: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Notification in, event out, 200 (design 6): verified on its raw bytes, decrypted, published, confirmed. No state."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
 from threading import Semaphore
@@ -27,6 +28,10 @@ from payscore_worker.wechatpay import (
 )
 
 PATH: Final = "/notify/payscore"
+"""The default account's."""
+
+ACCOUNT_PATH: Final = "/notify/{account}"
+"""Each account's, the default one included."""
 
 MAX_BODY_BYTES: Final = 256 * 1024
 """Three times the largest notification that the documents bound (contract 5; reference payscore-api B.2, B.3, D.3).
@@ -51,6 +56,9 @@ PUBLISH_SECONDS: Final = 4.0
 
 SOURCE: Final = "wechatpay"
 
+NO_ACCOUNT: Final = ""
+"""On the label of what names none of ours: a stranger's word is no label."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -60,30 +68,35 @@ class Webhook:
     def __init__(
         self,
         *,
-        notifications: Notifications,
+        notifications: Mapping[str, Notifications],
         publisher: Publisher,
         topology: Topology,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._notifications = notifications
+        """By account, the default one first: a key of one opens nothing of another's."""
         self._publisher = publisher
         self._topology = topology
         self._answer_seconds = answer_seconds
         self._large = Semaphore(MAX_LARGE_BODIES)  # asyncio's own knows no trying without waiting
 
     def routes(self) -> list[Route]:
-        """Name the one route there is."""
-        return [Route(PATH, self.receive, methods=["POST"])]
+        """Name the routes: the default account's, and each account's own."""
+        return [Route(path, self.receive, methods=["POST"]) for path in (PATH, ACCOUNT_PATH)]
 
     async def receive(self, request: Request) -> Response:
         """Take one callback; anything but 200 makes WeChat Pay send it again."""
+        account = request.path_params.get("account", next(iter(self._notifications)))
+        if account not in self._notifications:
+            return _refuse(NoSuchAccount("there is no such account"), HTTPStatus.NOT_FOUND, "there is no such account")
+        path = request.url.path
         with (
             metrics.NOTIFICATION_SECONDS.time(),
             tracing.span(
-                f"POST {PATH}", tracing.Kind.SERVER, {"http.request.method": "POST", "url.path": PATH}
+                f"POST {path}", tracing.Kind.SERVER, {"http.request.method": "POST", "url.path": path}
             ) as span,
         ):
-            response = await self._answer(request)
+            response = await self._answer(request, account)
             refused = response.status_code != HTTPStatus.OK
             span.note(
                 {"http.response.status_code": response.status_code},
@@ -91,30 +104,35 @@ class Webhook:
             )
             return response
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, account: str) -> Response:
         try:
-            notification = await self._take(request)
+            notification = await self._take(request, account)
         except (NotificationError, BodyRefused) as error:
-            return _refuse(error, _status_of(error), str(error))
+            return _refuse(error, _status_of(error), str(error), account)
         except NoRoom as error:
-            return _refuse(error, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return _refuse(error, HTTPStatus.SERVICE_UNAVAILABLE, str(error), account)
         except (BrokerUnavailable, Unroutable, TimeoutError) as error:
-            return _refuse(error, HTTPStatus.SERVICE_UNAVAILABLE, "cannot be published now; send it again")
+            return _refuse(error, HTTPStatus.SERVICE_UNAVAILABLE, "cannot be published now; send it again", account)
         except Exception as error:
-            log.exception("notification_surprised_us")
-            return _refuse(error, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; send it again")
-        metrics.of(metrics.NOTIFICATIONS, _type_label(notification.event_type), "published").inc()
-        log.info("notification_published", notification_id=notification.id, event_type=notification.event_type)
+            log.exception("notification_surprised_us", account=account)
+            return _refuse(error, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; send it again", account)
+        metrics.of(metrics.NOTIFICATIONS, account, _type_label(notification.event_type), "published").inc()
+        log.info(
+            "notification_published",
+            account=account,
+            notification_id=notification.id,
+            event_type=notification.event_type,
+        )
         return JSONResponse({"code": "SUCCESS", "message": "成功"})
 
-    async def _take(self, request: Request) -> Notification:
+    async def _take(self, request: Request, account: str) -> Notification:
         """Read, verify, decrypt and publish, all within the time that WeChat Pay waits."""
         deadline = asyncio.get_running_loop().time() + self._answer_seconds
         with ExitStack() as room:
             body = await self._read_body(request, deadline, room)
             async with asyncio.timeout_at(deadline):
-                notification = await self._notifications.open(request.headers, body)
-                await self._publish(notification)
+                notification = await self._notifications[account].open(request.headers, body)
+                await self._publish(notification, account)
         return notification
 
     async def _read_body(self, request: Request, deadline: float, room: ExitStack) -> bytes:
@@ -140,7 +158,7 @@ class Webhook:
             raise NoRoom("too many large bodies at once; send it again")
         return self._large
 
-    async def _publish(self, notification: Notification) -> None:
+    async def _publish(self, notification: Notification, account: str) -> None:
         """Publish it; one that no queue of ours takes is for whoever listens, if anybody does."""
         exchange, routing_key = self._topology.name(NOTIFICATIONS), notification.event_type.lower()
         event = write_cloud_event(
@@ -149,6 +167,7 @@ class Webhook:
             type=routing_key,
             time=notification.create_time,
             data=msgspec.Raw(notification.resource),
+            account=account,
             trace=tracing.carried(),
         )
         await self._publisher.publish(
@@ -161,6 +180,10 @@ class Webhook:
                 mandatory=self._topology.takes(exchange, routing_key),
             )
         )
+
+
+class NoSuchAccount(Exception):
+    """The path names an account that we do not have."""
 
 
 class BodyRefused(Exception):
@@ -183,7 +206,8 @@ def _status_of(error: Exception) -> HTTPStatus:
     return HTTPStatus.BAD_REQUEST
 
 
-def _refuse(error: Exception, status: HTTPStatus, message: str) -> Response:
-    metrics.of(metrics.NOTIFICATIONS, "none", type(error).__name__).inc()
-    log.warning("notification_refused", status=status.value, reason=str(error), error=type(error).__name__)
+def _refuse(error: Exception, status: HTTPStatus, message: str, account: str = NO_ACCOUNT) -> Response:
+    kind = type(error).__name__
+    metrics.of(metrics.NOTIFICATIONS, account, "none", kind).inc()
+    log.warning("notification_refused", account=account, status=status.value, reason=str(error), error=kind)
     return JSONResponse({"code": "FAIL", "message": message}, status_code=status)

@@ -10,11 +10,12 @@ from starlette.applications import Starlette
 
 from consumers import CONSUMERS
 from payscore_worker import metrics
+from payscore_worker.accounts import read_accounts
 from payscore_worker.bootstrap import parts
 from payscore_worker.bootstrap.database import CLOSE_SECONDS, close, database, database_url
 from payscore_worker.bootstrap.settlement import make_refunds, make_settlement
 from payscore_worker.bootstrap.webhook import WEBHOOK_STOP_SECONDS
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import Guarded, make_wechatpays
 from payscore_worker.bootstrap.wiring import make_management, make_topology, now, stop_on_signals
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.opening import REPLAY_END_SECONDS, Plan, is_shut, open_console
@@ -27,7 +28,6 @@ from payscore_worker.serving import make_server
 from payscore_worker.settings import (
     BrokerSettings,
     Environment,
-    MerchantSettings,
     OpsSettings,
     OrderSettings,
     SettingsError,
@@ -36,9 +36,8 @@ from payscore_worker.settings import (
 from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
-from payscore_worker.wechatpay import Breaker
-from payscore_worker.wechatpay.payscore import GuardedPayScores, PayScores
-from payscore_worker.wechatpay.transactions import GuardedRefunds
+from payscore_worker.wechatpay import Breakers
+from payscore_worker.wechatpay.payscore import PayScores
 
 CONSOLE_STOP_SECONDS: Final = WEBHOOK_STOP_SECONDS + REPLAY_END_SECONDS + CLOSE_SECONDS
 """What stops a webhook, and ending a replay between two messages, which is written down."""
@@ -61,28 +60,29 @@ async def run_console(environment: Environment) -> None:
     if is_shut(host=ops.ops_host, token=ops.ops_token):
         what = description(OpsSettings, "PAYSCORE_OPS_TOKEN")
         raise SettingsError(f"PAYSCORE_OPS_TOKEN: missing, and others can reach PAYSCORE_OPS_HOST; it should be {what}")
-    topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
+    topology, wechatpay = make_topology(broker), make_wechatpays(environment)
     orders = environment.read(OrderSettings)
-    async with database(environment) as storage, aclosing(wechatpay.client):
-        breaker, ring = Breaker(clock_trouble=lambda: wechatpay.client.skew.trouble), DepthRing()
-        guarded = GuardedPayScores(wechatpay.payscores, breaker)
+    async with database(environment) as storage, aclosing(wechatpay):
+        guarded, ring = Guarded(wechatpay), DepthRing()
         look = QueueLook(broker.amqp_url, topology, on_look=lambda found: ring.note(now(), found))
-        settlement = make_settlement(storage=storage, payscores=guarded, orders=orders)
-        guarded_refunds = GuardedRefunds(wechatpay.refunds, breaker)
-        refunds = make_refunds(storage=storage, payscores=guarded, refunds=guarded_refunds, orders=orders)
+        payscores, accounts = guarded.payscores, wechatpay.accounts
+        settlement = make_settlement(storage=storage, payscores=payscores, orders=orders, accounts=accounts)
+        refunds = make_refunds(
+            storage=storage, payscores=payscores, refunds=guarded.refunds, orders=orders, accounts=accounts
+        )
         plan = make_plan(
             environment,
             storage=storage,
             desks=(settlement, refunds),
-            payscores=guarded,
-            breaker=breaker,
+            payscores=payscores,
+            breakers=guarded.breakers,
             is_linked=lambda: look.is_linked,
             beside_worker=False,
             ring=ring,
         )
         checks = {"database": parts.answers(storage.ping), "queues": parts.holds(lambda: look.is_linked)}
         metrics.show_build("console")
-        showing.show_calls(wechatpay.client, wechatpay.keys)
+        showing.show_calls([one.client for one in wechatpay.by_name.values()])
         application = Starlette(routes=health_routes(checks, metrics.registry(metrics.CONSOLE)))
         server = make_server(application, host=ops.ops_host, port=ops.ops_port, max_connections=MAX_CONNECTIONS)
         told = stop_on_signals(within_seconds=CONSOLE_STOP_SECONDS)
@@ -90,7 +90,7 @@ async def run_console(environment: Environment) -> None:
             serving = parts.start(group, server.serve())
             others = [
                 parts.start(group, work)
-                for work in (look.run(), breaker.run(guarded.probe), measure_lag(), open_console(application, plan))
+                for work in (look.run(), *guarded.probing(), measure_lag(), open_console(application, plan))
             ]
             log.info("console_started", ops_port=ops.ops_port, family=wechatpay.payscores.current.family)
             await told.wait()
@@ -108,7 +108,7 @@ def make_plan(
     storage: Storage,
     desks: tuple[Settlement, Refunds],
     payscores: PayScores,
-    breaker: Breaker,
+    breakers: Breakers,
     is_linked: Callable[[], bool],
     beside_worker: bool,
     ring: DepthRing,
@@ -123,12 +123,12 @@ def make_plan(
         database_url=database_url(environment),
         topology=make_topology(broker),
         queues={one.queue: one.events for one in CONSUMERS},
-        out_order_no_prefix=environment.read(OrderSettings).out_order_no_prefix,
+        out_order_no_prefix=read_accounts(environment)[0].offer.out_order_no_prefix,
         storage=storage,
         settlement=settlement,
         refunds=refunds,
         payscores=payscores,
-        breaker=breaker,
+        breakers=breakers,
         is_linked=is_linked,
         beside_worker=beside_worker,
         ring=ring,

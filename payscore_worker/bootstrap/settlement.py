@@ -1,9 +1,10 @@
 """The settlement, under the terms of the settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from payscore_worker.bootstrap.wiring import now
+from payscore_worker.domain.account import DEFAULT, Account
 from payscore_worker.domain.trip import Rules
 from payscore_worker.settings import OrderSettings, duration, durations
 from payscore_worker.settlement.authorisations import Authorisations
@@ -20,17 +21,19 @@ def make_settlement(
     storage: Storage,
     payscores: PayScores,
     orders: OrderSettings,
+    accounts: Sequence[Account] = (),
     on_announced: Callable[[], None] = lambda: None,
     clock: Callable[[], datetime] = now,
 ) -> Settlement:
-    """Make the settlement under the terms of the settings."""
+    """Make the settlement under the terms of the settings; `accounts`: the default one first, where they are named."""
+    default = accounts[0] if accounts else None
     terms = Terms(
-        introduction=orders.service_introduction,
+        introduction=default.introduction if default else orders.service_introduction,
         start_at_event=orders.start_time == "event",
         service_state_ttl=duration(orders.service_state_ttl),
-        out_order_no_prefix=orders.out_order_no_prefix,
+        out_order_no_prefix=default.out_order_no_prefix if default else orders.out_order_no_prefix,
     )
-    rules = make_rules(payscores, orders)
+    rules = make_rules(payscores, orders, accounts)
     return Settlement(
         storage=storage, payscores=payscores, rules=rules, terms=terms, clock=clock, on_announced=on_announced
     )
@@ -42,6 +45,7 @@ def make_refunds(
     payscores: PayScores,
     refunds: WechatPayRefunds,
     orders: OrderSettings,
+    accounts: Sequence[Account] = (),
     on_announced: Callable[[], None] = lambda: None,
     clock: Callable[[], datetime] = now,
 ) -> Refunds:
@@ -49,8 +53,8 @@ def make_refunds(
     return Refunds(
         storage=storage,
         refunds=refunds,
-        rules=make_rules(payscores, orders),
-        prefix=orders.out_order_no_prefix,
+        rules=make_rules(payscores, orders, accounts),
+        prefix=accounts[0].out_order_no_prefix if accounts else orders.out_order_no_prefix,
         clock=clock,
         on_announced=on_announced,
     )
@@ -62,6 +66,7 @@ def make_authorisations(
     payscores: PayScores,
     settlement: Settlement,
     orders: OrderSettings,
+    accounts: Sequence[Account] = (),
     on_announced: Callable[[], None] = lambda: None,
     clock: Callable[[], datetime] = now,
 ) -> Authorisations:
@@ -70,21 +75,23 @@ def make_authorisations(
         storage=storage,
         payscores=payscores,
         settlement=settlement,
-        prefix=orders.out_order_no_prefix,
+        prefix=accounts[0].out_order_no_prefix if accounts else orders.out_order_no_prefix,
         clock=clock,
         on_announced=on_announced,
     )
 
 
-def make_rules(payscores: PayScores, orders: OrderSettings) -> Rules:
+def make_rules(payscores: PayScores, orders: OrderSettings, accounts: Sequence[Account] = ()) -> Rules:
     """Say what families and settings decide for every trip."""
     return Rules(
+        account=accounts[0].name if accounts else DEFAULT,
+        others=tuple(accounts[1:]),
         family=payscores.current.family,
         ticketed=TICKETED,
         capped=CAPPED,
         lowering=LOWERING,
+        risk_amount_fen=accounts[0].risk_amount_fen if accounts else orders.risk_amount_fen,
         paying=PAYING,
-        risk_amount_fen=orders.risk_amount_fen,
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),
         overdue_after=tuple(sorted(durations(orders.overdue_after))),

@@ -1,6 +1,8 @@
 """The simulator as a role: it serves, is measured, and stops when told."""
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import structlog
 
@@ -13,10 +15,11 @@ from payscore_worker.simulator import PASSENGER_PAGE, Simulator, SimulatorConfig
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def run_simulator(config: SimulatorConfig, *, host: str, port: int) -> None:
-    """Be WeChat Pay until SIGTERM or SIGINT."""
-    async with Simulator(config) as simulator:
-        application = create_app(simulator)
+async def run_simulator(configs: Sequence[SimulatorConfig], *, host: str, port: int) -> None:
+    """Be WeChat Pay, to one merchant or several, until SIGTERM or SIGINT."""
+    async with AsyncExitStack() as stack:
+        simulators = [await stack.enter_async_context(Simulator(config)) for config in configs]
+        application = create_app(*simulators)
         metrics.show_build("simulator")
         shown = metrics_route(metrics.registry(metrics.SIMULATOR))
         application.router.routes.insert(0, shown)  # before the route that takes everything

@@ -9,14 +9,14 @@ from starlette.applications import Starlette
 
 from payscore_worker import metrics, tracing
 from payscore_worker.bootstrap import parts
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import make_topology, stop_on_signals
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.ops import showing
 from payscore_worker.ops.health import health_routes
 from payscore_worker.ops.lag import measure_lag
 from payscore_worker.serving import STOP_SECONDS, make_server
-from payscore_worker.settings import BrokerSettings, Environment, MerchantSettings, WebhookSettings
+from payscore_worker.settings import BrokerSettings, Environment, WebhookSettings
 from payscore_worker.webhook import PUBLISH_SECONDS, Webhook
 
 WEBHOOK_STOP_SECONDS: Final = STOP_SECONDS + parts.PARTS_SECONDS + tracing.END_SECONDS + parts.MARGIN_SECONDS
@@ -37,20 +37,22 @@ async def run_webhook(environment: Environment) -> None:
 
     """
     broker, address = environment.read(BrokerSettings), environment.read(WebhookSettings)
-    topology, wechatpay = make_topology(broker), make_wechatpay(environment.read(MerchantSettings))
-    async with aclosing(wechatpay.client):
+    topology, wechatpay = make_topology(broker), make_wechatpays(environment)
+    async with aclosing(wechatpay):
         await wechatpay.warm_up()
         publisher = Publisher(
             broker.amqp_url, name="payscore-worker webhook", topology=topology, timeout_seconds=PUBLISH_SECONDS
         )
-        webhook = Webhook(notifications=wechatpay.notifications, publisher=publisher, topology=topology)
+        accounts = wechatpay.by_name
+        notifications = {name: one.notifications for name, one in accounts.items()}
+        webhook = Webhook(notifications=notifications, publisher=publisher, topology=topology)
         checks = {
             "publishing": parts.holds(lambda: publisher.is_ready),
-            "keys": parts.holds(lambda: wechatpay.keys.ready),
+            "keys": parts.holds(lambda: wechatpay.ready),
         }
         metrics.show_build("webhook")
-        showing.show_calls(wechatpay.client, wechatpay.keys)
-        showing.show_notifications()
+        showing.show_calls([one.client for one in accounts.values()])
+        showing.show_notifications(accounts)
         server = make_server(
             Starlette(routes=[*webhook.routes(), *health_routes(checks, metrics.registry(metrics.WEBHOOK))]),
             host=address.webhook_host,
@@ -60,7 +62,8 @@ async def run_webhook(environment: Environment) -> None:
         told = stop_on_signals(within_seconds=WEBHOOK_STOP_SECONDS)
         async with asyncio.TaskGroup() as group:
             serving = parts.start(group, server.serve())
-            others = [parts.start(group, work) for work in (publisher.run(), wechatpay.keys.run(), measure_lag())]
+            fetching = [one.keys.run() for one in accounts.values()]
+            others = [parts.start(group, work) for work in (publisher.run(), *fetching, measure_lag())]
             log.info("webhook_started", port=address.webhook_port)
             await told.wait()
             server.stop()

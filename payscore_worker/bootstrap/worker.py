@@ -13,7 +13,7 @@ from payscore_worker import metrics, tracing
 from payscore_worker.bootstrap import parts
 from payscore_worker.bootstrap.database import CLOSE_SECONDS, close, database, database_url
 from payscore_worker.bootstrap.settlement import make_authorisations, make_refunds, make_settlement
-from payscore_worker.bootstrap.wechatpay import WechatPay, make_wechatpay
+from payscore_worker.bootstrap.wechatpay import Guarded, WechatPays, make_wechatpays
 from payscore_worker.bootstrap.wiring import make_topology, now, stop_on_signals
 from payscore_worker.console.depths import DepthRing
 from payscore_worker.errors import FailureClass
@@ -25,14 +25,11 @@ from payscore_worker.ops import showing
 from payscore_worker.ops.health import Check, health_routes
 from payscore_worker.ops.watching import watch
 from payscore_worker.serving import STOP_SECONDS, make_server
-from payscore_worker.settings import BrokerSettings, Environment, MerchantSettings, OpsSettings, OrderSettings
+from payscore_worker.settings import BrokerSettings, Environment, OpsSettings, OrderSettings
 from payscore_worker.settlement.reconciler import Desk, Reconciler
 from payscore_worker.storage import Storage
 from payscore_worker.storage.cases import C
 from payscore_worker.storage.clock import DatabaseClock
-from payscore_worker.wechatpay import Breaker
-from payscore_worker.wechatpay.payscore import GuardedPayScores
-from payscore_worker.wechatpay.transactions import GuardedRefunds
 
 DRAIN_SECONDS: Final = 25.0
 """Finishing what is in hand: under the 30 seconds that supervisors allow before they kill."""
@@ -63,8 +60,8 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
     """
     broker, ops = environment.read(BrokerSettings), environment.read(OpsSettings)
     orders = environment.read(OrderSettings)
-    wechatpay = make_wechatpay(environment.read(MerchantSettings))
-    async with database(environment) as storage, aclosing(wechatpay.client):
+    wechatpay = make_wechatpays(environment)
+    async with database(environment) as storage, aclosing(wechatpay):
         worker = Worker(broker=broker, orders=orders, storage=storage, wechatpay=wechatpay)
         await worker.clock.look()
         await wechatpay.warm_up()
@@ -86,7 +83,12 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
             looking = [parts.start(group, watching)]
             if with_console:
                 looking.append(parts.start(group, _console(environment, application, worker, ring)))
-            log.info("worker_started", ops_port=ops.ops_port, family=wechatpay.payscores.current.family)
+            log.info(
+                "worker_started",
+                ops_port=ops.ops_port,
+                accounts=[*wechatpay.by_name],
+                family=wechatpay.payscores.current.family,
+            )
             await told.wait()
             log.info("worker_stopping")
             await worker.drain()
@@ -103,7 +105,7 @@ class Worker:
     """What settles trips: made, then started, then drained, flushed and ended."""
 
     def __init__(
-        self, *, broker: BrokerSettings, orders: OrderSettings, storage: Storage, wechatpay: WechatPay
+        self, *, broker: BrokerSettings, orders: OrderSettings, storage: Storage, wechatpay: WechatPays
     ) -> None:
         self.topology = make_topology(broker)
         self.storage = storage
@@ -113,23 +115,29 @@ class Worker:
         self.relay = Relay(
             outbox=storage, publisher=self.publisher, exchange=self.topology.name(EVENTS), clock=self.clock
         )
-        self.breaker = Breaker(clock_trouble=lambda: self.clock.trouble or wechatpay.client.skew.trouble)
-        self.payscores = GuardedPayScores(wechatpay.payscores, self.breaker)
+        self.guarded = Guarded(wechatpay, clock_trouble=lambda: self.clock.trouble)
+        self.breakers = self.guarded.breakers
         self.settlement = make_settlement(
-            storage=storage, payscores=self.payscores, orders=orders, on_announced=self.relay.wake
+            storage=storage,
+            payscores=self.guarded.payscores,
+            orders=orders,
+            accounts=wechatpay.accounts,
+            on_announced=self.relay.wake,
         )
         self.refunds = make_refunds(
             storage=storage,
-            payscores=self.payscores,
-            refunds=GuardedRefunds(wechatpay.refunds, self.breaker),
+            payscores=self.guarded.payscores,
+            refunds=self.guarded.refunds,
             orders=orders,
+            accounts=wechatpay.accounts,
             on_announced=self.relay.wake,
         )
         self.authorisations = make_authorisations(
             storage=storage,
-            payscores=self.payscores,
+            payscores=self.guarded.payscores,
             settlement=self.settlement,
             orders=orders,
+            accounts=wechatpay.accounts,
             on_announced=self.relay.wake,
         )
         self.reconcilers = (
@@ -144,30 +152,34 @@ class Worker:
             subscriptions=subscriptions(self.settlement, self.refunds, self.authorisations),
             publisher=self.publisher,
             prefetch=broker.prefetch,
-            breaker=self.breaker,
+            breaker=self.breakers,
         )
 
     def _reconciler(self, desk: Desk[C]) -> Reconciler[C]:
-        return Reconciler(storage=self.storage, desk=desk, clock=self.clock, is_out=lambda: self.breaker.is_open)
+        return Reconciler(storage=self.storage, desk=desk, clock=self.clock, is_out=lambda: self.breakers.is_open)
 
     def checks(self) -> Mapping[str, Check]:
-        """Make the checks of readiness."""
-        skew = self.wechatpay.client.skew
+        """Make the checks of readiness; one account's trouble is its own."""
+        skews = [one.client.skew for one in self.wechatpay.by_name.values()]
         return {
             "database": parts.answers(self.storage.ping),
             "publishing": parts.holds(lambda: self.publisher.is_ready),
             "consuming": parts.holds(lambda: self.consumers.hearing.is_consuming),
-            "keys": parts.holds(lambda: self.wechatpay.keys.ready),
-            "merchant": parts.holds(lambda: self.breaker.reason is not FailureClass.MISCONFIGURED),
-            "clock": parts.holds(lambda: not self.clock.is_off and not skew.is_off),
+            "keys": parts.holds(lambda: self.wechatpay.ready),
+            "merchant": parts.holds(lambda: not self._is_refused_everywhere()),
+            "clock": parts.holds(lambda: not self.clock.is_off and not all(skew.is_off for skew in skews)),
         }
+
+    def _is_refused_everywhere(self) -> bool:
+        reasons = self.breakers.reasons
+        return all(reasons.get(name) is FailureClass.MISCONFIGURED for name in self.wechatpay.by_name)
 
     def show(self) -> None:
         """Begin to be measured."""
-        showing.show_calls(self.wechatpay.client, self.wechatpay.keys)
-        showing.show_breaker(self.breaker)
+        showing.show_calls([one.client for one in self.wechatpay.by_name.values()])
+        showing.show_breakers(self.breakers)
         showing.show_consumers(self.consumers, self.topology)
-        showing.show_trips()
+        showing.show_trips(self.wechatpay.by_name)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin to settle."""
@@ -178,8 +190,8 @@ class Worker:
         watched = (
             self.storage.until_lost(),
             self.clock.run(),
-            self.wechatpay.keys.run(),
-            self.breaker.run(self.payscores.probe),
+            *(one.keys.run() for one in self.wechatpay.by_name.values()),
+            *self.guarded.probing(),
         )
         self._watching = [parts.start(group, work) for work in watched]
 
@@ -220,8 +232,8 @@ async def _console(environment: Environment, application: Starlette, worker: Wor
         environment,
         storage=worker.storage,
         desks=(worker.settlement, worker.refunds),
-        payscores=worker.payscores,
-        breaker=worker.breaker,
+        payscores=worker.guarded.payscores,
+        breakers=worker.breakers,
         is_linked=lambda: worker.publisher.is_ready,
         beside_worker=True,
         ring=ring,

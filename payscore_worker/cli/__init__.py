@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "authorisation": "authorisations",
     "dead": "dead",
     "outbox": "outbox",
+    "account": "accounts",
     "audit": "audit",
     "archive": "archive",
     "doctor": "doctor",

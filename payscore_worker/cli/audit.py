@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from rich.console import Console
 from rich.text import Text
 
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import make_topology, now
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
 from payscore_worker.messaging.inspect import Depth, depths
@@ -24,7 +24,7 @@ from payscore_worker.oversight.audit import (
     audit_refunds_at_wechatpay,
     audit_wechatpay,
 )
-from payscore_worker.settings import BrokerSettings, DatabaseSettings, Environment, MerchantSettings
+from payscore_worker.settings import BrokerSettings, DatabaseSettings, Environment
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 
@@ -84,9 +84,9 @@ async def _audit(environment: Environment, sample: int) -> list[Finding]:
         findings += audit_queues(found, await reports.pending_announcements())
         if sample:
             rows = {row["trip_id"]: row for row in [*await reports.parked(), *await reports.sample(sample)]}
-            wechatpay = make_wechatpay(environment.read(MerchantSettings))
-            async with aclosing(wechatpay.client):
-                findings.append(await audit_wechatpay(list(rows.values()), wechatpay.payscores))
+            wechatpay = make_wechatpays(environment)
+            async with aclosing(wechatpay):
+                findings.append(await audit_wechatpay(list(rows.values()), wechatpay.payscores, wechatpay.names))
                 refunds = [*await reports.parked_refunds(), *await reports.refunds_of(list(rows))]
                 by_id = {row["refund_id"]: row for row in refunds}
                 findings.append(await audit_refunds_at_wechatpay(list(by_id.values()), wechatpay.refunds))

@@ -10,13 +10,13 @@ import msgspec
 
 from payscore_worker.bootstrap.database import database
 from payscore_worker.bootstrap.settlement import make_authorisations, make_settlement
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import RECORDED, as_option, ask_once_more, one_line, see_that_there_is, who, yes_option
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.domain.authorisation import Authorisation, AuthorisationState, number_of_passenger
-from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
+from payscore_worker.settings import DatabaseSettings, Environment, OrderSettings
 from payscore_worker.settlement.authorising import Authorising
 from payscore_worker.settlement.deciding import MAX_REASON
 from payscore_worker.storage.actions import Actions
@@ -114,13 +114,19 @@ def _standing(one: Authorisation) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _authorising(environment: Environment) -> AsyncIterator[Authorising]:
-    wechatpay = make_wechatpay(environment.read(MerchantSettings))
+    wechatpay = make_wechatpays(environment)
     orders, url = environment.read(OrderSettings), environment.read(DatabaseSettings).database_url
-    async with database(environment) as storage, aclosing(wechatpay.client), engine_for(url) as engine:
-        settlement = make_settlement(storage=storage, payscores=wechatpay.payscores, orders=orders)
+    async with database(environment) as storage, aclosing(wechatpay), engine_for(url) as engine:
+        settlement = make_settlement(
+            storage=storage, payscores=wechatpay.payscores, orders=orders, accounts=wechatpay.accounts
+        )
+        accounts = wechatpay.accounts
         authorisations = make_authorisations(
-            storage=storage, payscores=wechatpay.payscores, settlement=settlement, orders=orders
+            storage=storage, payscores=wechatpay.payscores, settlement=settlement, orders=orders, accounts=accounts
         )
         yield Authorising(
-            authorisations=authorisations, actions=Actions(engine), clock=now, prefix=orders.out_order_no_prefix
+            authorisations=authorisations,
+            actions=Actions(engine),
+            clock=now,
+            prefix=accounts[0].out_order_no_prefix,
         )

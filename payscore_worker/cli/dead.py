@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from consumers import CONSUMERS
 from payscore_worker.bootstrap.database import database
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import make_topology, now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import see_that_there_is, who
@@ -34,7 +34,6 @@ from payscore_worker.settings import (
     BrokerSettings,
     DatabaseSettings,
     Environment,
-    MerchantSettings,
     OrderSettings,
     SettingsError,
 )
@@ -259,11 +258,11 @@ async def _judge(environment: Environment) -> AsyncIterator[Judge]:
     orders = environment.read(OrderSettings)
     async with database(environment) as storage:
         try:
-            wechatpay = make_wechatpay(environment.read(MerchantSettings))
+            wechatpay = make_wechatpays(environment)
         except SettingsError as error:
             yield _make_judge(storage=storage, payscores=str(error), prefix=orders.out_order_no_prefix)
             return
-        async with aclosing(wechatpay.client):
+        async with aclosing(wechatpay):
             yield _make_judge(storage=storage, payscores=wechatpay.payscores, prefix=orders.out_order_no_prefix)
 
 

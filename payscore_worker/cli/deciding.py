@@ -11,14 +11,14 @@ import msgspec
 
 from payscore_worker.bootstrap.database import database
 from payscore_worker.bootstrap.settlement import make_settlement
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import RECORDED, as_option, ask_once_more, one_line, who, yes_option
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.domain.decisions import Decision, Verb, verbs_for
 from payscore_worker.domain.trip import Trip, fare_fen
-from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
+from payscore_worker.settings import DatabaseSettings, Environment, OrderSettings
 from payscore_worker.settlement.deciding import MAX_REASON, Deciding, Outlook, outlook
 from payscore_worker.settlement.sight import Sight
 from payscore_worker.storage.actions import Actions
@@ -211,8 +211,10 @@ def _refuse(why: str, code: int, sight: Sight, prospect: Outlook, *, as_json: bo
 
 @asynccontextmanager
 async def _deciding(environment: Environment) -> AsyncIterator[tuple[Deciding, Reports]]:
-    wechatpay = make_wechatpay(environment.read(MerchantSettings))
+    wechatpay = make_wechatpays(environment)
     orders, url = environment.read(OrderSettings), environment.read(DatabaseSettings).database_url
-    async with database(environment) as storage, aclosing(wechatpay.client), engine_for(url) as engine:
-        settlement = make_settlement(storage=storage, payscores=wechatpay.payscores, orders=orders)
+    async with database(environment) as storage, aclosing(wechatpay), engine_for(url) as engine:
+        settlement = make_settlement(
+            storage=storage, payscores=wechatpay.payscores, orders=orders, accounts=wechatpay.accounts
+        )
         yield Deciding(settlement=settlement, actions=Actions(engine), clock=now), Reports(engine)

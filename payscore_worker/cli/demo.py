@@ -18,7 +18,7 @@ from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, 
 from payscore_worker.demo.briefing import brief
 from payscore_worker.demo.killing import kill_again_and_again
 from payscore_worker.demo.load import Load
-from payscore_worker.demo.plan import BadCsv, PlannedTrip, generated_trips, trips_from_csv
+from payscore_worker.demo.plan import BadCsv, PlannedTrip, generated_trips, trips_from_csv, with_second_account
 from payscore_worker.demo.run import Progress, Show
 from payscore_worker.demo.run import run as run_demo
 from payscore_worker.demo.show import progress_shown, show_result
@@ -65,7 +65,7 @@ def demo(
     shows = [
         Show(
             family=one,
-            trips=_trips_from(from_csv, trips) if from_csv else generated_trips(trips or DEFAULT_TRIPS, seed),
+            trips=_trips_from(from_csv, trips) if from_csv else _made_up(trips or DEFAULT_TRIPS, seed),
             amqp_url=amqp_url,
             database_url=database_url,
             keep=keep / one if keep else None,
@@ -75,6 +75,10 @@ def demo(
     ]
     logs.set_up(as_json=False, level=logging.ERROR)
     sys.exit(FINE if run(_play(shows, as_json=as_json), within_seconds=None) else NOT_FINE)  # its stage has its limits
+
+
+def _made_up(count: int, seed: int) -> list[PlannedTrip]:
+    return with_second_account(generated_trips(count, seed))
 
 
 def _trips_from(path: Path, count: int | None) -> list[PlannedTrip]:

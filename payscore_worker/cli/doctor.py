@@ -3,11 +3,12 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 import click
 
+from payscore_worker.accounts import AccountSettings, read_accounts
 from payscore_worker.bootstrap.wechatpay import make_wechatpay, make_wechatpay_transport
 from payscore_worker.bootstrap.wiring import make_management, make_topology, now
 from payscore_worker.cli import wechatpay_checks
@@ -73,11 +74,19 @@ async def _checks(environment: Environment, *, callback: bool) -> AsyncIterator[
     broker = environment.read(BrokerSettings)
     for check in await _broker(broker):
         yield check
+    accounts = read_accounts(environment)
+    for account in accounts:
+        async for check in _account(account, broker, callback=callback):
+            yield check if len(accounts) == 1 else replace(check, name=f"{check.name} of {account.name}")
+
+
+async def _account(account: AccountSettings, broker: BrokerSettings, *, callback: bool) -> AsyncIterator[Check]:
+    """Check what must hold between one account and WeChat Pay."""
     listener = wechatpay_checks.TimeListener(make_wechatpay_transport())
     try:
-        wechatpay = make_wechatpay(environment.read(MerchantSettings), listener)
+        wechatpay = make_wechatpay(account.merchant, listener, account=account.name)
     except SettingsError as error:
-        yield Check(name="keys", ok=False, detail=str(error), repair="correct that setting")
+        yield Check(name="keys", ok=False, detail=str(account.error(error)), repair="correct that setting")
         return
     yield wechatpay_checks.private_key(wechatpay)
     async with aclosing(wechatpay.client):
@@ -97,10 +106,13 @@ async def _checks(environment: Environment, *, callback: bool) -> AsyncIterator[
 def _settings(environment: Environment) -> Check:
     try:
         for part in PARTS:
-            environment.read(part)
+            if part is not MerchantSettings:
+                environment.read(part)
+        accounts = read_accounts(environment)
     except SettingsError as error:
         return Check(name="settings", ok=False, detail=str(error), repair="set it in the environment or in .env")
-    return Check(name="settings", ok=True, detail="complete")
+    names = ", ".join(one.name for one in accounts)
+    return Check(name="settings", ok=True, detail="complete" if len(accounts) == 1 else f"complete; accounts: {names}")
 
 
 async def _database(url: str) -> Check:

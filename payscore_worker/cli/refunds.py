@@ -11,14 +11,14 @@ import msgspec
 
 from payscore_worker.bootstrap.database import database
 from payscore_worker.bootstrap.settlement import make_refunds
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import RECORDED, as_option, ask_once_more, one_line, who, yes_option
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.domain.refund import Refund, RefundRequested, RefundState
 from payscore_worker.events import MAX_FEN
-from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
+from payscore_worker.settings import DatabaseSettings, Environment, OrderSettings
 from payscore_worker.settlement.deciding import MAX_REASON
 from payscore_worker.settlement.refund_sight import RefundSight
 from payscore_worker.settlement.refunding import (
@@ -414,10 +414,16 @@ def _seen_document(sight: RefundSight, prospect: RefundOutlook) -> dict[str, Any
 
 @asynccontextmanager
 async def _refunding(environment: Environment) -> AsyncIterator[Refunding]:
-    wechatpay = make_wechatpay(environment.read(MerchantSettings))
+    wechatpay = make_wechatpays(environment)
     orders, url = environment.read(OrderSettings), environment.read(DatabaseSettings).database_url
-    async with database(environment) as storage, aclosing(wechatpay.client), engine_for(url) as engine:
-        refunds = make_refunds(storage=storage, payscores=wechatpay.payscores, refunds=wechatpay.refunds, orders=orders)
+    async with database(environment) as storage, aclosing(wechatpay), engine_for(url) as engine:
+        refunds = make_refunds(
+            storage=storage,
+            payscores=wechatpay.payscores,
+            refunds=wechatpay.refunds,
+            orders=orders,
+            accounts=wechatpay.accounts,
+        )
         yield Refunding(refunds=refunds, actions=Actions(engine), clock=now)
 
 

@@ -1,16 +1,17 @@
 """`trip`: what we know of a trip, and how to take it up again."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, assert_never
 
 import click
 import msgspec
 
+from payscore_worker.accounts import names_of_accounts
 from payscore_worker.bootstrap.database import database
 from payscore_worker.bootstrap.settlement import make_settlement
-from payscore_worker.bootstrap.wechatpay import make_wechatpay
+from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.deciding import add_verbs
@@ -32,8 +33,9 @@ from payscore_worker.oversight.explain import (
     Troubled,
     explain,
 )
-from payscore_worker.settings import DatabaseSettings, Environment, MerchantSettings, OrderSettings
+from payscore_worker.settings import DatabaseSettings, Environment, OrderSettings
 from payscore_worker.settlement.trips import Settlement
+from payscore_worker.storage.belonging import belonging
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.refunds import LISTED, RefundReports
 from payscore_worker.storage.reports import Reports, Row, TripFilter
@@ -45,6 +47,10 @@ FACTS: Final = (
     "state",
     "openid",
     "order_id",
+    "account",
+    "mchid",
+    "appid",
+    "family",
     "transaction_id",
     "total_fen",
     "accepted_fen",
@@ -197,8 +203,8 @@ async def _detail_jump(environment: Environment, trip_id: str) -> ClientJump | s
         return await _absence(environment, trip_id)
     if not row["order_id"]:
         return f"trip {row['trip_id']!r} has no order at WeChat Pay"
-    wechatpay = make_wechatpay(environment.read(MerchantSettings))
-    async with aclosing(wechatpay.client):
+    wechatpay = make_wechatpays(environment)
+    async with aclosing(wechatpay):
         try:
             return wechatpay.payscores.of(terms_from_json(row["terms"])).detail_jump(row["out_order_no"])
         except MerchantRefused as error:
@@ -213,13 +219,14 @@ async def _detail_jump(environment: Environment, trip_id: str) -> ClientJump | s
 @json_option
 def list_trips(*, state: str | None, problem: bool, stuck: bool, limit: int, as_json: bool) -> None:
     """List trips, the newest first."""
-    wanted = TripFilter(state=state, with_problem=problem, stuck=stuck, limit=limit)
-    rows = run(_list(Environment(), wanted))
+    wanted, environment = TripFilter(state=state, with_problem=problem, stuck=stuck, limit=limit), Environment()
+    names = names_of_accounts(environment)
+    rows = [_summary(row, names) for row in run(_list(environment, wanted))]
     if as_json:
-        print_json({"trips": [_summary(row) for row in rows]})
+        print_json({"trips": rows})
         return
-    columns = ["trip_id", "state", "total_fen", "paid_fen", "noted_at", "due_at", "problem"]
-    print_table(columns, [[_summary(row)[name] for name in columns] for row in rows])
+    columns = ["trip_id", "account", "state", "total_fen", "paid_fen", "noted_at", "due_at", "problem"]
+    print_table(columns, [[row[name] for name in columns] for row in rows])
 
 
 @trip.command()
@@ -232,11 +239,12 @@ def advance(trip_id: str, *, as_json: bool) -> None:
 
 def _act(trip_id: str, action: Callable[[Settlement], Awaitable[None]], *, as_json: bool) -> None:
     """Do something to a trip, and show where it stands then; exit 1 if a person must look at it."""
-    row = run(_acted(Environment(), trip_id, action))
+    environment = Environment()
+    row = run(_acted(environment, trip_id, action))
     if row is None:
         click.echo(f"error: no trip {trip_id!r}", err=True)
         sys.exit(NOT_FINE)
-    summary = _summary(row)
+    summary = _summary(row, names_of_accounts(environment))
     if as_json:
         print_json(summary)
     else:
@@ -245,10 +253,12 @@ def _act(trip_id: str, action: Callable[[Settlement], Awaitable[None]], *, as_js
 
 
 async def _acted(environment: Environment, trip_id: str, action: Callable[[Settlement], Awaitable[None]]) -> Row | None:
-    wechatpay = make_wechatpay(environment.read(MerchantSettings))
+    wechatpay = make_wechatpays(environment)
     orders = environment.read(OrderSettings)
-    async with database(environment) as storage, aclosing(wechatpay.client):
-        settlement = make_settlement(storage=storage, payscores=wechatpay.payscores, orders=orders)
+    async with database(environment) as storage, aclosing(wechatpay):
+        settlement = make_settlement(
+            storage=storage, payscores=wechatpay.payscores, orders=orders, accounts=wechatpay.accounts
+        )
         if await storage.load(trip_id) is None:
             return None
         await action(settlement)
@@ -279,7 +289,7 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
         events, calls = await reports.events(row["trip_id"]), await reports.calls(row["trip_id"])
         refunds = await RefundReports(reports).of_trip(row["trip_id"])
     return {
-        **_summary(row),
+        **_summary(row, names_of_accounts(environment)),
         "openid": short_openid(row["openid"]) if row["openid"] else None,
         "order_id": row["order_id"] or None,
         "transaction_id": row["transaction_id"],
@@ -316,8 +326,15 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
     }
 
 
-def _summary(row: Row) -> dict[str, Any]:
-    return {name: row[name] for name in SUMMARY} | {"problem": _problem(row)}
+def _summary(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
+    whose = belonging(row)
+    return {
+        **{name: row[name] for name in SUMMARY},
+        "account": whose.name(names) or None,
+        "mchid": whose.mchid or None,
+        "appid": whose.appid or None,
+        "problem": _problem(row),
+    }
 
 
 def _problem(row: Row) -> Any:  # noqa: ANN401 - whatever a newer release has written

@@ -18,6 +18,7 @@ from payscore_worker.messaging.topology import NOTIFICATIONS
 from payscore_worker.settings import BrokerSettings
 from payscore_worker.wechatpay import UnusableCertificates, read_date
 from payscore_worker.wechatpay.echo import ECHOED, WrongEcho, is_echo_of, send_echo
+from payscore_worker.wechatpay.payscore import PayScore
 from payscore_worker.wechatpay.signatures import TIMESTAMP_HEADER
 
 RSA_BITS: Final = 2048
@@ -120,14 +121,20 @@ def _repair_of_keys(error: SettlementError) -> str:
 
 
 async def signed_call(wechatpay: WechatPay) -> Check:
-    """Ask for an order that nobody made: whoever says so has believed our signature and knows our ids."""
-    name = "signed call"
+    """Ask for orders that nobody made, of each app: whoever says so has believed our signature and knows our ids."""
+    payscores = wechatpay.payscores
+    checks = [await _signed_call(payscores.present("", appid), wechatpay) for appid in payscores.appids]
+    return next((check for check in checks if not check.ok), checks[0])
+
+
+async def _signed_call(payscore: PayScore, wechatpay: WechatPay) -> Check:
+    name, appid = "signed call", payscore.terms.appid
     try:
-        await wechatpay.payscores.current.query(f"doctor-{uuid4().hex[:16]}")
+        await payscore.query(f"doctor-{uuid4().hex[:16]}")
     except WechatPayRejected as error:
         if error.refusal is Refusal.ORDER_NOT_FOUND:
             return Check(name=name, ok=True, detail="signature, mchid, appid and service_id are known")
-        repair = "check mchid, appid, service_id, serial and private key against the merchant platform"
+        repair = f"check mchid, appid {appid}, service_id, serial and private key against the merchant platform"
         return Check(name=name, ok=False, detail=str(error), repair=repair)
     except SettlementError as error:
         repair = REACH if wechatpay.keys.ready else "mend the verification keys first"

@@ -61,7 +61,7 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
         watch = Watch(
             browsing=browsing,
             ring=plan.ring,
-            breaker=plan.breaker,
+            breakers=plan.breakers,
             is_linked=plan.is_linked,
             beside_worker=plan.beside_worker,
             policies=plan.policies,

@@ -18,6 +18,7 @@ from payscore_worker.console.watching import Watch
 from payscore_worker.domain.decisions import Verb, verbs_for
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.oversight.explain import Story, Troubled, explain
+from payscore_worker.storage.belonging import belonging
 from payscore_worker.storage.browsing import PAGE_ROWS, Browsing, Key, Wanted
 from payscore_worker.storage.refunds import RefundFilter, RefundReports
 from payscore_worker.storage.reports import Row
@@ -113,6 +114,7 @@ class Looking:
             "found": found,
             "page": page,
             "problem": read_problem,
+            "whose": belonging,
             "now": now,
             "chosen": {
                 "state": wanted.state.value if wanted.state is not None else "",

@@ -23,7 +23,7 @@ from payscore_worker.settlement.sight import Pause
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.storage import Storage
 from payscore_worker.storage.url import Told
-from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay import Breakers
 from payscore_worker.wechatpay.payscore import PayScores
 
 REPLAY_END_SECONDS: Final = 5.0
@@ -50,7 +50,7 @@ class Plan:
     refunds: Refunds
     """For what they send back."""
     payscores: PayScores
-    breaker: Breaker
+    breakers: Breakers
     is_linked: Callable[[], bool]
     """Whether there is a link to RabbitMQ."""
     beside_worker: bool

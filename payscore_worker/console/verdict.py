@@ -61,6 +61,8 @@ class Situation:
     beside_worker: bool
     """Whether breaker and link are those of a worker; alone we know of workers only what RabbitMQ counts."""
     policies: PolicyStanding = field(default_factory=PolicyStanding)
+    accounts_out: Mapping[str, str] = field(default_factory=dict)
+    """Why calls are held back, for those accounts for which they are, where others are served."""
     refunds_with_problem: Some = field(default=Some(count=0, oldest=timedelta()))
 
 
@@ -87,6 +89,10 @@ def _of_wechatpay(situation: Situation) -> Iterator[Finding]:
             yield Finding(severity=Severity.STUCK, key="finding_breaker", page="", values=values)
         else:
             yield Finding(severity=Severity.BLIND, key="finding_no_answer", page="", values=values)
+    if situation.beside_worker:
+        for account, reason in situation.accounts_out.items():
+            out = {"account": account, "reason": reason}
+            yield Finding(severity=Severity.STUCK, key="finding_account_out", page="", values=out)
 
 
 def _of_queues(situation: Situation) -> Iterator[Finding]:

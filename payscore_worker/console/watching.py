@@ -16,7 +16,7 @@ from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.storage.browsing import Browsing, Money
 from payscore_worker.storage.refunds import RefundReports
 from payscore_worker.storage.standing import Some, Standing
-from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay import Breakers
 
 FRESH_SECONDS: Final = 2.0
 """Pages ask every five seconds; many of them share one answer."""
@@ -68,7 +68,7 @@ class Watch:
         *,
         browsing: Browsing,
         ring: DepthRing,
-        breaker: Breaker,
+        breakers: Breakers,
         is_linked: Callable[[], bool],
         beside_worker: bool,
         policies: PolicyLook,
@@ -76,7 +76,7 @@ class Watch:
     ) -> None:
         self._browsing = browsing
         self._ring = ring
-        self._breaker = breaker
+        self._breakers = breakers
         self._is_linked = is_linked
         self._beside_worker = beside_worker
         self._policies = policies
@@ -105,12 +105,14 @@ class Watch:
         except StorageUnavailable as error:
             log.info("console_look_left_out", reason=str(error))
             standing, refunds_with_problem = None, Some(count=0, oldest=timedelta())
-        breaker = self._breaker.reason.value if self._breaker.reason is not None else ""
+        reasons = {account: reason.value for account, reason in self._breakers.reasons.items()}
+        breaker = next(iter(reasons.values()), "") if self._breakers.is_open else ""
         situation = Situation(
             now=now,
             standing=standing,
             look=self._ring.newest,
             breaker=breaker,
+            accounts_out={} if breaker else reasons,
             watching_since=self._began,
             is_linked=self._is_linked(),
             beside_worker=self._beside_worker,

@@ -103,6 +103,13 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Calls to WeChat Pay are held back: {reason}. Messages wait; a probe finds out when it is over.",
         "微信支付的调用已暂缓：{reason}。消息在队列中等待，由探测请求判断何时恢复。",
     ),
+    "finding_account_out": (
+        (
+            "Calls to WeChat Pay are held back for account {account}: {reason}. Its trips are noted, and taken up once "
+            "a probe finds out that it is over; other accounts go on."
+        ),
+        "商户账号 {account} 的微信支付调用已暂缓：{reason}。该账号的行程先记录，探测恢复后继续处理；其他账号不受影响。",
+    ),
     "finding_no_answer": (
         "WeChat Pay does not answer this console: {reason}. Whether it answers the workers is not known here.",
         "微信支付不应答本控制台：{reason}。是否应答 worker，此处无从得知。",
@@ -262,6 +269,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "as_json": ("JSON", "JSON"),
     "order": ("Order", "订单"),
     "transaction": ("Transaction", "交易单号"),
+    "account": ("Account", "商户账号"),
     "passenger": ("Passenger", "乘客"),
     "fare": ("Fare", "费用明细"),
     "story": ("What happened", "经过"),

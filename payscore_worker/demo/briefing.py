@@ -11,10 +11,10 @@ ADMIN_SECONDS: Final = 30.0
 """For the ledger of thousands of orders, from a simulator that is busy."""
 
 
-async def brief(simulator_url: str, trips: Sequence[PlannedTrip]) -> None:
-    """Say who does not simply pay, and which callback gets lost."""
+async def brief(merchant_url: str, trips: Sequence[PlannedTrip]) -> None:
+    """Say who does not simply pay, and which callback gets lost; the trips are those of one merchant."""
     passengers = {trip.openid: trip.behaviour for trip in trips if trip.behaviour}
-    async with httpx.AsyncClient(base_url=simulator_url, timeout=ADMIN_SECONDS) as http:
+    async with httpx.AsyncClient(base_url=merchant_url, timeout=ADMIN_SECONDS) as http:
         (await http.put("/admin/passengers", json=passengers)).raise_for_status()
         for trip in trips:
             if trip.callback_lost:

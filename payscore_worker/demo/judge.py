@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from payscore_worker.demo.plan import PlannedTrip
 from payscore_worker.demo.play import REFUNDED, Heard
+from payscore_worker.domain.account import DEFAULT
 from payscore_worker.domain.trip import TripState
 from payscore_worker.oversight.audit import Finding
 
@@ -24,11 +25,18 @@ class Evidence:
     rows: Mapping[str, Row]
     """The stored trips, by trip id."""
     ledger: Mapping[str, Row]
-    """WeChat Pay's books, by out_order_no."""
+    """WeChat Pay's books of the default account, by out_order_no."""
     left_over: Mapping[str, int]
     """What is not empty: queues and outbox."""
+    others: Mapping[str, Mapping[str, Row]] = field(default_factory=dict)
+    """The books of the other accounts, by name."""
     audited: Sequence[Finding] = ()
     """What the audit of the books did not like."""
+
+    @property
+    def ledgers(self) -> Mapping[str, Mapping[str, Row]]:
+        """The books of every account."""
+        return {"": self.ledger, **self.others}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,8 @@ class Verdict:
     paid_fen: int
     refunded_fen: int
     problems: list[str] = field(default_factory=list)
+    accounts: dict[str, "Money"] = field(default_factory=dict)
+    """The same of each account, where there are several."""
 
     @property
     def ok(self) -> bool:
@@ -47,9 +57,25 @@ class Verdict:
         return not self.problems
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What one account was owed and got."""
+
+    trips: int
+    owed_fen: int
+    paid_fen: int
+    refunded_fen: int
+
+
 def judge(trips: Sequence[PlannedTrip], evidence: Evidence) -> Verdict:
     """Compare what should be with what is."""
     problems = [problem for trip in trips for problem in _problems_of(trip, evidence)]
+    accounts = {name: _money(name, trips, ledger) for name, ledger in evidence.ledgers.items()}
+    problems += [
+        f"account {name or DEFAULT}: WeChat Pay charged {money.paid_fen} fen in all, owed {money.owed_fen}"
+        for name, money in accounts.items()
+        if evidence.others and money.paid_fen != money.owed_fen
+    ]
     problems += [f"{count} left in {name}" for name, count in evidence.left_over.items()]
     problems += [f"{finding.check}: {finding.detail} {', '.join(finding.trips)}" for finding in evidence.audited]
     if len(problems) > MAX_PROBLEMS:
@@ -58,9 +84,20 @@ def judge(trips: Sequence[PlannedTrip], evidence: Evidence) -> Verdict:
     return Verdict(
         by_state=dict(sorted(states.items())),
         owed_fen=sum(trip.owed_fen for trip in trips),
-        paid_fen=sum(int(entry["charged_fen"]) for entry in evidence.ledger.values()),
-        refunded_fen=sum(int(entry["refunded_fen"]) for entry in evidence.ledger.values()),
+        paid_fen=sum(money.paid_fen for money in accounts.values()),
+        refunded_fen=sum(money.refunded_fen for money in accounts.values()),
         problems=problems,
+        accounts={name or DEFAULT: money for name, money in accounts.items()} if evidence.others else {},
+    )
+
+
+def _money(account: str, trips: Sequence[PlannedTrip], ledger: Mapping[str, Row]) -> Money:
+    own = [trip for trip in trips if trip.account == account]
+    return Money(
+        trips=len(own),
+        owed_fen=sum(trip.owed_fen for trip in own),
+        paid_fen=sum(int(entry["charged_fen"]) for entry in ledger.values()),
+        refunded_fen=sum(int(entry["refunded_fen"]) for entry in ledger.values()),
     )
 
 
@@ -71,7 +108,7 @@ def _problems_of(trip: PlannedTrip, evidence: Evidence) -> Iterator[str]:
         return
     if row["state"] != trip.must_end:
         yield f"{trip.trip_id}: is {row['state']}, should be {trip.must_end}{_why(row)}"
-    yield from _money_problems(trip, row, evidence.ledger.get(str(row["out_order_no"])))
+    yield from _money_problems(trip, row, evidence.ledgers[trip.account].get(str(row["out_order_no"])))
     yield from _announcement_problems(trip, evidence.heard[trip.trip_id])
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
@@ -62,6 +62,8 @@ class PlannedTrip:
     callback_lost: bool = False
     refund: Message | None = None
     """What is published once the fare is paid."""
+    account: str = ""
+    """Whose trip it is; empty: the default account's, which no message names."""
 
     @property
     def refunded_fen(self) -> int:
@@ -101,9 +103,29 @@ KINDS: Final[Mapping[int, Kind]] = {
 """By the last two digits of the trip's number, so that each kind is there in any demo of a hundred."""
 
 
+SECOND: Final = "suzhou"
+"""The account of a second company, in the next city."""
+
+IN_THE_NEXT_CITY: Final = 3
+"""Of every five trips, the one whose number leaves this; declined, cancelled, free and refunded ones are among them."""
+
+
 def generated_trips(count: int, seed: int) -> list[PlannedTrip]:
     """Make trips with some of everything that happens in a city; the same ones for the same seed."""
     return [_made_up(number, random.Random(f"{seed}/{number}")) for number in range(1, count + 1)]  # noqa: S311 - a demo
+
+
+def with_second_account(trips: Sequence[PlannedTrip]) -> list[PlannedTrip]:
+    """Have every fifth trip be one of a second company."""
+    return [_of_second(trip) if number % 5 == IN_THE_NEXT_CITY else trip for number, trip in enumerate(trips, 1)]
+
+
+def _of_second(trip: PlannedTrip) -> PlannedTrip:
+    messages = tuple(
+        replace(one, data={**one.data, "account": SECOND}) if one.type == "trip.started" else one
+        for one in trip.messages
+    )
+    return replace(trip, messages=messages, account=SECOND)
 
 
 def _made_up(number: int, chance: random.Random) -> PlannedTrip:

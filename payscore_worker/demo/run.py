@@ -34,6 +34,9 @@ WARMED_UP: Final = 500
 
 SAMPLE_SECONDS: Final = 0.2
 
+OTHER_FAMILY: Final = {"payafter": "serviceorder", "serviceorder": "payafter"}
+"""In which the accounts beside the default one open their orders."""
+
 Act = Callable[[Stage], Coroutine[Any, Any, None]]
 """Something that is done to the stage."""
 
@@ -118,6 +121,7 @@ async def run(show: Show, progress: Progress) -> Result:
             database_url=show.database_url,
             keep=show.keep,
             retry_delays=show.retry_delays,
+            accounts={account: OTHER_FAMILY[show.family] for account in sorted(_accounts(show.trips)) if account},
         ) as scene,
         engine_for(scene.database_url) as engine,
     ):
@@ -131,7 +135,8 @@ async def _play(show: Show, scene: Scene, reports: Reports, progress: Progress) 
     service = RideService(publisher, topology, audience)
     async with _in_background(publisher.run(), audience.run()):
         await audience.ready()
-        await brief(stage.simulator_url, trips)
+        for account in _accounts(trips):
+            await brief(stage.merchant_url(account), [trip for trip in trips if trip.account == account])
         watching = _Watching(stage.worker, audience, progress)
         began = time.monotonic()
         disturbances = [] if show.disturbance is None else [show.disturbance(stage)]
@@ -145,11 +150,12 @@ async def _play(show: Show, scene: Scene, reports: Reports, progress: Progress) 
         if show.afterwards is not None:
             await show.afterwards(stage)
         progress.stage = "judging"
-        ledger = await _ask_simulator(stage, "/admin/ledger")
+        ledgers = {account: await _ledger(stage.merchant_url(account)) for account in _accounts(trips)}
         evidence = Evidence(
             heard=audience.heard,
             rows={row["trip_id"]: row for row in await reports.all_trips()},
-            ledger=ledger["orders"],
+            ledger=ledgers.pop("", {}),
+            others=ledgers,
             left_over=left_over,
             audited=[finding for finding in await audit_books(reports, now()) if not finding.ok],
         )
@@ -204,12 +210,16 @@ async def _rest(broker: BrokerSettings, topology: Topology, reports: Reports) ->
             await asyncio.sleep(SAMPLE_SECONDS)
 
 
-async def _ask_simulator(stage: Stage, path: str) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=stage.simulator_url, timeout=ADMIN_SECONDS) as http:
-        response = await http.get(path)
+def _accounts(trips: Sequence[PlannedTrip]) -> set[str]:
+    return {"", *(trip.account for trip in trips)}
+
+
+async def _ledger(url: str) -> dict[str, Any]:
+    async with httpx.AsyncClient(timeout=ADMIN_SECONDS) as http:
+        response = await http.get(f"{url}/admin/ledger")
         response.raise_for_status()
-        answer: dict[str, Any] = response.json()
-        return answer
+        orders: dict[str, Any] = response.json()["orders"]
+        return orders
 
 
 @asynccontextmanager

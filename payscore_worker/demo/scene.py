@@ -1,7 +1,7 @@
 """A scene to play on: names at the broker, a database, a directory and the roles, all of them gone afterwards."""
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,9 @@ async def a_scene(
     database_url: str | None = None,
     keep: Path | None = None,
     retry_delays: str | None = None,
+    accounts: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
-    """Build one; `database_url`, `keep` and `retry_delays` as in Show.
+    """Build one; `database_url`, `keep` and `retry_delays` as in Show, `accounts` as in set_stage.
 
     Raises:
         StageFailed: a process did not come up.
@@ -60,7 +61,9 @@ async def a_scene(
             "PAYSCORE_RETRY_DELAYS": broker.retry_delays,
             "PAYSCORE_DATABASE_URL": own_database_url,
         }
-        stage = await stack.enter_async_context(set_stage(settings=settings, family=family, directory=directory))
+        stage = await stack.enter_async_context(
+            set_stage(settings=settings, family=family, directory=directory, accounts=accounts)
+        )
         yield Scene(broker=broker, topology=topology, database_url=own_database_url, directory=directory, stage=stage)
 
 

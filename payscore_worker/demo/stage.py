@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -162,11 +163,17 @@ class Stage:
     simulator: Role
     webhook: Role
     worker: Role
+    mchids: Mapping[str, str] = field(default_factory=dict)
+    """Of the accounts beside the default one, by name."""
 
     @property
     def simulator_url(self) -> str:
         """Where WeChat Pay is."""
         return f"http://{self.simulator.address}"
+
+    def merchant_url(self, account: str) -> str:
+        """Say below which URL the simulator's admin API is, for one account."""
+        return f"{self.simulator_url}/merchants/{self.mchids[account]}" if account else self.simulator_url
 
     @property
     def restarts(self) -> int:
@@ -175,8 +182,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_stage(*, settings: Mapping[str, str], family: str, directory: Path) -> AsyncIterator[Stage]:
+async def set_stage(
+    *, settings: Mapping[str, str], family: str, directory: Path, accounts: Mapping[str, str] | None = None
+) -> AsyncIterator[Stage]:
     """Start the roles in a directory of their own, with the settings given and the simulator's.
+
+    `accounts`: the families of further accounts, by name.
 
     Raises:
         StageFailed: one of them does not come up.
@@ -187,11 +198,13 @@ async def set_stage(*, settings: Mapping[str, str], family: str, directory: Path
     simulator_arguments = [
         *("simulator", "--port", str(simulator_port), "--notify-url", notify_url, "--family", family),
         *("--keys", str(directory / "keys"), "--pay-after", "1"),
+        *(word for name, own in (accounts or {}).items() for word in ("--account", f"{name}:{own}")),
     ]
     plain = _plain_environment()
+    told = await _simulator_settings(simulator_arguments, plain, directory)
     environment = {
         **plain,
-        **await _simulator_settings(simulator_arguments, plain, directory),
+        **told,
         "PAYSCORE_WEBHOOK_PORT": str(webhook_port),
         "PAYSCORE_OPS_PORT": str(ops_port),
         "PAYSCORE_LOG_FORMAT": "json",
@@ -216,7 +229,7 @@ async def set_stage(*, settings: Mapping[str, str], family: str, directory: Path
         for role in roles.values():
             running.append(asyncio.create_task(role.run()))
             await role.ready()
-        yield Stage(**roles)
+        yield Stage(**roles, mchids=_mchids(told))
     finally:
         for task in reversed(running):
             task.cancel()
@@ -239,6 +252,15 @@ async def _simulator_settings(
     file = directory / "simulator.env"
     file.write_bytes(printed)
     return {name: value for name, value in dotenv_values(file).items() if value is not None}
+
+
+def _mchids(told: Mapping[str, str]) -> dict[str, str]:
+    """Read the merchant numbers from the file of accounts, if there is one."""
+    file = told.get("PAYSCORE_ACCOUNTS_FILE")
+    if file is None:
+        return {}
+    tables = tomllib.loads(Path(file).read_text(encoding="utf-8"))["accounts"]
+    return {name: table["mchid"] for name, table in tables.items()}
 
 
 def _plain_environment() -> dict[str, str]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
+from payscore_worker.domain.account import DEFAULT, Account
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 
 END_MARGIN: Final = timedelta(seconds=10)
@@ -110,6 +111,10 @@ class Started:
     risk_amount_fen: int | None = None
     introduction: str = ""
     attach: str = ""
+    account: str = ""
+    """Whose trip it is, as it was said; empty: the default account's."""
+    appid: str = ""
+    """Of which of its apps the passenger has this openid; empty: the default one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -591,7 +596,7 @@ class Rules:
     """What the API families and the settings decide for every trip."""
 
     family: str
-    """The family in which new orders are opened."""
+    """The family in which new orders are opened, of the default account."""
     ticketed: frozenset[str]
     """The families that complete an order with a ticket (reference payscore-api A.4)."""
     capped: frozenset[str]
@@ -599,7 +604,7 @@ class Rules:
     lowering: frozenset[str]
     """The families in which a fare can be lowered once it is asked for (reference payscore-api B.8)."""
     risk_amount_fen: int
-    """For a trip that names none."""
+    """For a trip that names none, of the default account."""
     paying: frozenset[str]
     """The families in which WeChat can be asked to collect now (reference payscore-api B.9)."""
     poll_delays: tuple[timedelta, ...]
@@ -614,11 +619,46 @@ class Rules:
     """The ages of a completion at which WeChat is asked to collect now, each above the one before."""
     refunds_paid_twice: bool = False
     """What WeChat collected for a trip that was paid elsewhere goes back by itself; else a person decides."""
+    account: str = DEFAULT
+    """The name of the default account."""
+    others: tuple[Account, ...] = ()
+    """The other accounts."""
+
+    def other(self, trip: Trip) -> Account | None:
+        """Find whose trip it is; None: the default account's, or that of one which is no longer there.
+
+        An order is its mchid's; before there is one, the trip is whose its start says.
+        """
+        terms, name = _terms_of(trip), "" if trip.started is None else trip.started.account
+        if terms is not None:
+            return next((one for one in self.others if one.mchid == terms.mchid), None)
+        return next((one for one in self.others if one.name == name), None)
+
+    def account_of(self, trip: Trip) -> str:
+        """Name the account whose trip it is."""
+        other = self.other(trip)
+        return self.account if other is None else other.name
 
     def family_of(self, trip: Trip) -> str:
         """Name the family that a trip's order is in, or would be opened in."""
-        terms = None if trip.opening is None else trip.opening.terms
-        return self.family if terms is None else terms.family
+        terms, other = _terms_of(trip), self.other(trip)
+        if terms is not None:
+            return terms.family
+        return self.family if other is None else other.family
+
+    def is_confirmed(self, trip: Trip) -> bool:
+        """Tell whether the account of a trip has passengers confirm each new order."""
+        other = self.other(trip)
+        return self.need_user_confirm if other is None else other.need_user_confirm
+
+    def risk_fen_of(self, trip: Trip) -> int:
+        """Say what the account of a trip asks for where the trip names no risk amount."""
+        other = self.other(trip)
+        return self.risk_amount_fen if other is None else other.risk_amount_fen
+
+
+def _terms_of(trip: Trip) -> OrderTerms | None:
+    return None if trip.opening is None else trip.opening.terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -786,7 +826,7 @@ def _next_when_noted(trip: Trip, now: datetime, rules: Rules) -> Step:
         return OpenOrder()  # it may stand at WeChat already; the same bytes tell
     if over_limit(trip, rules):
         return Decline(DeclineReason.AMOUNT_OVER_LIMIT, "the fare is above the risk amount")
-    if not trip.service_enabled and not rules.need_user_confirm:
+    if not trip.service_enabled and not rules.is_confirmed(trip):
         return AskServiceState()
     return OpenOrder()
 
@@ -943,7 +983,7 @@ def risk_amount_fen(trip: Trip, rules: Rules) -> int:
         return trip.opening.risk_amount_fen
     if trip.started is not None and trip.started.risk_amount_fen is not None:
         return trip.started.risk_amount_fen
-    return rules.risk_amount_fen
+    return rules.risk_fen_of(trip)
 
 
 def over_limit(trip: Trip, rules: Rules) -> bool:

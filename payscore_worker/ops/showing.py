@@ -3,6 +3,7 @@
 A counter that first appears as 1 has, for Prometheus, not grown; so those that matter are there from the start.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -12,29 +13,35 @@ from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import FailureClass
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.topology import QUEUES, Topology, duration_text
-from payscore_worker.wechatpay import Breaker, CallKind, VerificationKeys, WechatPayClient
+from payscore_worker.wechatpay import Breaker, Breakers, CallKind, VerificationKeys, WechatPayClient
 
 FORGERIES: Final = ("BadSignature", "StaleTimestamp", "UnknownSerial")
 
 
-def show_calls(client: WechatPayClient, keys: VerificationKeys) -> None:
-    """Show the pace, and until when what WeChat Pay says can be verified."""
-
-    def expiry() -> float:
-        return min((expires.timestamp() for expires in keys.certificate_expiry.values()), default=metrics.UNKNOWN)
-
-    metrics.read(metrics.PACE_GAP, lambda: client.gap_seconds)
-    metrics.read(metrics.CLOCK_AHEAD_OF_WECHATPAY, lambda: client.skew.ahead_seconds)
-    metrics.read(metrics.CERTIFICATE_EXPIRY, expiry)
-    for kind in CallKind:
-        metrics.of(metrics.SENDS, kind.value)
+def show_calls(clients: Sequence[WechatPayClient]) -> None:
+    """Show the pace of each account, and until when what WeChat Pay says can be verified."""
+    for client in clients:
+        metrics.read(metrics.PACE_GAP, partial(_gap_seconds, client), client.account)
+        metrics.read(metrics.CERTIFICATE_EXPIRY, partial(_expiry, client.keys), client.account)
+        for kind in CallKind:
+            metrics.of(metrics.SENDS, client.account, kind.value)
+    metrics.read(metrics.CLOCK_AHEAD_OF_WECHATPAY, lambda: max((one.skew.ahead_seconds for one in clients), key=abs))
 
 
-def show_breaker(breaker: Breaker) -> None:
-    """Show whether calls are held back, and why."""
-    for reason in FailureClass:
-        metrics.read(metrics.BREAKER_OPEN, partial(_is_out_by, breaker, reason), reason.value)
-        metrics.of(metrics.BREAKER_OPENED, reason.value)
+def _gap_seconds(client: WechatPayClient) -> float:
+    return client.gap_seconds
+
+
+def _expiry(keys: VerificationKeys) -> float:
+    return min((expires.timestamp() for expires in keys.certificate_expiry.values()), default=metrics.UNKNOWN)
+
+
+def show_breakers(breakers: Breakers) -> None:
+    """Show for each account whether calls are held back, and why."""
+    for account, breaker in breakers.by_account.items():
+        for reason in FailureClass:
+            metrics.read(metrics.BREAKER_OPEN, partial(_is_out_by, breaker, reason), account, reason.value)
+            metrics.of(metrics.BREAKER_OPENED, account, reason.value)
 
 
 def show_consumers(consumers: Consumers, topology: Topology) -> None:
@@ -59,10 +66,13 @@ def _is_paused(consumers: Consumers, queue: str) -> float:
     return float(queue in consumers.paused)
 
 
-def show_trips() -> None:
-    """Begin to count what becomes of trips."""
-    for state in TripState:
-        metrics.of(metrics.STATES_REACHED, state.value)
+def show_trips(accounts: Iterable[str]) -> None:
+    """Begin to count what becomes of the trips of these accounts."""
+    for account in accounts:
+        for state in TripState:
+            metrics.of(metrics.STATES_REACHED, account, state.value)
+        for counter in (metrics.COMPLETED_FEN, metrics.PAID_FEN, metrics.REFUNDED_FEN):
+            metrics.of(counter, account)
     for way in ("callback", "query"):
         metrics.of(metrics.PAID_BY, way)
     for code in VERBS:  # the problems that we find ourselves; others bear a code of WeChat Pay's
@@ -71,7 +81,8 @@ def show_trips() -> None:
     metrics.of(metrics.NOT_OURS, "service")
 
 
-def show_notifications() -> None:
-    """Begin to count notifications, the forged ones before all."""
-    for verdict in FORGERIES:
-        metrics.of(metrics.NOTIFICATIONS, "none", verdict)
+def show_notifications(accounts: Iterable[str]) -> None:
+    """Begin to count the notifications of these accounts, the forged ones before all."""
+    for account in accounts:
+        for verdict in FORGERIES:
+            metrics.of(metrics.NOTIFICATIONS, account, "none", verdict)

@@ -1,6 +1,7 @@
 """Checks the books: what was noted, what became of it, what was announced, and what WeChat Pay says of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -77,8 +78,8 @@ def audit_queues(depths: Sequence[Depth], pending: int) -> list[Finding]:
     ]
 
 
-async def audit_wechatpay(rows: Sequence[Row], payscores: PayScores) -> Finding:
-    """Ask WeChat Pay about each of these trips, and compare."""
+async def audit_wechatpay(rows: Sequence[Row], payscores: PayScores, names: Mapping[str, str] | None = None) -> Finding:
+    """Ask WeChat Pay about each of these trips, and compare; `names`: of several accounts, by mchid."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def ask(row: Row) -> str | None:
@@ -86,9 +87,21 @@ async def audit_wechatpay(rows: Sequence[Row], payscores: PayScores) -> Finding:
             return _contradiction(row, await _order(row, payscores))
 
     answers = await asyncio.gather(*(ask(row) for row in rows))
-    contradictions = [f"{row['trip_id']}: {said}" for row, said in zip(rows, answers, strict=True) if said is not None]
-    detail = "; ".join(contradictions[:MAX_NAMED]) or f"{len(rows)} trips agree"
+    said = [(row, answer) for row, answer in zip(rows, answers, strict=True) if answer is not None]
+    contradictions = [f"{row['trip_id']}{_of_account(row, names)}: {answer}" for row, answer in said]
+    detail = "; ".join(contradictions[:MAX_NAMED]) or f"{len(rows)} trips agree{_by_account(rows, names)}"
     return Finding(check="WeChat Pay says the same", ok=not contradictions, detail=detail)
+
+
+def _of_account(row: Row, names: Mapping[str, str] | None) -> str:
+    """Name the account of a trip whose order was opened; nothing where there is one account."""
+    terms = terms_from_json(row["terms"])
+    return f" of {names.get(terms.mchid, terms.mchid)}" if names and terms is not None else ""
+
+
+def _by_account(rows: Sequence[Row], names: Mapping[str, str] | None) -> str:
+    counts = Counter(account for row in rows if (account := _of_account(row, names)))
+    return f" ({', '.join(f'{count}{account}' for account, count in sorted(counts.items()))})" if counts else ""
 
 
 async def _order(row: Row, payscores: PayScores) -> Order | str:
@@ -190,10 +203,8 @@ NO_REFUND: Final = "no such refund"
 
 async def _refund_told(row: Row, refunds: Refunds) -> RefundTold | str:
     """Find the refund, or say why there is none to show."""
-    if row["mchid"] != refunds.mchid:
-        return f"could not be asked: the refund is of a payment to mchid {row['mchid']}"
     try:
-        told, _ = await refunds.query(row["out_refund_no"])
+        told, _ = await refunds.of(row["mchid"]).query(row["out_refund_no"])
     except WechatPayRejected as error:
         return NO_REFUND if error.refusal is Refusal.RESOURCE_NOT_FOUND else str(error)
     except SettlementError as error:

@@ -11,6 +11,7 @@ from payscore_worker.domain.refund import CLOSED, GIVEN_UP, RefundState
 from payscore_worker.domain.trip import TERMINAL, TripState
 from payscore_worker.logs import short_openid
 from payscore_worker.storage import CallOutcome, Direction
+from payscore_worker.storage.belonging import belonging
 from payscore_worker.storage.refunds import CLEAR, GIVE_UP, RefundReports
 from payscore_worker.storage.reports import Reports, Row
 from payscore_worker.wechatpay import CallKind
@@ -233,6 +234,12 @@ class Story:
     openid: str | None
     """Shortened."""
     order_id: str | None
+    account: str | None = None
+    """As the start names it; None: it names none, so it is the default one's."""
+    mchid: str | None = None
+    """Under whose number, app and in which family the order was opened; None: it was not, or by an old release."""
+    appid: str | None = None
+    family: str | None = None
     transaction_id: str | None
     total_fen: int | None
     paid_fen: int | None
@@ -299,7 +306,12 @@ async def explain(reports: Reports, name: str) -> Story | None:
         *_troubles(row),
         *(one for refund in refunds for one in _about_refund(refund, events)),
     ]
+    whose = belonging(row)
     return Story(
+        account=whose.account or None,
+        mchid=whose.mchid or None,
+        appid=whose.appid or None,
+        family=whose.family or None,
         trip_id=row["trip_id"],
         out_order_no=row["out_order_no"],
         state=row["state"],

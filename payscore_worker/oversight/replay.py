@@ -61,9 +61,10 @@ from payscore_worker.settlement.translation import (
     refund_seen,
     seen,
     started_of,
+    whose,
 )
 from payscore_worker.storage import Storage
-from payscore_worker.wechatpay.payscore import Order, PayScores, Phase
+from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores, Phase
 from payscore_worker.wechatpay.transactions import read_refund
 
 ASK_SECONDS: Final = 20.0
@@ -176,7 +177,7 @@ class Judge:
         out_order_no = out_order_no_for(letter.trip_id, self._prefix) if trip is None else trip.out_order_no
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                order, _ = await self._payscores.of(_terms(trip)).query(out_order_no)
+                order, _ = await _speaking(self._payscores, trip).query(out_order_no)
         except WechatPayRejected as error:
             return Word() if error.refusal is Refusal.ORDER_NOT_FOUND else Word(unknown=str(error))
         except TimeoutError:
@@ -334,6 +335,12 @@ class Judge:
 
     def _is_ours(self, order: Order, trip: Trip | None) -> bool:
         return not isinstance(self._payscores, str) and self._payscores.of(_terms(trip)).is_ours(order)
+
+
+def _speaking(payscores: PayScores, trip: Trip | None) -> PayScore:
+    """Speak of an order under its terms, or under those of the account that its trip names."""
+    terms = _terms(trip)
+    return payscores.present(*whose(trip)) if trip is not None and terms is None else payscores.of(terms)
 
 
 def _terms(trip: Trip | None) -> OrderTerms | None:

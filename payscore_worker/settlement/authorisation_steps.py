@@ -40,8 +40,8 @@ NOT_THERE: Final = frozenset({Refusal.NOT_ENABLED, Refusal.ORDER_NOT_FOUND})
 """What a question about an authorisation is refused with that nobody has signed or asked for (payscore-api C.2)."""
 
 Change = Callable[[Authorisation], Authorisation]
-TakeUp = Callable[[str], Awaitable[None]]
-"""Takes up the trips of a passenger, by openid."""
+TakeUp = Callable[[str, str], Awaitable[None]]
+"""Takes up the trips of a passenger, by openid, with a merchant, by mchid."""
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class AuthorisationSteps:
             case AskAuthorisation():
                 await self._ask_authorisation(run)
             case TakeUpTrips():
-                await self._take_up(run.authorisation.openid)
+                await self._take_up(run.authorisation.openid, run.authorisation.terms.mchid)
                 now = self._clock()
                 await self._move(run, lambda one: outcomes.trips_taken_up(one, now))
             case EndService():

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -12,22 +13,24 @@ from payscore_worker import metrics
 from payscore_worker.domain import authorisation as outcomes
 from payscore_worker.domain.authorisation import Authorisation, AuthorisationState, Ending, next_step
 from payscore_worker.domain.trip import Rest
-from payscore_worker.errors import MalformedMessage, NotOurs
+from payscore_worker.errors import MalformedMessage, NotOurs, Rejected
 from payscore_worker.events import (
     AuthorisationEnded,
     AuthorisationRequested,
     ClientJump,
     EventIn,
     ServiceChanged,
+    account_of,
     message_in_hand,
 )
 from payscore_worker.settlement.authorisation_steps import AuthorisationRun, AuthorisationSteps
 from payscore_worker.settlement.books import AuthorisationBooks
 from payscore_worker.settlement.translation import authorisation_requested
+from payscore_worker.settlement.trip_calls import passenger
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, Storage
-from payscore_worker.wechatpay.payscore import PayScores, ServiceChange
+from payscore_worker.wechatpay.payscore import PayScore, PayScores, ServiceChange
 
 RIDE_SERVICE: Final = "ride service"
 """Who wants an authorisation ended, where it is not a person."""
@@ -84,10 +87,12 @@ class Authorisations:
 
         Raises:
             ConflictingFact: the request was made otherwise before.
+            Rejected: it names an account or an app that is not ours.
 
         """
         asked, now = authorisation_requested(event), self._clock()
-        new = outcomes.requested(asked, self._payscores.current.terms, now, prefix=self._prefix)
+        terms = self._payscores.present(event.account or "", event.appid or "").terms
+        new = outcomes.requested(asked, terms, now, prefix=self._prefix)
         before = await self._storage.load_authorisation(new.authorization_code) or new
 
         def request(newest: Authorisation) -> Authorisation:
@@ -101,27 +106,28 @@ class Authorisations:
         The same message again changes nothing.
         """
         ending = Ending(reason=event.reason, by=RIDE_SERVICE, word=message_in_hand.get())
-        return await self._end(event.openid, ending, [self._heard("authorisation.ended", event)])
+        payscore = self._payscores.present(event.account or "", "")
+        return await self._end(event.openid, ending, payscore, [self._heard("authorisation.ended", event)])
 
     async def end_by_hand(self, openid: str, ending: Ending) -> list[str]:
         """Do as `note_ended` on a person's word, which stands in the record of actions: nobody told us of it."""
-        return await self._end(openid, ending, [])
+        return await self._end(openid, ending, self._payscores.current, [])
 
-    async def _end(self, openid: str, ending: Ending, events: list[EventRecord]) -> list[str]:
-        ends = await self._to_end(openid, ending)
+    async def _end(self, openid: str, ending: Ending, payscore: PayScore, events: list[EventRecord]) -> list[str]:
+        ends = await self._to_end(openid, ending, payscore)
         for one in ends:
             await self._books.change(one, lambda newest: outcomes.to_end(newest, ending), events=events)
         return [one.authorization_code for one in ends]
 
-    async def _to_end(self, openid: str, ending: Ending) -> list[Authorisation]:
-        """Find what is to end: all that is open; else WeChat Pay is asked, as it may know more than we were told."""
-        known = await self.of(openid)
+    async def _to_end(self, openid: str, ending: Ending, payscore: PayScore) -> list[Authorisation]:
+        """Find what is to end with a merchant: all that is open; else WeChat Pay is asked, as it may know more."""
+        known = await self._of_merchant(openid, payscore.terms.mchid)
         if told := [one for one in known if ending.word in _words(one)]:
             return told
         if open_ := [one for one in known if one.state is AuthorisationState.OPEN]:
             return open_
-        own, now = outcomes.number_of_passenger(openid, self._prefix), self._clock()
-        unknown = outcomes.end_of_unknown(own, openid, self._payscores.current.terms, now)
+        own, now = self._own_number(openid, payscore), self._clock()
+        unknown = outcomes.end_of_unknown(own, openid, payscore.terms, now)
         return [await self._storage.load_authorisation(own) or unknown]
 
     async def note_changed(self, event: ServiceChanged) -> list[str]:
@@ -134,15 +140,16 @@ class Authorisations:
             Rejected: it is another merchant's.
 
         """
+        payscore = self._hearing(event)
         try:
-            change = self._payscores.current.read_service_change(event.resource)
+            change = payscore.read_service_change(event.resource)
         except NotOurs as error:
             metrics.of(metrics.NOT_OURS, "service").inc()
             log.info("notification_not_ours", reason=str(error))
             return []
-        await self._settlement.note_service(change)
+        await self._settlement.note_service(change, payscore)
         now = self._clock()
-        before, see = await self._meant_by(change), outcomes.opened if change.enabled else outcomes.closed
+        before, see = await self._meant_by(change, payscore), outcomes.opened if change.enabled else outcomes.closed
         type_ = "payscore.user_open_service" if change.enabled else "payscore.user_close_service"
         noted, codes = self._heard(type_, event), [before.authorization_code]
         await self._books.change(before, lambda newest: see(newest, change.changed_at, now), events=[noted])
@@ -150,21 +157,29 @@ class Authorisations:
             codes += await self._close_others(change, besides=before.authorization_code)
         return codes
 
-    async def _meant_by(self, change: ServiceChange) -> Authorisation:
+    def _hearing(self, event: ServiceChanged) -> PayScore:
+        """Hear of a passenger as the app that the notification names, if it is one of the account's."""
+        account, appid = account_of(event), event.resource.get("appid")
+        if isinstance(appid, str):
+            with suppress(Rejected):
+                return self._payscores.present(account, appid)
+        return self._payscores.present(account, "")
+
+    async def _meant_by(self, change: ServiceChange, payscore: PayScore) -> Authorisation:
         """Find the authorisation that a notification is about, or begin one that nobody has requested of us."""
-        now, terms = self._clock(), self._payscores.current.terms
+        now, terms = self._clock(), payscore.terms
         if _NUMBER.fullmatch(change.number):
             known = await self._storage.load_authorisation(change.number)
             if known is None:
                 return outcomes.unasked(change.number, change.openid, terms, now)
-            if known.openid == change.openid:
+            if known.openid == change.openid and known.terms.mchid == change.mchid:
                 return known  # else another passenger has signed what was meant for this one
-        own = outcomes.number_of_passenger(change.openid, self._prefix)
+        own = self._own_number(change.openid, payscore)
         return await self._storage.load_authorisation(own) or outcomes.unasked(own, change.openid, terms, now)
 
     async def _close_others(self, change: ServiceChange, *, besides: str) -> list[str]:
         now, codes = self._clock(), []
-        for other in await self.of(change.openid):
+        for other in await self._of_merchant(change.openid, change.mchid):
             if other.state is AuthorisationState.OPEN and other.authorization_code != besides:
                 await self._books.change(other, lambda newest: outcomes.closed(newest, change.changed_at, now))
                 codes.append(other.authorization_code)
@@ -173,6 +188,13 @@ class Authorisations:
     async def of(self, openid: str) -> list[Authorisation]:
         """See what is known of a passenger's authorisations, the newest first."""
         return await self._storage.authorisations_of(openid, limit=MAX_OF_PASSENGER)
+
+    async def _of_merchant(self, openid: str, mchid: str) -> list[Authorisation]:
+        return [one for one in await self.of(openid) if one.terms.mchid == mchid]
+
+    def _own_number(self, openid: str, payscore: PayScore) -> str:
+        """Make the number of what a passenger has authorised a merchant without a word of ours."""
+        return outcomes.number_of_passenger(passenger(openid, payscore, self._payscores), self._prefix)
 
     def _heard(self, type_: str, event: EventIn) -> EventRecord:
         return EventRecord(

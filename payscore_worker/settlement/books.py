@@ -186,7 +186,7 @@ class TripBooks(Books[Trip]):
         return announcements(before, after, self._jump)
 
     def _count(self, before: Trip, after: Trip, events: Sequence[EventRecord]) -> None:
-        tally.count(before, after, events)
+        tally.count(before, after, events, account=self._rules.account_of(after))
 
 
 class RefundBooks(Books[Pair]):
@@ -231,7 +231,7 @@ class RefundBooks(Books[Pair]):
         return refund_announcements(before, after)
 
     def _count(self, before: Pair, after: Pair, events: Sequence[EventRecord]) -> None:
-        tally.count_refund(before[1], after[1], events)
+        tally.count_refund(before[1], after[1], events, account=self._rules.account_of(after[0]))
 
 
 class AuthorisationBooks(Books[Authorisation]):

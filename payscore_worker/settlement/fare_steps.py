@@ -111,16 +111,25 @@ class FareSteps(TripCalls):
 
     async def _send_back(self, run: Run) -> None:
         """Ask for a refund of what came in and is not ours; the refund is a case of its own from here on."""
-        trip = run.trip
+        trip, other = run.trip, self._rules.other(run.trip)
         try:
             pair = fares.send_back(
                 trip,
                 self._clock(),
                 mchid=self._speaking(trip).terms.mchid,
-                prefix=self._refund_prefix,
+                prefix=self._refund_prefix if other is None else other.out_order_no_prefix,
             )
         except IllegalTransition as error:
             await self.stop(run, NOT_SENT_BACK, str(error), step=SendBack.__name__)
             return
         written = await self._returns.write((trip, pair[1]), pair, calls=())
-        run.trip = await self._books.reload(trip) if written is None else written[0]
+        if written is not None:
+            run.trip = written[0]
+            return
+        newest = await self._books.reload(trip)
+        if newest.version == trip.version:  # nobody has moved the trip, so the refund's own id is taken
+            await self.stop(
+                run, NOT_SENT_BACK, f"another refund has the id {pair[1].refund_id}", step=SendBack.__name__
+            )
+            return
+        run.trip = newest

@@ -9,7 +9,7 @@ from payscore_worker.domain.outcomes import APART
 from payscore_worker.domain.refund import Known, Pair, Refund, RefundSeen, giving_up_of
 from payscore_worker.errors import Refusal, Rejected, SettlementError, WechatPayRejected
 from payscore_worker.settlement import journal
-from payscore_worker.settlement.refund_steps import contradiction, see_that_it_is_ours
+from payscore_worker.settlement.refund_steps import contradiction
 from payscore_worker.settlement.sight import ASK_SECONDS, Pause
 from payscore_worker.settlement.translation import refund_seen
 from payscore_worker.storage import CallRecord, Storage
@@ -79,10 +79,10 @@ class RefundOnlooker:
             SettlementError: that is no answer about this refund.
 
         """
-        see_that_it_is_ours(refund, self._refunds)  # to another merchant, WeChat Pay would say that there is none
+        refunds = self._refunds.of(refund.mchid)  # to another merchant, WeChat Pay would say that there is none
         record = journal.asking(CallKind.REFUND_QUERY, self._clock(), generation=refund.generation)
         try:
-            told, answer = await self._refunds.query(refund.out_refund_no)
+            told, answer = await refunds.query(refund.out_refund_no)
         except WechatPayRejected as error:
             if error.refusal is not Refusal.RESOURCE_NOT_FOUND:
                 raise

@@ -18,7 +18,6 @@ from payscore_worker.domain.refund import (
 )
 from payscore_worker.domain.trip import Problem, Rest, Trip
 from payscore_worker.errors import (
-    FailureClass,
     MalformedMessage,
     MerchantRefused,
     OutcomeUnknown,
@@ -89,13 +88,13 @@ class RefundSteps:
     # --- The call with a body: stored, and each send counted, before it is made ---
 
     async def _send_refund(self, run: RefundRun) -> None:
-        see_that_it_is_ours(run.refund, self._refunds)
+        refunds = self._refunds.of(run.refund.mchid)
         record = await (self._begin(run.refund) if run.refund.is_prepared else self._prepare(run))
         if record is None:
             return
         call = Call(CallKind(record.kind), record.method, record.path, record.body)
         try:
-            answer = await self._refunds.send(call)
+            answer = await refunds.send(call)
         except WechatPayRejected as error:
             now, why = self._clock(), refund_refused(SendRefund, error)
             answered = journal.failed(record, error, now)
@@ -105,7 +104,7 @@ class RefundSteps:
             await self._storage.journal(run.refund, journal.failed(record, error, self._clock()))
             raise
         try:
-            told = self._refunds.read(answer.data)
+            told = refunds.read(answer.data)
         except MalformedMessage as error:
             await self._odd_answer(run, odd_refund(SendRefund, "malformed_answer", str(error)), record, answer)
             return
@@ -117,7 +116,7 @@ class RefundSteps:
         None: another worker moved the refund; look at it again.
         """
         trip, refund = run.pair
-        call = self._refunds.request(new_refund(refund))
+        call = self._refunds.of(refund.mchid).request(new_refund(refund))
         record = journal.prepared(call, generation=refund.generation, at=self._clock())
         written = await self._books.write(run.pair, (trip, outcomes.prepared(refund)), calls=[record])
         run.pair = await self._books.reload(run.pair) if written is None else written
@@ -133,10 +132,10 @@ class RefundSteps:
     # --- The question: nothing is stored before it ---
 
     async def _ask_refund(self, run: RefundRun) -> None:
-        see_that_it_is_ours(run.refund, self._refunds)
+        refunds = self._refunds.of(run.refund.mchid)
         record = journal.asking(CallKind.REFUND_QUERY, self._clock(), generation=run.refund.generation)
         try:
-            told, answer = await self._refunds.query(run.refund.out_refund_no)
+            told, answer = await refunds.query(run.refund.out_refund_no)
         except WechatPayRejected as error:
             why, now = refund_refused(AskRefund, error), self._clock()
             no_word = outcomes.not_found if error.refusal is Refusal.RESOURCE_NOT_FOUND else outcomes.no_answer
@@ -192,21 +191,6 @@ class RefundSteps:
     ) -> None:
         calls = [] if answered is None else [answered]
         run.pair = await self._books.change(run.pair, lambda pair: change(*pair), calls=calls)
-
-
-def see_that_it_is_ours(refund: Refund, refunds: Refunds) -> None:
-    """Check whose payment it is of, before any call about it.
-
-    Raises:
-        MerchantRefused: another merchant's, so that these keys neither send it nor ask about it.
-
-    """
-    if refund.mchid != refunds.mchid:
-        raise MerchantRefused(
-            f"the refund is of a payment to mchid {refund.mchid}; its keys are not set",
-            attempts=0,
-            failure=FailureClass.MISCONFIGURED,
-        )
 
 
 def contradiction(refund: Refund, told: RefundTold) -> str:

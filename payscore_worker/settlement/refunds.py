@@ -17,12 +17,13 @@ from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
     MalformedMessage,
+    MerchantRefused,
     Rejected,
     TripArchived,
     TripBusy,
     WechatPayUnavailable,
 )
-from payscore_worker.events import EventIn, RefundChanged, RefundRequested, message_in_hand
+from payscore_worker.events import EventIn, RefundChanged, RefundRequested, account_of, message_in_hand
 from payscore_worker.settlement.books import MAX_CONFLICTS, RefundBooks
 from payscore_worker.settlement.refund_sight import RefundOnlooker, RefundSight
 from payscore_worker.settlement.refund_steps import RefundRun, RefundSteps, contradiction
@@ -76,6 +77,7 @@ class Refunds:
     ) -> None:
         self._storage = storage
         self._refunds = refunds
+        self._rules = rules
         self._prefix = prefix
         self._clock = clock
         self._turns = Turns()
@@ -116,7 +118,9 @@ class Refunds:
         raise TripBusy(f"trip {asked.trip_id} was moved by others {MAX_CONFLICTS} times in a row")
 
     def _reserved(self, trip: Trip, asked: Asked) -> Pair:
-        return outcomes.request(trip, asked, self._clock(), mchid=self._mchid(trip), prefix=self._prefix)
+        other = self._rules.other(trip)
+        prefix = self._prefix if other is None else other.out_order_no_prefix
+        return outcomes.request(trip, asked, self._clock(), mchid=self._mchid(trip), prefix=prefix)
 
     async def note_changed(self, event: RefundChanged) -> str:
         """Note what a verified notification says of a refund; returns the refund's id.
@@ -131,8 +135,9 @@ class Refunds:
         refund = await self._storage.load_refund_by_out_refund_no(told.out_refund_no)
         if refund is None:
             raise Rejected(f"no refund has the out_refund_no {told.out_refund_no!r}")
-        if wrong := contradiction(refund, told):
-            raise Rejected(f"the notification names another {wrong}")
+        wrong = contradiction(refund, told)
+        if wrong or refund.mchid != self._mchid_of(account_of(event)):
+            raise Rejected(f"the notification names another {wrong or 'mchid'}")
         seen, now = refund_seen(told), self._clock()
         noted = self._heard(f"{NOTIFICATIONS}{seen.phase.lower()}", event)
         if not seen.is_clear:
@@ -208,8 +213,8 @@ class Refunds:
             return Foreseen(trip=trip, refund=refund, stands=True)
         try:
             _, refund = self._reserved(trip, asked)
-            call = self._refunds.request(new_refund(refund))
-        except (IllegalTransition, MalformedMessage) as error:
+            call = self._refunds.of(refund.mchid).request(new_refund(refund))
+        except (IllegalTransition, MalformedMessage, MerchantRefused) as error:
             return Foreseen(trip=trip, refund=None, why_not=str(error))
         return Foreseen(trip=trip, refund=refund, body=call.body)
 
@@ -291,6 +296,12 @@ class Refunds:
         """Name the merchant whom the trip was paid to."""
         terms = None if trip.opening is None else trip.opening.terms
         return self._refunds.mchid if terms is None else terms.mchid
+
+    def _mchid_of(self, account: str) -> str:
+        """Name the merchant whose keys opened a notification; empty where that account is no longer there."""
+        if account in ("", self._rules.account):
+            return self._refunds.mchid
+        return next((one.mchid for one in self._rules.others if one.name == account), "")
 
     def _heard(self, type_: str, event: EventIn) -> EventRecord:
         return EventRecord(

@@ -11,7 +11,7 @@ from payscore_worker.domain.outcomes import APART
 from payscore_worker.domain.trip import OrderSeen, Trip
 from payscore_worker.errors import Refusal, Rejected, SettlementError, WechatPayRejected
 from payscore_worker.settlement import journal
-from payscore_worker.settlement.translation import SENT_BY, seen
+from payscore_worker.settlement.translation import SENT_BY, seen, whose
 from payscore_worker.storage import CallRecord, Storage
 from payscore_worker.wechatpay import CallKind
 from payscore_worker.wechatpay.payscore import PAYING, PayScores
@@ -82,7 +82,8 @@ class Onlooker:
 
         """
         record = journal.asking(CallKind.QUERY, self._clock())
-        payscore = self._payscores.of(None if trip.opening is None else trip.opening.terms)
+        terms = None if trip.opening is None else trip.opening.terms
+        payscore = self._payscores.present(*whose(trip)) if terms is None else self._payscores.of(terms)
         try:
             order, answer = await payscore.query(trip.out_order_no)
         except WechatPayRejected as error:

@@ -28,17 +28,17 @@ AUTHORISATION_CODES: Final = frozenset({"malformed_call", "malformed_answer"}) |
 """Problems of authorisations that are ours to name."""
 
 
-def count(before: Trip, after: Trip, events: Iterable[EventRecord]) -> None:
-    """Count what a write has changed."""
+def count(before: Trip, after: Trip, events: Iterable[EventRecord], *, account: str) -> None:
+    """Count what a write has changed of a trip of this account."""
     noted = _count_events(events)
     if after.state is not before.state or not before.version:
-        metrics.of(metrics.STATES_REACHED, after.state.value).inc()
+        metrics.of(metrics.STATES_REACHED, account, after.state.value).inc()
     if after.completed_at is not None and before.completed_at is None:
-        metrics.COMPLETED_FEN.inc(owed_fen(after))
+        metrics.of(metrics.COMPLETED_FEN, account).inc(owed_fen(after))
     if after.lowered != before.lowered and before.ended is not None:
-        metrics.LOWERED_FEN.inc(fare_fen(before) - fare_fen(after))
+        metrics.of(metrics.LOWERED_FEN, account).inc(fare_fen(before) - fare_fen(after))
     if (more_fen := _collected_fen(after) - _collected_fen(before)) > 0:
-        metrics.PAID_FEN.inc(more_fen)
+        metrics.of(metrics.PAID_FEN, account).inc(more_fen)
     if after.payment is not None and before.payment is None:
         metrics.of(metrics.PAID_BY, _learnt_by(after, noted)).inc()
     if after.problem is not None and after.problem_told != before.problem_told:
@@ -57,13 +57,13 @@ def _learnt_by(trip: Trip, noted: Sequence[str]) -> str:
     return "callback" if CALLBACK in noted else "query"
 
 
-def count_refund(before: Refund, after: Refund, events: Iterable[EventRecord]) -> None:
-    """Count what a write has changed of a refund."""
+def count_refund(before: Refund, after: Refund, events: Iterable[EventRecord], *, account: str) -> None:
+    """Count what a write has changed of a refund of this account."""
     _count_events(events)
     if after.state is not before.state or not before.version:
         metrics.of(metrics.REFUNDS_REACHED, after.state.value).inc()
     if after.state is RefundState.REFUNDED is not before.state:
-        metrics.REFUNDED_FEN.inc(after.amount_fen)
+        metrics.of(metrics.REFUNDED_FEN, account).inc(after.amount_fen)
     if after.problem is not None and after.problem_told != before.problem_told:
         code = after.problem.code
         metrics.of(metrics.REFUND_PROBLEMS, code if code in REFUND_CODES else code_label(code)).inc()

@@ -71,6 +71,8 @@ def started_of(event: TripStarted) -> Started:
         risk_amount_fen=event.risk_amount_fen,
         introduction=event.introduction,
         attach=event.attach,
+        account=event.account or "",
+        appid=event.appid or "",
     )
 
 
@@ -115,6 +117,11 @@ def _discounts(items: Iterable[TripDiscountItem]) -> tuple[Discount, ...]:
 def cancelled_of(event: TripCancelled) -> Cancelled:
     """Take the fact from the event."""
     return Cancelled(cancelled_at=event.cancelled_at, reason=event.reason)
+
+
+def whose(trip: Trip) -> tuple[str, str]:
+    """Name account and app, as the start said; empty where it did not, or is not there."""
+    return ("", "") if trip.started is None else (trip.started.account, trip.started.appid)
 
 
 def new_order(trip: Trip, started: Started, opening: Opening, *, introduction: str) -> NewOrder:

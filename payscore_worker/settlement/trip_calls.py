@@ -8,16 +8,18 @@ from typing import Final, TypeVar
 from payscore_worker.domain import outcomes
 from payscore_worker.domain.trip import Doubt, OrderSeen, Problem, Trip, TripState
 from payscore_worker.errors import (
+    FailureClass,
     MerchantRefused,
     OutcomeUnknown,
     Refusal,
+    Rejected,
     WechatPayError,
     WechatPayRejected,
     WechatPayUnavailable,
 )
 from payscore_worker.settlement import journal
 from payscore_worker.settlement.books import Change, TripBooks
-from payscore_worker.settlement.translation import doubt, odd_answer
+from payscore_worker.settlement.translation import doubt, odd_answer, whose
 from payscore_worker.storage import CallRecord, Storage
 from payscore_worker.wechatpay import Answer, Call, CallKind
 from payscore_worker.wechatpay.payscore import PayScore, PayScores
@@ -56,8 +58,20 @@ class TripCalls:
         """Speak of a trip's order under the terms that it was opened under, if it was."""
         refused_as_it_was = trip.doubt is not None and trip.doubt.refusal is Refusal.MISCONFIGURED
         if trip.opening is None or (trip.state is TripState.NOTED and refused_as_it_was):
-            return self._payscores.current
+            return self._present(trip)
         return self._payscores.of(trip.opening.terms)
+
+    def _present(self, trip: Trip) -> PayScore:
+        """Speak under the present terms of the account and the app that the trip names.
+
+        Raises:
+            MerchantRefused: the settings have them no longer.
+
+        """
+        try:
+            return self._payscores.present(*whose(trip))
+        except Rejected as gone:
+            raise MerchantRefused(str(gone), attempts=0, failure=FailureClass.MISCONFIGURED) from gone
 
     async def _prepare(self, run: Run, call: Call, mark: Change) -> CallRecord | None:
         """Store the bytes, and with them the mark on the trip that they may be on their way (design 3.1).
@@ -102,15 +116,16 @@ class TripCalls:
     async def _refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
         now = self._clock()
         refusal = doubt(step, error, uncertain=error.unsure or record.begun - record.definite > 1)
+        others_pass = self._others_pass(run.trip, now)
         await self._move(
             run,
-            lambda trip: outcomes.refused(trip, refusal, now, others_pass=self._others_pass(now)),
+            lambda trip: outcomes.refused(trip, refusal, now, others_pass=others_pass),
             answered=journal.failed(record, error, now),
         )
 
-    def _others_pass(self, now: datetime) -> bool:
-        """Tell whether WeChat Pay has accepted orders of ours of late; only of a create does it matter."""
-        del now
+    def _others_pass(self, trip: Trip, now: datetime) -> bool:
+        """Tell whether WeChat Pay has accepted orders of the same merchant of late; only of a create does it matter."""
+        del trip, now
         return True
 
     async def _answered_oddly(self, run: Run, record: CallRecord, answer: Answer, odd: Doubt) -> None:
@@ -152,6 +167,15 @@ class TripCalls:
         calls = [*run.asked.values()] if answered is None else [answered, *run.asked.values()]
         run.trip = await self._books.change(run.trip, change, calls=calls)
         run.asked.clear()
+
+
+def passenger(openid: str, payscore: PayScore, payscores: PayScores) -> str:
+    """Say under what to keep whether a passenger has enabled the service: that is so with each merchant for itself.
+
+    Several companies may share an app, and so an openid; the default account's keep it alone.
+    """
+    mchid = payscore.terms.mchid
+    return openid if mchid == payscores.current.terms.mchid else f"{mchid}/{openid}"
 
 
 def of(value: _T | None) -> _T:

@@ -56,7 +56,7 @@ from payscore_worker.settlement.translation import (
     plain_order,
     seen,
 )
-from payscore_worker.settlement.trip_calls import NOT_ANSWERED, Run, TripCalls, of
+from payscore_worker.settlement.trip_calls import NOT_ANSWERED, Run, TripCalls, of, passenger
 from payscore_worker.storage import CallOutcome, CallRecord, ServiceNote, Storage
 from payscore_worker.wechatpay import Answer, Call, CallKind
 from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores, Phase
@@ -113,7 +113,8 @@ class Steps(TripCalls):
             refund_prefix=terms.out_order_no_prefix,
             clock=clock,
         )
-        self._accepted_at: datetime | None = None
+        self._accepted_at: dict[str, datetime] = {}
+        """When a create was last accepted, by the mchid it was of."""
 
     async def take(self, step: Step, run: Run) -> None:
         """Take one step; the run's trip is then where that led, or as another worker left it.
@@ -176,33 +177,34 @@ class Steps(TripCalls):
 
     async def _ask_service_state(self, run: Run) -> None:
         trip, started = run.trip, of(run.trip.started)
-        if trip.doubt is None and await self._is_known_on(started.openid):
+        if trip.doubt is None and await self._is_known_on(trip, started.openid):
             run.trip = outcomes.service_answered(trip, enabled=True)
             return
         enabled = await self._service_enabled(run, started.openid)
         if enabled is None:
             return
         if enabled and trip.doubt is not None:
-            self._payscores.not_permitted(trip.doubt.code)
+            self._speaking(trip).not_permitted(trip.doubt.code)
         known = replace(trip, service_enabled=True)
         if outcomes.service_answered(trip, enabled=enabled) == known:
             run.trip = known  # for this run; the next write comes with the create
             return
         await self._move(run, lambda trip: outcomes.service_answered(trip, enabled=enabled))
 
-    async def _is_known_on(self, openid: str) -> bool:
+    async def _is_known_on(self, trip: Trip, openid: str) -> bool:
         """Tell whether the service is known to be on. That it is off is never taken from memory: it would decline."""
         ttl = self._terms.service_state_ttl
         if not ttl:
             return False
-        note = await self._storage.service_of(openid)
+        note = await self._storage.service_of(passenger(openid, self._present(trip), self._payscores))
         return note is not None and note.enabled and self._clock() - note.as_of <= ttl
 
     async def _service_enabled(self, run: Run, openid: str) -> bool | None:
         """Ask under the present terms: it is about the passenger, and not about an order."""
-        record = journal.asking(self._payscores.current.service_question, self._clock())
+        payscore = self._present(run.trip)
+        record = journal.asking(payscore.service_question, self._clock())
         try:
-            enabled, answer = await self._payscores.current.service_enabled(openid)
+            enabled, answer = await payscore.service_enabled(openid)
         except WechatPayRejected as error:
             await self._question_refused(run, record, AskServiceState, error)
             return None
@@ -214,7 +216,8 @@ class Steps(TripCalls):
             raise
         journal.remember(run.asked, journal.accepted(record, answer, self._clock()))
         if self._terms.service_state_ttl:
-            await self._storage.note_service(openid, ServiceNote(enabled=enabled, as_of=self._clock()))
+            note = ServiceNote(enabled=enabled, as_of=self._clock())
+            await self._storage.note_service(passenger(openid, payscore, self._payscores), note)
         return enabled
 
     async def _ask_order(self, run: Run) -> None:
@@ -262,7 +265,7 @@ class Steps(TripCalls):
     async def _question_refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
         journal.remember(run.asked, journal.failed(record, error, self._clock()))
         if error.refusal is Refusal.NOT_PERMITTED:  # a question needs no permission of the passenger's
-            self._payscores.not_permitted(error.code)
+            self._speaking(run.trip).not_permitted(error.code)
         await self._question_odd(run, doubt(step, error))
 
     async def _question_odd(self, run: Run, odd: Doubt) -> None:
@@ -302,8 +305,8 @@ class Steps(TripCalls):
             await self._answered_oddly(run, record, answer, odd_answer(OpenOrder, "no_package", message))
             return
         now = self._clock()
-        self._accepted_at = now
-        self._payscores.permitted()
+        self._accepted_at[payscore.terms.mchid] = now
+        payscore.permitted()
         word, confirm_by = seen(order), now + self._rules.confirm_expires
         await self._hear(
             run,
@@ -314,28 +317,30 @@ class Steps(TripCalls):
 
     async def _refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
         if needs_confirm(run.trip) and step is OpenOrder and error.refusal in NO_AUTHORISATION:
-            self._payscores.not_permitted(error.code)  # nothing was to be authorised: the service has the other mode
+            self._speaking(run.trip).not_permitted(
+                error.code
+            )  # there is no authorisation: the service has the other mode
         await super()._refused(run, record, step, error)
 
     async def _is_outdated(self, trip: Trip, payscore: PayScore) -> bool:
         """Tell whether a create was refused under settings that have changed since."""
-        if payscore.terms == self._payscores.current.terms:
+        if payscore.terms == self._present(trip).terms:
             return False
         record = await self._storage.last_call(trip.trip_id, CallKind.CREATE)
         return record is not None and record.outcome is CallOutcome.REFUSED
 
     async def _prepare_create(self, run: Run) -> CallRecord | None:
         trip, started, now = run.trip, of(run.trip.started), self._clock()
-        payscore, is_plain = self._payscores.current, run.trip.rebuilds >= outcomes.MAX_REBUILDS
+        payscore, is_plain = self._present(trip), run.trip.rebuilds >= outcomes.MAX_REBUILDS
         risk_fen = risk_amount_fen(trip, self._rules)
         opening = Opening(
-            risk_amount_fen=min(risk_fen, self._rules.risk_amount_fen) if is_plain else risk_fen,
+            risk_amount_fen=min(risk_fen, self._rules.risk_fen_of(trip)) if is_plain else risk_fen,
             start_time=max(started.started_at, now + START_MARGIN) if self._terms.start_at_event else None,
             is_plain=is_plain,
             terms=payscore.terms,
         )
-        write = plain_order if is_plain else new_order
-        call = payscore.create(write(trip, started, opening, introduction=self._terms.introduction))
+        write, account = plain_order if is_plain else new_order, self._rules.other(trip) or self._terms
+        call = payscore.create(write(trip, started, opening, introduction=account.introduction))
         return await self._prepare(run, call, lambda trip: outcomes.opening(trip, opening))
 
     async def _complete_order(self, run: Run) -> None:
@@ -401,7 +406,7 @@ class Steps(TripCalls):
             Retryable: WeChat Pay is out of reach, and was not in vain too often.
 
         """
-        payscore = self._payscores.current
+        payscore = self._present(trip)
         if not payscore.gives_tokens:
             return ""
         record = await self._begin_token(trip, payscore)
@@ -434,5 +439,6 @@ class Steps(TripCalls):
             return None
         return await self._storage.begin_send(trip.trip_id, CallKind.PRE_AUTHORISE, TOKEN_GENERATION)
 
-    def _others_pass(self, now: datetime) -> bool:
-        return self._accepted_at is not None and now - self._accepted_at < OTHERS_PASS
+    def _others_pass(self, trip: Trip, now: datetime) -> bool:
+        accepted_at = self._accepted_at.get(self._speaking(trip).terms.mchid)
+        return accepted_at is not None and now - accepted_at < OTHERS_PASS

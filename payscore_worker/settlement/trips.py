@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -43,6 +44,7 @@ from payscore_worker.events import (
     TripFareLowered,
     TripPaidElsewhere,
     TripStarted,
+    account_of,
     message_in_hand,
 )
 from payscore_worker.settlement.books import Change, ReturnBooks, TripBooks
@@ -54,12 +56,13 @@ from payscore_worker.settlement.translation import (
     paid_elsewhere_of,
     seen,
     started_of,
+    whose,
 )
-from payscore_worker.settlement.trip_calls import Run
+from payscore_worker.settlement.trip_calls import Run, passenger
 from payscore_worker.settlement.trip_steps import Steps, Terms
 from payscore_worker.settlement.turns import Turns
 from payscore_worker.storage import Direction, EventRecord, ServiceNote, Storage
-from payscore_worker.wechatpay.payscore import Order, PayScores, ServiceChange
+from payscore_worker.wechatpay.payscore import Order, PayScore, PayScores, ServiceChange
 
 FARTHEST_START: Final = timedelta(hours=1)
 """A trip that began later than this from now is a slip of the pen, or of a time zone."""
@@ -113,13 +116,22 @@ class Settlement:
 
         Raises:
             ConflictingFact: the trip began otherwise before.
-            Rejected: it began in the future.
+            Rejected: it began in the future, or names an account or an app that is not ours.
 
         """
         if event.started_at - self._clock() > FARTHEST_START:
             raise Rejected(f"started_at: {event.started_at.isoformat()} lies in the future")
         fact = started_of(event)
-        await self._note(event.trip_id, "trip.started", event, lambda trip: note_started(trip, fact))
+        self._payscores.present(fact.account, fact.appid)
+        await self._note(event.trip_id, "trip.started", event, lambda trip: self._numbered(note_started(trip, fact)))
+
+    def _numbered(self, trip: Trip) -> Trip:
+        """Give a trip whose account is known now the number that follows from it, unless one may stand at WeChat."""
+        other = self._rules.other(trip)
+        if other is None or trip.bodies:
+            return trip
+        number = out_order_no_for(trip.trip_id, other.out_order_no_prefix)
+        return trip if number == trip.out_order_no else replace(trip, out_order_no=number)
 
     async def note_ended(self, event: TripEnded) -> None:
         """Note that a trip ended, and its fare.
@@ -188,8 +200,8 @@ class Settlement:
         order = self._payscores.current.read_order(event.resource)
         trip = await self._storage.load_by_out_order_no(order.out_order_no)
         if trip is None:
-            return await self._compare_payment(order)
-        if not self._is_ours(order, trip):
+            return await self._compare_payment(order, event)
+        if not self._is_ours(order, trip) or not self._is_of_account(order.mchid, event):
             raise Rejected("the notification names another mchid, appid or service_id")
         word, noted = seen(order), self._heard(type_, event)
         moves: bool
@@ -213,6 +225,10 @@ class Settlement:
         """Tell whether an order is the one that this trip was opened with, or would be."""
         return self._payscores.of(None if trip.opening is None else trip.opening.terms).is_ours(order)
 
+    def _is_of_account(self, mchid: str, event: Notification) -> bool:
+        """Tell whether it was that merchant's keys that opened a notification."""
+        return mchid == self._payscores.present(account_of(event), "").terms.mchid
+
     def _heard(self, type_: str, event: EventIn) -> EventRecord:
         return EventRecord(
             event_id=message_in_hand.get(),
@@ -222,24 +238,34 @@ class Settlement:
             body=msgspec.json.encode(event),
         )
 
-    async def note_service(self, change: ServiceChange) -> None:
-        """Note that a passenger opened or closed the PayScore service, if what is known of it is ever used."""
+    async def note_service(self, change: ServiceChange, payscore: PayScore) -> None:
+        """Note that a passenger opened or closed a merchant's PayScore service, if what is known of it is ever used."""
         if not self._terms.service_state_ttl:
             return
         note = ServiceNote(enabled=change.enabled, as_of=change.changed_at or self._clock())
-        await self._storage.note_service(change.openid, note)
+        await self._storage.note_service(passenger(change.openid, payscore, self._payscores), note)
 
-    async def service_opened(self, openid: str) -> None:
+    async def service_opened(self, openid: str, mchid: str) -> None:
         """Have the orders of the trips opened that a passenger rides on though they were declined without the service.
+
+        Those of the merchant whose service it is: another company's may still be off.
 
         One that cannot be advanced now is due, and the reconciler goes on with it.
         """
         for declined in await self._storage.not_enabled(openid, limit=MAX_RIDES):
+            if not self._is_with(mchid, declined):
+                continue
             now = self._clock()
             trip = await self._books.change(declined, partial(outcomes.service_opened, now=now, rules=self._rules))
             if trip.version != declined.version:
                 with suppress(Retryable):
                     await self.advance(trip.trip_id)
+
+    def _is_with(self, mchid: str, trip: Trip) -> bool:
+        """Tell whether an order for a trip would be opened with this merchant."""
+        with suppress(Rejected):  # by an account that is gone, none is
+            return self._payscores.present(*whose(trip)).terms.mchid == mchid
+        return False
 
     async def clear_problem(self, trip_id: str) -> None:
         """Take a trip up again that stood still for a person to look.
@@ -329,9 +355,9 @@ class Settlement:
         if not archived.knows(told):
             raise TripArchived(f"the trip ended as {archived.state}, and is archived in {archived.archive}")
 
-    async def _compare_payment(self, order: Order) -> str:
+    async def _compare_payment(self, order: Order, event: Notification) -> str:
         """Take WeChat Pay's word on an order that no trip has; returns the trip's id where the trip is archived."""
-        if order.mchid != self._payscores.current.terms.mchid:
+        if not self._is_of_account(order.mchid, event):
             raise Rejected("the notification names another mchid")
         archived = await self._storage.archived_by_out_order_no(order.out_order_no)
         if archived is None:
@@ -384,4 +410,4 @@ class Settlement:
     def _jump(self, trip: Trip) -> ClientJump | None:
         if trip.package:
             return self._payscores.of(None if trip.opening is None else trip.opening.terms).confirm_jump(trip.package)
-        return self._payscores.current.enable_jump(trip.out_order_no, trip.enable_token)
+        return self._payscores.present(*whose(trip)).enable_jump(trip.out_order_no, trip.enable_token)

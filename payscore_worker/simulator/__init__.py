@@ -3,7 +3,7 @@
 from payscore_worker.simulator.app import create_app
 from payscore_worker.simulator.calls import CallKind
 from payscore_worker.simulator.config import Service, SimulatorConfig
-from payscore_worker.simulator.environment import environment, render_environment
+from payscore_worker.simulator.environment import Company, environment, render_environment, write_accounts
 from payscore_worker.simulator.faults import Fault, FaultKind
 from payscore_worker.simulator.keys import SimulatorKeys
 from payscore_worker.simulator.passenger.screen import ROOT as PASSENGER_PAGE
@@ -19,6 +19,7 @@ __all__ = [
     "PASSENGER_PAGE",
     "Behaviour",
     "CallKind",
+    "Company",
     "Fault",
     "FaultKind",
     "Ledger",
@@ -36,4 +37,5 @@ __all__ = [
     "environment",
     "render_environment",
     "uvicorn_config",
+    "write_accounts",
 ]

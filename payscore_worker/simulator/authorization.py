@@ -41,6 +41,12 @@ class Authorizer:
             raise sign_error()
 
 
+def mchid_of(authorization: str) -> str:
+    """Whose call it says it is; empty where it does not say so."""
+    parts: dict[str, str] = dict(_PART.findall(authorization))
+    return parts.get("mchid", "")
+
+
 def check_headers(call: Call) -> None:
     """What every request names besides its signature (reference payscore-api E.1)."""
     if not call.headers.get("user-agent", "").strip():

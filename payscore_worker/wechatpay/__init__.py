@@ -3,7 +3,7 @@
 What belongs to one product stands in that product's room.
 """
 
-from payscore_worker.wechatpay.breaker import Breaker
+from payscore_worker.wechatpay.breaker import Breaker, Breakers
 from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.keys import UnusableCertificates, VerificationKeys
@@ -27,6 +27,7 @@ __all__ = [
     "Answer",
     "BadSignature",
     "Breaker",
+    "Breakers",
     "Call",
     "CallKind",
     "MalformedNotification",

@@ -9,7 +9,8 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_result, wait_exponential_jitter
 
 from payscore_worker import metrics
-from payscore_worker.errors import FailureClass, HeldBack, WechatPayError
+from payscore_worker.domain.account import DEFAULT
+from payscore_worker.errors import AccountOut, FailureClass, WechatPayError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -50,9 +51,11 @@ class Breaker:
     def __init__(
         self,
         *,
+        account: str = DEFAULT,
         clock_trouble: Callable[[], str] = lambda: "",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self.account: Final = account
         self._clock_trouble = clock_trouble
         """Says what is wrong with our clock, if anything is."""
         self._sleep = sleep
@@ -72,13 +75,13 @@ class Breaker:
         """Let a call pass.
 
         Raises:
-            HeldBack: WeChat Pay is out, or our clock is wrong.
+            AccountOut: WeChat Pay is out for this account, or our clock is wrong.
 
         """
         if trouble := self._clock_trouble():
             self._open(FailureClass.CLOCK, why=trouble)
         if self.is_open:
-            raise HeldBack(f"no calls to WeChat Pay now ({self.reason}); this one was not made")
+            raise AccountOut(f"no calls to WeChat Pay now ({self.reason}); this one was not made")
 
     def succeeded(self) -> None:
         """Note an answer, even one that refuses: WeChat Pay is there."""
@@ -107,8 +110,8 @@ class Breaker:
         self.reason = kind
         self._closed.clear()
         self._opened.set()
-        metrics.of(metrics.BREAKER_OPENED, kind.value).inc()
-        log.error("breaker_opened", reason=kind.value, why=why, remedy=REMEDIES.get(kind, ""))
+        metrics.of(metrics.BREAKER_OPENED, self.account, kind.value).inc()
+        log.error("breaker_opened", account=self.account, reason=kind.value, why=why, remedy=REMEDIES.get(kind, ""))
 
     async def opened(self) -> None:
         """Wait until calls are held back."""
@@ -132,9 +135,40 @@ class Breaker:
 
     def close(self) -> None:
         """Let calls through again."""
-        log.warning("breaker_closed", reason=self.reason.value if self.reason is not None else "")
+        log.warning("breaker_closed", account=self.account, reason=self.reason.value if self.reason is not None else "")
         self._failures.clear()
         self._not_permitted = 0
         self.reason = None
         self._opened.clear()
         self._closed.set()
+
+
+class Breakers:
+    """The breakers of every account. What they share, consuming before all, rests only while each of them is open."""
+
+    def __init__(self, by_account: Mapping[str, Breaker]) -> None:
+        self.by_account: Final = by_account
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are held back for every account."""
+        return all(one.is_open for one in self.by_account.values())
+
+    @property
+    def reasons(self) -> dict[str, FailureClass]:
+        """Why calls are held back, by the accounts for which they are."""
+        return {name: one.reason for name, one in self.by_account.items() if one.reason is not None}
+
+    async def opened(self) -> None:
+        """Wait until calls are held back for every account."""
+        while not self.is_open:  # while we wait for the last one, the first may have closed again
+            await asyncio.gather(*(one.opened() for one in self.by_account.values()))
+
+    async def closed(self) -> None:
+        """Wait until calls are let through for an account."""
+        waiting = [asyncio.ensure_future(one.closed()) for one in self.by_account.values()]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()

@@ -17,6 +17,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
 from payscore_worker import metrics, tracing, version
+from payscore_worker.domain.account import DEFAULT
 from payscore_worker.errors import (
     FailureClass,
     MerchantRefused,
@@ -84,10 +85,12 @@ class WechatPayClient:
         transport: httpx.AsyncBaseTransport,
         clock: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        account: str = DEFAULT,
     ) -> None:
         # Reference payscore-api H-16: the merchant's own key is often put where WeChat Pay's belongs.
         if serial := keys.serial_of(merchant.private_key.public_key()):
             raise ValueError(f"{serial} is the merchant's own key; WeChat Pay signs with another")
+        self.account: Final = account
         self.merchant: Final = merchant
         self.keys: Final = keys
         self.clock: Final = clock
@@ -148,10 +151,10 @@ class WechatPayClient:
                 answer = await self._try_quickly(sending)
             except WechatPayError as error:
                 span.note(self._traced(sending, error))
-                _log_call(sending, started, error)
+                _log_call(sending, started, error, account=self.account)
                 raise
             span.note(self._traced(sending))
-            _log_call(sending, started)
+            _log_call(sending, started, account=self.account)
             return answer
 
     def _traced(self, sending: _Sending[T], error: WechatPayError | None = None) -> dict[str, tracing.Value]:
@@ -240,17 +243,18 @@ def _read_unverified(response: httpx.Response, tally: Tally) -> tuple[Mapping[st
     return response.headers, response.content
 
 
-def _log_call(sending: _Sending[T], started: float, error: WechatPayError | None = None) -> None:
+def _log_call(sending: _Sending[T], started: float, error: WechatPayError | None = None, *, account: str) -> None:
     """Write the one line of a call: no query, no body, no text of WeChat Pay's, for they may name the passenger."""
     seconds, kind, code = perf_counter() - started, sending.call.kind.value, "" if error is None else error.code
-    metrics.of(metrics.CALLS, kind, _outcome(error), code_label(code)).observe(seconds)
-    metrics.of(metrics.SENDS, kind).inc(sending.tally.sends)
+    metrics.of(metrics.CALLS, account, kind, _outcome(error), code_label(code)).observe(seconds)
+    metrics.of(metrics.SENDS, account, kind).inc(sending.tally.sends)
     response = sending.tally.response
     # Bound, so that the line of the message that this call was made for names it too.
     request_id = "" if response is None else request_id_of(response)
     structlog.contextvars.bind_contextvars(wechatpay_request_id=request_id)
     _log.info(
         "wechatpay_call",
+        account=account,
         kind=kind,
         method=sending.call.method,
         path=sending.call.route,

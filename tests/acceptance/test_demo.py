@@ -18,6 +18,8 @@ async def test_a_demo_of_each_family_settles_every_trip_and_accounts_for_every_f
         assert result["owed_fen"] == result["paid_fen"] > result["refunded_fen"] > 0
         assert result["problems"] == []
         assert result["seconds"] > 0
+        assert {name: money["trips"] for name, money in result["accounts"].items()} == {"default": 24, "suzhou": 6}
+        assert all(money["owed_fen"] == money["paid_fen"] > 0 for money in result["accounts"].values())
 
 
 async def test_a_demo_of_real_trips_charges_their_fares(tmp_path: Path) -> None:

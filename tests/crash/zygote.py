@@ -165,7 +165,7 @@ def _role(start: Start) -> Coroutine[Any, Any, None]:
         case "simulator":
             options = dict(start.simulator)
             port, keys = options.pop("port"), SimulatorKeys.load_or_create(Path(options.pop("keys")))
-            return run_simulator(SimulatorConfig(keys=keys, **options), host="127.0.0.1", port=port)
+            return run_simulator([SimulatorConfig(keys=keys, **options)], host="127.0.0.1", port=port)
         case role:
             raise ValueError(f"no role {role!r}")
 

@@ -152,9 +152,16 @@ def test_a_callback_arrives_with_its_bytes_and_its_signature(nginx: Nginx) -> No
     assert Webhook.came[-1] == ("/notify/payscore", body, "s1")
 
 
+def test_each_account_has_a_path_of_its_own(nginx: Nginx) -> None:
+    assert nginx.ask("POST", "/notify/suzhou", b"{}") == 200
+    assert Webhook.came[-1][0] == "/notify/suzhou"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
+        ("POST", "/notify/", 404),
+        ("POST", "/notify/suzhou/more", 404),
         ("GET", "/notify/payscore", 403),
         ("PUT", "/notify/payscore", 403),
         ("GET", "/metrics", 404),

@@ -65,7 +65,7 @@ class Gate:
         )
         self.recorder = Recorder()
         webhook = Webhook(
-            notifications=Notifications(keys=keys, apiv3_keys=APIV3_KEYS, clock=lambda: NOW),
+            notifications={"default": Notifications(keys=keys, apiv3_keys=APIV3_KEYS, clock=lambda: NOW)},
             publisher=self.recorder,  # type: ignore[arg-type]  # it publishes
             topology=Topology(retry_delays=()),
         )

@@ -144,7 +144,7 @@ async def a_door(
         keys.download_from(certificates)
     publisher = Publisher(amqp_url, name="test door", topology=desk.topology, timeout_seconds=PUBLISH_SECONDS)
     webhook = Webhook(
-        notifications=Notifications(keys=keys, apiv3_keys=APIV3_KEYS, clock=lambda: NOW),
+        notifications={"default": Notifications(keys=keys, apiv3_keys=APIV3_KEYS, clock=lambda: NOW)},
         publisher=publisher,
         topology=desk.topology,
         answer_seconds=ANSWER_SECONDS,

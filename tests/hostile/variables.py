@@ -36,6 +36,8 @@ PLAIN: Final = {
     "PAYSCORE_MERCHANT_SERIAL_NO": "7D0AB5B5D9E2C4A1",
     "PAYSCORE_NOTIFY_URL": "https://pay.example.com/notify/payscore",
     "PAYSCORE_API_FAMILY": "serviceorder",
+    "PAYSCORE_ACCOUNTS_FILE": "accounts.toml",
+    "PAYSCORE_NOTIFY_BASE_URL": "https://pay.example.com",
     "PAYSCORE_API_BASE_URLS": "https://a.example.com,https://b.example.com",
     "PAYSCORE_WECHATPAY_PUBLIC_KEY_ID": "PUB_KEY_ID_0116",
     "PAYSCORE_AMQP_PREFIX": "test.",
@@ -151,7 +153,8 @@ def _complaint_breaches(text: str) -> list[str]:
     broken = []
     if len(text.splitlines()) != 1 or not text.isprintable():
         broken.append(f"unhandled: not one line: {text!r}")
-    if text.partition(":")[0].removesuffix("_FILE") not in NAMES:
+    name = text.partition(":")[0]
+    if name not in NAMES and name.removesuffix("_FILE") not in NAMES:
         broken.append(f"unhandled: names no setting: {text!r}")
     if SECRET in text:
         broken.append("told: a complaint shows a secret")

@@ -454,7 +454,7 @@ async def test_wechat_pay_is_asked_about_every_refund_of_the_trips_and_agrees(to
         ),
         (
             "UPDATE refund SET mchid = '1' WHERE refund_id = 'back'",
-            "WeChat Pay: could not be asked: the refund is of a payment to mchid 1",
+            "WeChat Pay: could not be asked: the refund is of a payment to mchid 1; its keys are not set",
         ),
         (
             "UPDATE refund SET state = 'SENT' WHERE refund_id = 'going'",

@@ -6,18 +6,21 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509 import load_pem_x509_certificate
 from starlette.applications import Starlette
 from starlette.types import Message, Scope
 from structlog.testing import capture_logs
 
-from payscore_worker.events import CLOUD_EVENT, OrderPaid, read_event
+from payscore_worker import metrics
+from payscore_worker.events import CLOUD_EVENT, OrderPaid, RefundChanged, read_event
 from payscore_worker.messaging.publisher import Publisher
 from payscore_worker.messaging.topology import NOTIFICATIONS
 from payscore_worker.serving import CannotListen, Server, make_server
@@ -33,6 +36,7 @@ from payscore_worker.webhook import (
 from payscore_worker.wechatpay import Notification, Notifications, VerificationKeys
 from tests.integration.messaging.desk import Desk
 from tests.integration.messaging.waiting import DEADLINE_SECONDS, eventually
+from tests.unit.ops.samples import value
 from tests.unit.wechatpay import vectors
 from tests.unit.wechatpay.largest import the_largest_order
 from tests.unit.wechatpay.wechat import Clock, merchant_key, signature_headers
@@ -41,7 +45,14 @@ WECHAT_WAITS_SECONDS = 5.0
 SENT_AT = datetime.fromtimestamp(vectors.NOTIFICATION_TIMESTAMP, UTC)
 ORDER_PAID, SERVICE_CHANGED = "payscore.order-paid", "payscore.service-changed"
 APIV3_KEYS = [vectors.APIV3_KEY, vectors.OPEN_SERVICE_KEY]
+OTHER_APIV3_KEY, OTHER_SERIAL = b"another-apiv3-key-of-32-characte", "PUB_KEY_ID_0111111111111111"
 NOWHERE = "amqp://guest:guest@127.0.0.1:1/"
+
+
+@cache
+def other_key() -> RSAPrivateKey:
+    """Make the key with which WeChat Pay signs to another merchant."""
+    return generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def vector_headers(signature: str) -> dict[str, str]:
@@ -131,7 +142,7 @@ def an_application(
     answer_seconds: float = ANSWER_SECONDS,
 ) -> Starlette:
     webhook = Webhook(
-        notifications=opens or notifications(),
+        notifications={"default": opens or notifications()},
         publisher=publisher,
         topology=desk.topology,
         answer_seconds=answer_seconds,
@@ -252,6 +263,96 @@ async def test_a_second_delivery_is_published_again_under_the_same_id(client: ht
         assert response.status_code == 200
 
     assert [(await desk.take(ORDER_PAID)).message_id for _ in range(2)] == ["EV-TEST-0001"] * 2
+
+
+# --- Each account's path is its own ---
+
+
+def of_another_merchant() -> Notifications:
+    """Make the keys of a merchant to whom WeChat Pay signs with another key, and seals with another."""
+    keys = VerificationKeys(
+        apiv3_keys=[OTHER_APIV3_KEY],
+        clock=Clock(SENT_AT),
+        public_keys={OTHER_SERIAL: other_key().public_key()},
+    )
+    return Notifications(keys=keys, apiv3_keys=[OTHER_APIV3_KEY], clock=Clock(SENT_AT))
+
+
+@pytest.fixture
+async def both(publisher: Publisher, desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    """A webhook of two accounts, of which `shanghai` is the default."""
+    accounts = {"shanghai": notifications(), "suzhou": of_another_merchant()}
+    webhook = Webhook(notifications=accounts, publisher=publisher, topology=desk.topology)
+    async with a_client(Starlette(routes=webhook.routes())) as client:
+        yield client
+
+
+def signed_to_the_other(body: bytes) -> dict[str, str]:
+    return signature_headers(body, at=SENT_AT, serial=OTHER_SERIAL, key=other_key())
+
+
+@pytest.mark.parametrize(("path", "account"), [(PATH, "shanghai"), ("/notify/shanghai", "shanghai")])
+async def test_the_default_account_is_called_under_two_paths_and_named_in_the_event(
+    both: httpx.AsyncClient, desk: Desk, everything: str, path: str, account: str
+) -> None:
+    body = a_callback()
+
+    assert (await both.post(path, content=body, headers=signed(body))).status_code == 200
+
+    assert msgspec.json.decode((await desk.take(everything)).body)["account"] == account
+
+
+async def test_each_account_opens_what_was_sealed_for_it_and_the_event_names_it(
+    both: httpx.AsyncClient, desk: Desk, everything: str
+) -> None:
+    body = a_callback(apiv3_key=OTHER_APIV3_KEY)
+
+    assert (await both.post("/notify/suzhou", content=body, headers=signed_to_the_other(body))).status_code == 200
+
+    assert msgspec.json.decode((await desk.take(everything)).body)["account"] == "suzhou"
+
+
+async def test_a_key_of_one_account_opens_nothing_of_anothers(both: httpx.AsyncClient) -> None:
+    ours, theirs = a_callback(), a_callback(apiv3_key=OTHER_APIV3_KEY)
+
+    for path, body, headers in (
+        ("/notify/suzhou", ours, signed(ours)),
+        (PATH, theirs, signed_to_the_other(theirs)),
+        ("/notify/shanghai", theirs, signed_to_the_other(theirs)),
+    ):
+        assert failed(await both.post(path, content=body, headers=headers), 401)
+
+
+async def test_what_is_signed_for_an_account_and_sealed_for_another_is_not_opened(both: httpx.AsyncClient) -> None:
+    body = a_callback(apiv3_key=OTHER_APIV3_KEY)
+
+    assert failed(await both.post("/notify/shanghai", content=body, headers=signed(body)), 400)
+
+
+async def test_an_account_that_there_is_not_is_not_found_and_its_name_is_no_label(both: httpx.AsyncClient) -> None:
+    body = a_callback()
+    before = value(metrics.NOTIFICATIONS, account="", type="none", verdict="NoSuchAccount") or 0
+
+    assert failed(await both.post("/notify/hangzhou", content=body, headers=signed(body)), 404)
+
+    assert value(metrics.NOTIFICATIONS, account="", type="none", verdict="NoSuchAccount") == before + 1
+
+
+async def test_an_event_is_read_with_the_account_that_it_was_told_to(
+    both: httpx.AsyncClient, desk: Desk, everything: str
+) -> None:
+    body = a_callback(apiv3_key=OTHER_APIV3_KEY)
+    await both.post("/notify/suzhou", content=body, headers=signed_to_the_other(body))
+    published = await desk.take(everything)
+
+    received = read_event(
+        published.body,
+        content_type=published.content_type,
+        message_id=published.message_id,
+        expected={"refund.success": RefundChanged},
+    )
+
+    assert received.event == RefundChanged(resource={"refund_status": "SUCCESS"}, account="suzhou")
 
 
 # --- Not WeChat Pay's: 401 ---

@@ -1,6 +1,14 @@
 """PayScore: what it can be asked, and what it tells, the same for both of its API families."""
 
-from payscore_worker.wechatpay.payscore.families import CAPPED, FAMILIES, LOWERING, PAYING, TICKETED, MerchantPayScores
+from payscore_worker.wechatpay.payscore.families import (
+    CAPPED,
+    FAMILIES,
+    LOWERING,
+    PAYING,
+    TICKETED,
+    AccountPayScores,
+    MerchantPayScores,
+)
 from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
 from payscore_worker.wechatpay.payscore.port import (
     Completion,
@@ -24,6 +32,7 @@ __all__ = [
     "LOWERING",
     "PAYING",
     "TICKETED",
+    "AccountPayScores",
     "Completion",
     "Debited",
     "DiscountItem",

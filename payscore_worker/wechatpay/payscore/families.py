@@ -1,18 +1,18 @@
 """The two PayScore families, by the names that settings know, under all the terms that orders were opened under."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 
 from payscore_worker.domain.trip import OrderTerms
-from payscore_worker.errors import FailureClass, MerchantRefused
+from payscore_worker.errors import FailureClass, MerchantRefused, Rejected
 from payscore_worker.wechatpay.calls import Call
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.payscore.family import Family
 from payscore_worker.wechatpay.payscore.payafter import Payafter
-from payscore_worker.wechatpay.payscore.port import PayScore
+from payscore_worker.wechatpay.payscore.port import PayScore, PayScores
 from payscore_worker.wechatpay.payscore.serviceorder import Serviceorder
 
 FAMILIES: Final[Mapping[str, type[Family]]] = {cls.family: cls for cls in (Payafter, Serviceorder)}
@@ -43,12 +43,22 @@ class _Terms(msgspec.Struct):
 class MerchantPayScores:
     """PayScore as one merchant speaks it: both families, under every appid and service of its orders."""
 
-    def __init__(self, family: str, client: WechatPayClient) -> None:
+    def __init__(self, family: str, client: WechatPayClient, *, appids: Sequence[str] = ()) -> None:
         if family not in FAMILIES:
             raise ValueError(f"no PayScore family {family}; there are {', '.join(FAMILIES)}")
         self._client = client
+        self.appids: Final = tuple(appids) or (client.merchant.appid,)
         self.current: Final[PayScore] = FAMILIES[family](client)
         self._others: dict[OrderTerms, PayScore] = {self.current.terms: self.current}
+
+    def present(self, account: str, appid: str) -> PayScore:
+        if account not in ("", self._client.account):
+            raise no_such_account(account, [self._client.account])
+        if not appid or appid == self.current.terms.appid:
+            return self.current
+        if appid not in self.appids:
+            raise Rejected(f"appid: {appid!r} is none of account {self._client.account!r}: {', '.join(self.appids)}")
+        return self.of(replace(self.current.terms, appid=appid))
 
     def of(self, terms: OrderTerms | None) -> PayScore:
         if terms is None:
@@ -76,12 +86,6 @@ class MerchantPayScores:
             need_user_confirm=body.need_user_confirm,
         )
 
-    def permitted(self) -> None:
-        """Count nothing: the breaker does."""
-
-    def not_permitted(self, code: str) -> None:
-        """Count nothing: the breaker does."""
-
     def _under(self, terms: OrderTerms) -> PayScore:
         merchant = self._client.merchant
         if terms.mchid != merchant.mchid or terms.family not in FAMILIES:
@@ -98,3 +102,33 @@ class MerchantPayScores:
             need_user_confirm=terms.need_user_confirm,
         )
         return FAMILIES[terms.family](self._client, own)
+
+
+class AccountPayScores:
+    """PayScore as several merchants speak it, by the names of their accounts; the first is the default."""
+
+    def __init__(self, accounts: Mapping[str, PayScores]) -> None:
+        self._accounts = accounts
+        self._default = next(iter(accounts.values()))
+        self._by_mchid = {one.current.terms.mchid: one for one in accounts.values()}
+        self.current: Final[PayScore] = self._default.current
+
+    def present(self, account: str, appid: str) -> PayScore:
+        if not account:
+            return self._default.present("", appid)
+        if account not in self._accounts:
+            raise no_such_account(account, self._accounts)
+        return self._accounts[account].present(account, appid)
+
+    def of(self, terms: OrderTerms | None) -> PayScore:
+        speaking = self._default if terms is None else self._by_mchid.get(terms.mchid, self._default)
+        return speaking.of(terms)
+
+    def terms_in(self, create: Call) -> OrderTerms | None:
+        """Read the terms from a create of a release that did not keep them: it knew the default account alone."""
+        return self._default.terms_in(create)
+
+
+def no_such_account(account: str, accounts: Iterable[str]) -> Rejected:
+    """Say which accounts there are."""
+    return Rejected(f"account: there is no account {account!r}; there are {', '.join(accounts)}")

@@ -234,6 +234,12 @@ class Family(ABC):
     def _termination(self, reason: str) -> dict[str, Any]:
         """Lay out the body of that."""
 
+    def permitted(self) -> None:  # noqa: B027 - there is nothing to add to it
+        """Count nothing: the breaker does."""
+
+    def not_permitted(self, code: str) -> None:  # noqa: B027
+        """Count nothing: the breaker does."""
+
     @abstractmethod
     def _new_order(self, order: NewOrder) -> dict[str, Any]:
         """Lay out the body of create."""

@@ -116,6 +116,12 @@ class GuardedPayScore:
     def detail_jump(self, out_order_no: str) -> ClientJump:
         return self._payscore.detail_jump(out_order_no)
 
+    def permitted(self) -> None:
+        self._breaker.permitted()
+
+    def not_permitted(self, code: str) -> None:
+        self._breaker.not_permitted(code)
+
 
 class GuardedPayScores:
     """PayScore under every set of terms, behind one breaker."""
@@ -125,18 +131,17 @@ class GuardedPayScores:
         self._breaker = breaker
         self.current: Final = GuardedPayScore(payscores.current, breaker)
 
+    def present(self, account: str, appid: str) -> PayScore:
+        return self._guarded(self._payscores.present(account, appid))
+
     def of(self, terms: OrderTerms | None) -> PayScore:
-        speaking = self._payscores.of(terms)
+        return self._guarded(self._payscores.of(terms))
+
+    def _guarded(self, speaking: PayScore) -> PayScore:
         return self.current if speaking is self._payscores.current else GuardedPayScore(speaking, self._breaker)
 
     def terms_in(self, create: Call) -> OrderTerms | None:
         return self._payscores.terms_in(create)
-
-    def permitted(self) -> None:
-        self._breaker.permitted()
-
-    def not_permitted(self, code: str) -> None:
-        self._breaker.not_permitted(code)
 
     async def probe(self) -> bool:
         """Ask, past the breaker, for an order that nobody made; any answer will do that does not refuse us."""

@@ -275,13 +275,30 @@ class PayScore(Protocol):
         """Make what the passenger's client opens the page with that shows an order; as `confirm_jump`."""
         ...
 
+    def permitted(self) -> None:
+        """Note that WeChat Pay has accepted an order of ours."""
+        ...
+
+    def not_permitted(self, code: str) -> None:
+        """Note that WeChat Pay has refused an order as not permitted, though the passenger has enabled the service."""
+        ...
+
 
 class PayScores(Protocol):
     """PayScore under every set of terms: orders live under those that they were opened under."""
 
     @property
     def current(self) -> PayScore:
-        """Under the terms of the settings: new orders are opened so."""
+        """Under the terms of the settings, of the default account and its default app."""
+        ...
+
+    def present(self, account: str, appid: str) -> PayScore:
+        """Under the present terms of an account and an app: new orders are opened so; empty: the default ones.
+
+        Raises:
+            Rejected: there is no such account, or it has no such app; names the member.
+
+        """
         ...
 
     def of(self, terms: OrderTerms | None) -> PayScore:
@@ -295,12 +312,4 @@ class PayScores(Protocol):
 
     def terms_in(self, create: Call) -> OrderTerms | None:
         """Read the terms from a create that was sent; None where they cannot be read from it."""
-        ...
-
-    def permitted(self) -> None:
-        """Note that WeChat Pay has accepted an order of ours."""
-        ...
-
-    def not_permitted(self, code: str) -> None:
-        """Note that WeChat Pay has refused an order as not permitted, though the passenger has enabled the service."""
         ...

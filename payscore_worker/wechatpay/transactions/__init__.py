@@ -2,9 +2,10 @@
 
 from payscore_worker.wechatpay.transactions.guarded import GuardedRefunds
 from payscore_worker.wechatpay.transactions.port import NewRefund, Refunds, RefundStatus, RefundTold
-from payscore_worker.wechatpay.transactions.refunds import MerchantRefunds, read_refund
+from payscore_worker.wechatpay.transactions.refunds import AccountRefunds, MerchantRefunds, read_refund
 
 __all__ = [
+    "AccountRefunds",
     "GuardedRefunds",
     "MerchantRefunds",
     "NewRefund",

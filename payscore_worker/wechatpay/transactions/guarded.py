@@ -20,6 +20,10 @@ class GuardedRefunds:
     def mchid(self) -> str:
         return self._refunds.mchid
 
+    def of(self, mchid: str) -> Refunds:
+        self._refunds.of(mchid)
+        return self
+
     def request(self, new: NewRefund) -> Call:
         return self._refunds.request(new)
 

@@ -64,6 +64,15 @@ class Refunds(Protocol):
     @property
     def mchid(self) -> str: ...
 
+    def of(self, mchid: str) -> "Refunds":
+        """Name the refunds of the merchant whom a payment was made to.
+
+        Raises:
+            MerchantRefused: another merchant's, so that these keys neither send one nor ask about it.
+
+        """
+        ...
+
     def request(self, new: NewRefund) -> Call:
         """Ask for a refund; a success says that it is accepted. MalformedMessage names what cannot be sent."""
         ...

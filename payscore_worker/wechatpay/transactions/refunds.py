@@ -1,18 +1,18 @@
 """Refunds by the call that every product shares (reference payscore-api G.1, G.3)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from payscore_worker.errors import MalformedMessage
+from payscore_worker.errors import FailureClass, MalformedMessage, MerchantRefused
 from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 from payscore_worker.wechatpay.client import WechatPayClient
 from payscore_worker.wechatpay.reading import Json, fen, member_of, text
 from payscore_worker.wechatpay.texts import cap_bytes
 from payscore_worker.wechatpay.times import read_time
-from payscore_worker.wechatpay.transactions.port import NewRefund, RefundStatus, RefundTold
+from payscore_worker.wechatpay.transactions.port import NewRefund, Refunds, RefundStatus, RefundTold
 
 PATH: Final = "/v3/refund/domestic/refunds"
 
@@ -39,6 +39,15 @@ class MerchantRefunds:
     def mchid(self) -> str:
         return self._client.merchant.mchid
 
+    def of(self, mchid: str) -> Refunds:
+        if mchid != self.mchid:
+            raise MerchantRefused(
+                f"the refund is of a payment to mchid {mchid}; its keys are not set",
+                attempts=0,
+                failure=FailureClass.MISCONFIGURED,
+            )
+        return self
+
     def request(self, new: NewRefund) -> Call:
         """Ask for a refund. The notify URL is always named: which one is meant otherwise is in doubt (G.4)."""
         _check(new)
@@ -59,6 +68,33 @@ class MerchantRefunds:
 
     def read(self, data: Mapping[str, Any]) -> RefundTold:
         return read_refund(data)
+
+
+class AccountRefunds:
+    """The refunds of several merchants; the first is that of the default account."""
+
+    def __init__(self, merchants: Sequence[Refunds]) -> None:
+        self._default = merchants[0]
+        self._by_mchid = {one.mchid: one for one in merchants}
+
+    @property
+    def mchid(self) -> str:
+        return self._default.mchid
+
+    def of(self, mchid: str) -> Refunds:
+        return self._by_mchid.get(mchid, self._default).of(mchid)
+
+    def request(self, new: NewRefund) -> Call:
+        return self._default.request(new)
+
+    async def send(self, call: Call) -> Answer:
+        return await self._default.send(call)
+
+    async def query(self, out_refund_no: str) -> tuple[RefundTold, Answer]:
+        return await self._default.query(out_refund_no)
+
+    def read(self, data: Mapping[str, Any]) -> RefundTold:
+        return self._default.read(data)
 
 
 def read_refund(data: Json) -> RefundTold:

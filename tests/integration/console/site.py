@@ -19,7 +19,7 @@ from payscore_worker.messaging.topology import Topology
 from payscore_worker.ops.policies import PolicyLook
 from payscore_worker.serving import Entrance
 from payscore_worker.storage.url import Told
-from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay import Breaker, Breakers
 from tests.integration.settlement.town import Town, no_sleep
 
 HOST: Final = "http://127.0.0.1:9180"
@@ -81,7 +81,7 @@ async def a_site(
         settlement=town.settlement,
         refunds=town.refunds,
         payscores=town.payscores,
-        breaker=Breaker(),
+        breakers=Breakers({"default": Breaker()}),
         is_linked=lambda: True,
         beside_worker=beside_worker,
         ring=DepthRing(),

@@ -83,7 +83,7 @@ async def test_beside_the_demo_s_worker_its_breaker_is_shown(
 ) -> None:
     async with a_site(town, database_url, amqp_url, topology, beside_worker=True) as site:
         for _ in range(5):
-            site.plan.breaker.failed(WechatPayUnavailable("no answer"))
+            site.plan.breakers.by_account["default"].failed(WechatPayUnavailable("no answer"))
 
         page = await site.page("/")
 
@@ -94,7 +94,7 @@ async def test_beside_the_demo_s_worker_its_breaker_is_shown(
 
 async def test_alone_the_console_does_not_take_its_own_breaker_for_the_workers(site: Site) -> None:
     for _ in range(5):
-        site.plan.breaker.failed(WechatPayUnavailable("no answer"))
+        site.plan.breakers.by_account["default"].failed(WechatPayUnavailable("no answer"))
 
     page = await site.page("/")
 

@@ -16,7 +16,7 @@ from payscore_worker.ops import showing, watching
 from payscore_worker.ops.health import health_routes
 from payscore_worker.ops.queues import QueueLook
 from payscore_worker.storage.database import open_storage
-from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay import Breaker, Breakers
 from payscore_worker.wechatpay.breaker import OPENS_AFTER
 from tests.builders import NOW
 from tests.integration.databases import make_tables
@@ -39,7 +39,7 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
 
 async def test_payments_are_counted_by_how_we_learnt_of_them(town: Town) -> None:
     by = {way: value(metrics.PAID_BY, by=way) for way in ("callback", "query")}
-    paid_fen = value(metrics.PAID_FEN)
+    paid_fen = value(metrics.PAID_FEN, account="default")
 
     await town.rides("told")
     await town.passes(3)
@@ -51,7 +51,7 @@ async def test_payments_are_counted_by_how_we_learnt_of_them(town: Town) -> None
 
     assert grown(metrics.PAID_BY, by["callback"], by="callback") == 1
     assert grown(metrics.PAID_BY, by["query"], by="query") == 1
-    assert grown(metrics.PAID_FEN, paid_fen) == 6_400
+    assert grown(metrics.PAID_FEN, paid_fen, account="default") == 6_400
 
 
 async def test_a_lower_fare_is_counted_by_how_much_it_is_lower_and_once(town: Town) -> None:
@@ -81,8 +81,8 @@ async def test_what_was_paid_elsewhere_is_counted_as_such_and_not_as_collected(t
 
 
 async def test_a_call_is_counted_with_outcome_and_code_of_which_there_are_few(town: Town) -> None:
-    accepted = {"call": "create", "outcome": "accepted", "code": ""}
-    new = {"call": "create", "outcome": "unclear", "code": "other"}
+    accepted = {"account": "default", "call": "create", "outcome": "accepted", "code": ""}
+    new = {"account": "default", "call": "create", "outcome": "unclear", "code": "other"}
     before = [value(metrics.CALLS, "_count", **labels) for labels in (accepted, new)]
 
     await town.starts("t1")
@@ -118,27 +118,27 @@ async def test_a_worker_shows_whether_it_consumes_what_it_leaves_alone_and_what_
     amqp_url: str, desk: Desk
 ) -> None:
     allowed, breaker, queue = asyncio.Event(), Breaker(), desk.topology.name(TRIP_CANCELLED)
-    opened = value(metrics.BREAKER_OPENED, reason="trouble")
+    opened = value(metrics.BREAKER_OPENED, account="default", reason="trouble")
 
     async def wait(_trip_id: str) -> None:
         await allowed.wait()
 
     async with a_worker(amqp_url, desk.topology, Handler(wait), breaker=breaker) as worker:
         showing.show_consumers(worker.consumers, desk.topology)
-        showing.show_breaker(breaker)
+        showing.show_breakers(Breakers({"default": breaker}))
         assert value(metrics.CONSUMING) == 1
         assert value(metrics.IN_HAND) == 0
         assert value(metrics.PAUSED, queue=queue) == 0
-        assert value(metrics.BREAKER_OPEN, reason="trouble") == 0
+        assert value(metrics.BREAKER_OPEN, account="default", reason="trouble") == 0
 
         await desk.cancel("t1")
         await eventually(lambda: value(metrics.IN_HAND) == 1)
         for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
             breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
         assert value(metrics.PAUSED, queue=queue) == 1
-        assert value(metrics.BREAKER_OPEN, reason="trouble") == 1
-        assert value(metrics.BREAKER_OPEN, reason="throttled") == 0
-        assert grown(metrics.BREAKER_OPENED, opened, reason="trouble") == 1
+        assert value(metrics.BREAKER_OPEN, account="default", reason="trouble") == 1
+        assert value(metrics.BREAKER_OPEN, account="default", reason="throttled") == 0
+        assert grown(metrics.BREAKER_OPENED, opened, account="default", reason="trouble") == 1
 
         allowed.set()
         await eventually(lambda: value(metrics.IN_HAND) == 0)
@@ -176,7 +176,7 @@ async def test_watching_goes_on_while_neither_database_nor_broker_is_there(desk:
 
 async def test_a_role_answers_with_its_own_metrics() -> None:
     metrics.show_build("webhook")
-    showing.show_notifications()
+    showing.show_notifications(["default"])
     routes = health_routes({}, metrics.registry(metrics.WEBHOOK))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://role"
@@ -184,7 +184,7 @@ async def test_a_role_answers_with_its_own_metrics() -> None:
         answer = await http.get("/metrics")
 
     assert answer.headers["content-type"].startswith("text/plain")
-    assert 'payscore_notifications_total{type="none",verdict="BadSignature"}' in answer.text
+    assert 'payscore_notifications_total{account="default",type="none",verdict="BadSignature"}' in answer.text
     assert "payscore_consuming" not in answer.text
 
 

@@ -881,8 +881,8 @@ async def test_it_is_counted_that_we_may_open_orders_and_that_we_may_not_though_
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[str] = []
-    monkeypatch.setattr(town.payscores, "not_permitted", counted.append)
-    monkeypatch.setattr(town.payscores, "permitted", lambda: counted.append("permitted"))
+    monkeypatch.setattr(town.payscore, "not_permitted", counted.append)
+    monkeypatch.setattr(town.payscore, "permitted", lambda: counted.append("permitted"))
     town.refuse("create", **NOT_PERMITTED)
 
     await town.starts()

@@ -90,8 +90,8 @@ async def test_an_order_that_is_not_confirmed_in_time_is_cancelled_and_declined(
     await town.starts()
     request = await asked(town)
     town.simulator.leave(package_of(request), "oPassenger")
-    for _ in range(7):
-        await town.passes(600)
+    for _ in range(5):
+        await town.passes(660)
 
     trip = await town.trip()
     assert trip.state is TripState.DECLINED

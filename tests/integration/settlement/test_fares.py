@@ -223,6 +223,19 @@ async def test_a_lowered_fare_is_refused_where_not_so_much_is_left_of_what_was_p
     assert (await town.trip()).lowered == ()
 
 
+async def test_a_refund_of_the_ride_services_own_that_has_the_same_id_leaves_the_rest_to_a_person(town: Town) -> None:
+    await town.rides()
+    await town.passes(60)
+    await town.refunds_of("back-t1-0", amount_fen=100)
+
+    await town.lowers(total_fen=2_000)
+
+    trip = await town.trip()
+    assert trip.problem is not None
+    assert (trip.problem.code, trip.problem.message) == ("not_sent_back", "another refund has the id back-t1-0")
+    assert trip.returned_fen == 0
+
+
 # --- What is not a lower fare ---
 
 

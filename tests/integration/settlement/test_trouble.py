@@ -296,7 +296,7 @@ async def test_a_question_that_we_may_not_ask_counts_against_us_and_any_other_re
     town: Town, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     counted: list[str] = []
-    monkeypatch.setattr(town.payscores, "not_permitted", counted.append)
+    monkeypatch.setattr(town.payscore, "not_permitted", counted.append)
     call = town.service_question if call == "service" else call
     town.simulator.set_passenger("oPassenger", Passenger(Behaviour.NEVER_PAYS))
     town.refuse(call, "PARAM_ERROR", "参数错误")

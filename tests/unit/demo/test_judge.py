@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from payscore_worker.demo.judge import MAX_PROBLEMS, Evidence, judge
+from payscore_worker.demo.judge import MAX_PROBLEMS, Evidence, Verdict, judge
 from payscore_worker.demo.plan import Message, PlannedTrip
 from payscore_worker.demo.play import Heard
 from payscore_worker.domain.trip import TripState
@@ -169,3 +169,31 @@ async def test_a_thousand_problems_are_told_as_a_few_and_a_number() -> None:
     assert len(verdict.problems) == MAX_PROBLEMS + 1
     assert verdict.problems[-1] == f"and {1000 - MAX_PROBLEMS} more"
     assert not verdict.ok
+
+
+# --- Two accounts ---
+
+SUZHOU = replace(PAID, account="suzhou")
+
+
+def judged(ledger: Case, others: Case) -> Verdict:
+    heard = Heard(
+        ids={"settlement.opened": {"e1"}, "settlement.paid": {"e2"}}, data={"settlement.paid": {"paid_fen": 3200}}
+    )
+    evidence = Evidence(heard={"t1": heard}, rows={"t1": a_row("t1")}, ledger=ledger, others=others, left_over={})
+    return judge([SUZHOU], evidence)
+
+
+def test_every_fen_is_accounted_for_with_the_company_that_it_is_owed_to() -> None:
+    verdict = judged({}, {"suzhou": {"t1": an_entry()}})
+
+    assert verdict.ok
+    assert (verdict.accounts["suzhou"].paid_fen, verdict.accounts["default"].paid_fen) == (3200, 0)
+
+
+def test_a_trip_that_another_company_has_charged_is_found() -> None:
+    assert judged({"t1": an_entry()}, {"suzhou": {}}).problems == [
+        "t1: WeChat Pay charged 0 fen, owed 3200",
+        "account default: WeChat Pay charged 3200 fen in all, owed 0",
+        "account suzhou: WeChat Pay charged 0 fen in all, owed 3200",
+    ]

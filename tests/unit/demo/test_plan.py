@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from payscore_worker.demo.plan import BadCsv, PlannedTrip, generated_trips, trips_from_csv
+from payscore_worker.demo.plan import SECOND, BadCsv, PlannedTrip, generated_trips, trips_from_csv, with_second_account
 from payscore_worker.domain.trip import TripState
 from payscore_worker.events import EventIn, RefundRequested, TripCancelled, TripEnded, TripStarted
 
@@ -57,6 +57,18 @@ def test_every_made_up_event_is_one_that_the_worker_accepts() -> None:
     for trip in generated_trips(100, 1):
         for message in (*trip.messages, *filter(None, [trip.refund])):
             kinds[message.type].read(msgspec.json.encode(message.data))
+
+
+def test_every_fifth_trip_may_be_a_second_companys_with_some_of_everything_among_them() -> None:
+    trips = with_second_account(generated_trips(100, 1))
+
+    second = [trip for trip in trips if trip.account == SECOND]
+    assert len(second) == 20
+    assert {trip.must_end for trip in second} == {TripState.PAID, TripState.DECLINED, TripState.CANCELLED}
+    assert any(trip.refund is not None for trip in second)
+    for trip in trips:
+        named = {one.data.get("account", "") for one in trip.messages if one.type == "trip.started"}
+        assert named == {trip.account}
 
 
 def test_a_csv_row_becomes_a_trip_whose_fees_add_up_to_the_fen(tmp_path: Path) -> None:

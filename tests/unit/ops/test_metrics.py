@@ -69,8 +69,8 @@ def test_a_gauge_says_nothing_before_something_is_known() -> None:
 
 
 def test_the_child_of_a_metric_is_looked_up_once() -> None:
-    assert metrics.of(metrics.SENDS, "query") is metrics.of(metrics.SENDS, "query")
-    assert metrics.of(metrics.SENDS, "query") is not metrics.of(metrics.SENDS, "create")
+    assert metrics.of(metrics.SENDS, "default", "query") is metrics.of(metrics.SENDS, "default", "query")
+    assert metrics.of(metrics.SENDS, "default", "query") is not metrics.of(metrics.SENDS, "default", "create")
 
 
 @pytest.mark.parametrize(

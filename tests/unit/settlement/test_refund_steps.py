@@ -13,6 +13,7 @@ from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import LONGEST_PROCESSING, PAUSES, Pair, Refund, RefundPhase, RefundState
 from payscore_worker.domain.trip import Problem, Trip
 from payscore_worker.errors import (
+    FailureClass,
     MalformedMessage,
     MerchantRefused,
     OutcomeUnknown,
@@ -72,6 +73,15 @@ class Wechat:
     """Why an answer cannot be read."""
     unspeakable: str = ""
     """Why a call cannot be made."""
+
+    def of(self, mchid: str) -> "Wechat":
+        if mchid != self.mchid:
+            raise MerchantRefused(
+                f"the refund is of a payment to mchid {mchid}; its keys are not set",
+                attempts=0,
+                failure=FailureClass.MISCONFIGURED,
+            )
+        return self
 
     def request(self, new: NewRefund) -> Call:
         if self.unspeakable:

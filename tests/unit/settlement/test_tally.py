@@ -23,12 +23,12 @@ def an_event(type_: str, direction: Direction = Direction.IN) -> EventRecord:
 def written(before: Trip, after: Trip, *events: EventRecord) -> dict[str, float]:
     """Count the write; returns what has grown, and by how much."""
     watched: dict[str, tuple[MetricWrapperBase, dict[str, str]]] = {
-        "OPEN": (metrics.STATES_REACHED, {"state": "OPEN"}),
-        "NOTED": (metrics.STATES_REACHED, {"state": "NOTED"}),
-        "COMPLETED": (metrics.STATES_REACHED, {"state": "COMPLETED"}),
-        "PAID": (metrics.STATES_REACHED, {"state": "PAID"}),
-        "completed fen": (metrics.COMPLETED_FEN, {}),
-        "paid fen": (metrics.PAID_FEN, {}),
+        "OPEN": (metrics.STATES_REACHED, {"account": "here", "state": "OPEN"}),
+        "NOTED": (metrics.STATES_REACHED, {"account": "here", "state": "NOTED"}),
+        "COMPLETED": (metrics.STATES_REACHED, {"account": "here", "state": "COMPLETED"}),
+        "PAID": (metrics.STATES_REACHED, {"account": "here", "state": "PAID"}),
+        "completed fen": (metrics.COMPLETED_FEN, {"account": "here"}),
+        "paid fen": (metrics.PAID_FEN, {"account": "here"}),
         "by callback": (metrics.PAID_BY, {"by": "callback"}),
         "by query": (metrics.PAID_BY, {"by": "query"}),
         "noted": (metrics.EVENTS_NOTED, {"type": "trip.started"}),
@@ -37,7 +37,7 @@ def written(before: Trip, after: Trip, *events: EventRecord) -> dict[str, float]
         "stopped otherwise": (metrics.PROBLEMS, {"code": "other"}),
     }
     stood = {name: value(metric, **labels) or 0 for name, (metric, labels) in watched.items()}
-    tally.count(before, after, events)
+    tally.count(before, after, events, account="here")
     now = {name: value(metric, **labels) or 0 for name, (metric, labels) in watched.items()}
     return {name: now[name] - stood[name] for name in watched if now[name] != stood[name]}
 
@@ -90,14 +90,14 @@ def refund_written(before: Refund, after: Refund, *events: EventRecord) -> dict[
     """Count the write of a refund; returns what has grown, and by how much."""
     watched: dict[str, tuple[MetricWrapperBase, dict[str, str]]] = {
         **{state: (metrics.REFUNDS_REACHED, {"state": state}) for state in refunds.RefundState},
-        "refunded fen": (metrics.REFUNDED_FEN, {}),
+        "refunded fen": (metrics.REFUNDED_FEN, {"account": "here"}),
         "noted": (metrics.EVENTS_NOTED, {"type": "refund.requested"}),
         "told": (metrics.ANNOUNCEMENTS, {"type": "settlement.refunded"}),
         **{code: (metrics.REFUND_PROBLEMS, {"code": code}) for code in (*tally.REFUND_CODES, "NOT_ENOUGH", "other")},
         "a trip": (metrics.PROBLEMS, {"code": "refund_abnormal"}),
     }
     stood = {name: value(metric, **labels) or 0 for name, (metric, labels) in watched.items()}
-    tally.count_refund(before, after, events)
+    tally.count_refund(before, after, events, account="here")
     now = {name: value(metric, **labels) or 0 for name, (metric, labels) in watched.items()}
     return {name: now[name] - stood[name] for name in watched if now[name] != stood[name]}
 

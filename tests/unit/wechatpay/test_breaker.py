@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from payscore_worker import metrics
 from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import (
+    AccountOut,
     FailureClass,
     HeldBack,
     MalformedMessage,
@@ -23,7 +24,7 @@ from payscore_worker.errors import (
     WechatPayRejected,
     WechatPayUnavailable,
 )
-from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker, Probe
+from payscore_worker.wechatpay.breaker import OPENS_AFTER, REMEDIES, Breaker, Breakers, Probe
 from payscore_worker.wechatpay.pace import FIRST_GAP_SECONDS, LONGEST_GAP_SECONDS, MAX_WAITING, Pace
 from payscore_worker.wechatpay.payscore.guarded import GuardedPayScore, GuardedPayScores
 
@@ -160,7 +161,7 @@ async def test_nobody_is_out_at_first() -> None:
 
 
 async def test_each_time_it_opens_is_counted_by_its_class() -> None:
-    counter = metrics.of(metrics.BREAKER_OPENED, "foreign")
+    counter = metrics.of(metrics.BREAKER_OPENED, "default", "foreign")
     before = counter._value.get()
 
     breaker = out(Breaker(), FailureClass.FOREIGN)
@@ -415,13 +416,13 @@ async def test_a_call_that_was_held_back_tells_nothing_of_wechat() -> None:
 async def test_the_counts_of_what_is_permitted_are_the_breakers() -> None:
     payscores, _, breaker = guarded(None)
     for _ in range(MISCONFIGURED - 1):
-        payscores.not_permitted("NO_AUTH")
-    payscores.permitted()
-    payscores.not_permitted("NO_AUTH")
+        payscores.current.not_permitted("NO_AUTH")
+    payscores.current.permitted()
+    payscores.current.not_permitted("NO_AUTH")
     assert not breaker.is_open
 
     for _ in range(MISCONFIGURED - 1):
-        payscores.not_permitted("NO_AUTH")
+        payscores.current.not_permitted("NO_AUTH")
 
     assert breaker.is_open
 
@@ -522,7 +523,7 @@ async def test_the_code_that_did_not_permit_us_reaches_the_log() -> None:
 
     with capture_logs() as logs:
         for _ in range(MISCONFIGURED):
-            payscores.not_permitted("NO_AUTH")
+            payscores.current.not_permitted("NO_AUTH")
 
     assert [line["why"] for line in logs] == ["NO_AUTH"]
 
@@ -657,3 +658,66 @@ async def test_success_speeds_up_until_no_gap_is_left() -> None:
         pace.passed()
 
     assert pace.gap_seconds == 0
+
+
+# --- Several accounts ---
+
+
+def broken(breaker: Breaker) -> None:
+    for _ in range(OPENS_AFTER[FailureClass.TROUBLE]):
+        breaker.failed(OutcomeUnknown("out", status=503, failure=FailureClass.TROUBLE))
+
+
+async def test_what_is_held_back_for_an_account_is_told_from_what_the_pace_holds_back() -> None:
+    breaker = Breaker(account="suzhou")
+    broken(breaker)
+
+    with pytest.raises(AccountOut):
+        breaker.admit()
+
+
+async def test_while_one_account_is_served_what_all_share_goes_on() -> None:
+    one, other = Breaker(account="shanghai"), Breaker(account="suzhou")
+    breakers = Breakers({"shanghai": one, "suzhou": other})
+    broken(other)
+
+    assert not breakers.is_open
+    assert breakers.reasons == {"suzhou": FailureClass.TROUBLE}
+    one.admit()
+
+
+async def test_what_all_share_rests_once_every_account_is_out_and_goes_on_with_the_first_that_is_back() -> None:
+    one, other = Breaker(account="shanghai"), Breaker(account="suzhou")
+    breakers = Breakers({"shanghai": one, "suzhou": other})
+    opened = asyncio.create_task(breakers.opened())
+
+    broken(one)
+    await asyncio.sleep(0)
+    one.close()
+    broken(other)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not opened.done()  # the first is back by now
+
+    broken(one)
+    await opened
+    assert breakers.is_open
+    closed = asyncio.create_task(breakers.closed())
+    await asyncio.sleep(0)
+    assert not closed.done()
+    other.close()
+    await closed
+    assert not breakers.is_open
+
+
+async def test_a_breaker_says_of_which_account_it_is() -> None:
+    breaker = Breaker(account="suzhou")
+
+    with capture_logs() as logs:
+        broken(breaker)
+        breaker.close()
+
+    assert [(line["event"], line["account"]) for line in logs] == [
+        ("breaker_opened", "suzhou"),
+        ("breaker_closed", "suzhou"),
+    ]

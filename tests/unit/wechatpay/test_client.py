@@ -839,6 +839,7 @@ async def test_a_call_is_one_line(clock: Clock, wechat: Wechat) -> None:
     assert line == {
         "event": "wechatpay_call",
         "log_level": "info",
+        "account": "default",
         "kind": "complete",
         "method": "POST",
         "path": "/v3/payscore/serviceorder/trip-1/complete",
@@ -869,6 +870,7 @@ async def test_the_line_of_a_call_without_an_answer_leaves_empty_what_only_an_an
     assert line == {
         "event": "wechatpay_call",
         "log_level": "info",
+        "account": "default",
         "kind": "query",
         "method": "GET",
         "path": "/v3/payscore/serviceorder",
@@ -914,8 +916,8 @@ async def test_the_download_of_a_first_certificate_wants_no_key(clock: Clock, we
 
 def measured(kind: str, outcome: str, code: str) -> tuple[float, float]:
     """Read how many seconds such calls took, and how many requests calls of this kind sent."""
-    seconds = metrics.of(metrics.CALLS, kind, outcome, code)._sum.get()
-    return float(seconds), float(metrics.of(metrics.SENDS, kind)._value.get())
+    seconds = metrics.of(metrics.CALLS, "default", kind, outcome, code)._sum.get()
+    return float(seconds), float(metrics.of(metrics.SENDS, "default", kind)._value.get())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""An account: one merchant number of ours, and what is said in the orders that are opened under it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+DEFAULT: Final = "default"
+"""The name of the one account there is where none is named."""
+
+MAX_ACCOUNT_NAME: Final = 32
+"""Characters; it stands in a path, on a label and in a column of the console."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One merchant number of several."""
+
+    name: str
+    mchid: str
+    """No other account has it, so that an order's mchid tells whose it is, whatever the account is called."""
+    family: str
+    """In which its new orders are opened."""
+    risk_amount_fen: int
+    """For a trip that names none."""
+    need_user_confirm: bool = False
+    """Its passengers confirm each order."""
+    introduction: str
+    out_order_no_prefix: str

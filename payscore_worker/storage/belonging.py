@@ -1,0 +1,46 @@
+"""Whose trip a row is: what its start said, and under which terms its order was opened, whatever release wrote it."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+_T = TypeVar("_T", bound=msgspec.Struct)
+
+
+class _Start(msgspec.Struct):
+    account: str = ""
+
+
+class _Terms(msgspec.Struct):
+    mchid: str = ""
+    appid: str = ""
+    family: str = ""
+
+
+class Belonging(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose a trip is. Empty, where it is not said."""
+
+    account: str = ""
+    """As its start names it."""
+    mchid: str = ""
+    """Of its order, as are the others."""
+    appid: str = ""
+    family: str = ""
+
+    def name(self, names: Mapping[str, str]) -> str:
+        """Name the account: by its merchant number, as the accounts are called now, or else as it was said."""
+        return names.get(self.mchid) or self.account or self.mchid
+
+
+def belonging(row: Mapping[str, Any]) -> Belonging:
+    """Read whose trip a row is."""
+    start, terms = _read(row["started"], _Start), _read(row["terms"], _Terms)
+    return Belonging(account=start.account, mchid=terms.mchid, appid=terms.appid, family=terms.family)
+
+
+def _read(text: str | None, kind: type[_T]) -> _T:
+    try:
+        return kind() if text is None else msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError:  # a newer release's; nothing is known of it
+        return kind()
