@@ -235,18 +235,14 @@ FLOWS: Final[Mapping[str, Flow]] = {
         paid_elsewhere=True,
         struck=frozenset({CallKind.COMPLETE, CallKind.CANCEL, CallKind.SYNC}),
     ),
-    "confirmed": Flow(
-        play=_confirm, needs_confirm=True, struck=frozenset({CallKind.CREATE, CallKind.QUERY, CallKind.COMPLETE})
-    ),
-    "confirmed, unheard": Flow(
-        play=_confirm_unheard, needs_confirm=True, struck=frozenset({CallKind.CREATE, CallKind.QUERY})
-    ),
+    "confirmed": Flow(play=_confirm, needs_confirm=True, struck=frozenset({CallKind.CREATE})),
+    "confirmed, unheard": Flow(play=_confirm_unheard, needs_confirm=True, struck=frozenset({CallKind.QUERY})),
     "not confirmed": Flow(
         play=_settle,
         state=TripState.DECLINED,
         runs=False,
         needs_confirm=True,
-        struck=frozenset({CallKind.CREATE, CallKind.QUERY, CallKind.CANCEL}),
+        struck=frozenset({CallKind.QUERY, CallKind.CANCEL}),
     ),
     "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
 }

@@ -83,8 +83,13 @@ class Promise:
     family: str
 
     def ends(self, evidence: "Evidence") -> frozenset[TripState]:
-        """Name the states that this trip may end in: a running order wins over a refusal to open it (F.5 c)."""
+        """Name the states that this trip may end in: a running order wins over a refusal to open it (F.5 c).
+
+        An order that expired before the passenger could confirm it, and be it that he was asked too late, is over.
+        """
         strike, order = self.strike, evidence.order
+        if self.flow.needs_confirm and order is not None and order.stage is Stage.EXPIRED:
+            return frozenset({TripState.DECLINED})
         if strike is None or strike.answer.cause is not Cause.PASSENGER:
             return frozenset({self.flow.state})
         if strike.call in OPENING and order is not None and order.creates:
