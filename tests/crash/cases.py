@@ -142,8 +142,8 @@ async def _what_was_held(lane: Lane) -> dict[str, int]:
 
 
 async def _play_once(lane: Lane, case: Case) -> Played:
-    await lane.change(case.setting)
     flow = FLOWS[case.flow]
+    await lane.change(replace(case.setting, confirm_expires=flow.confirm_expires))
     lane.arm(case.crashes)
     scene = Scene(lane, IMPATIENCE if case.setting.bug else PATIENCE)
     with suppress(InVain):  # noted by the scene; the judge says what it means

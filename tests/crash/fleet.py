@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.crash.cases import Case, Played, Result, close_books, play
+from tests.crash.flows import FLOWS
 from tests.crash.lane import Lane, a_lane
 from tests.crash.orphans import clear_up
 from tests.crash.roles import a_zygote
@@ -58,8 +59,8 @@ async def _play_chunk(lane: Lane, cases: Sequence[Case]) -> list[Result]:
 def _chunks(cases: Iterable[Case], *, size: int) -> Iterator[list[Case]]:
     """Cut into pieces of one setting each."""
 
-    def setting(case: Case) -> tuple[str, str, str]:
-        return case.setting.database, case.setting.family, case.setting.bug
+    def setting(case: Case) -> tuple[str, str, str, str]:
+        return case.setting.database, case.setting.family, case.setting.bug, FLOWS[case.flow].confirm_expires
 
     for _, alike in itertools.groupby(sorted(cases, key=setting), key=setting):
         yield from map(list, _batched(alike, size))

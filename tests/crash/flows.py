@@ -18,6 +18,7 @@ CANCELLED: Final = "settlement.cancelled"
 WRITTEN_OFF: Final = "settlement.written_off"
 REFUNDED: Final = "settlement.refunded"
 LOWERED: Final = "settlement.lowered"
+CONFIRMATION_REQUESTED: Final = "settlement.confirmation_requested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class Flow:
     has_order: bool = True
     announced: frozenset[str] = frozenset({OPENED, COMPLETED, PAID})
     families: tuple[str, ...] = ("payafter", "serviceorder")
+    confirm_expires: str = ""
+    """How long the passenger may take to confirm the order; empty: there is nothing to confirm."""
 
 
 async def _happy(scene: Scene) -> None:
@@ -183,6 +186,24 @@ async def _paid_elsewhere(scene: Scene) -> None:
     await scene.is_paid_elsewhere(again=paid)
 
 
+async def _confirmed(scene: Scene) -> None:
+    """The passenger confirms the order, and rides."""
+    await scene.starts()
+    await scene.until_announced(CONFIRMATION_REQUESTED)
+    await scene.confirms()
+    await scene.until_announced(OPENED)
+    await scene.rides()
+    await scene.ends()
+
+
+async def _not_confirmed(scene: Scene) -> None:
+    """The passenger does not care, and rides all the same."""
+    await scene.starts()
+    await scene.until_announced(DECLINED)
+    await scene.ends()
+    await scene.until_noted("trip.ended")
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "happy": Flow(play=_happy),
     "ended first": Flow(play=_ended_first),
@@ -243,5 +264,19 @@ FLOWS: Final[Mapping[str, Flow]] = {
         refunded_fen=REFUND_FEN,
         announced=frozenset({OPENED, COMPLETED, PAID, REFUNDED}),
         families=("payafter",),
+    ),
+    "confirmed": Flow(
+        play=_confirmed,
+        announced=frozenset({CONFIRMATION_REQUESTED, OPENED, COMPLETED, PAID}),
+        families=("payafter",),
+        confirm_expires="1m",
+    ),
+    "not confirmed": Flow(
+        play=_not_confirmed,
+        state=TripState.DECLINED,
+        owed_fen=0,
+        announced=frozenset({CONFIRMATION_REQUESTED, DECLINED}),
+        families=("serviceorder",),
+        confirm_expires="1s",
     ),
 }

@@ -44,6 +44,9 @@ HTTP_SECONDS: Final = 10.0
 SPEED: Final = 200.0
 """WeChat Pay's re-send after 15 s comes after 0.08 s, the debit after 0.05 s."""
 
+CONFIRMED_SERVICE: Final = "00004000000000000000000000000002"
+"""The service of our merchant whose orders the passenger confirms."""
+
 PAY_AFTER_SECONDS: Final = 10.0
 
 MAX_UNEXPECTED_DEATHS: Final = 20
@@ -67,6 +70,8 @@ class Setting:
     """`postgresql` or `sqlite`."""
     family: str
     bug: str = ""
+    confirm_expires: str = ""
+    """How long a passenger may take to confirm an order; empty: there is nothing to confirm."""
 
 
 @dataclass(slots=True)
@@ -146,6 +151,7 @@ class Lane:
                 "speed": SPEED,
                 "pay_after_seconds": PAY_AFTER_SECONDS,
                 "refund_after_seconds": PAY_AFTER_SECONDS,
+                "confirmed_service": CONFIRMED_SERVICE,
             },
         )
         await self._until_ready([self._simulator_port])
@@ -221,6 +227,7 @@ class Lane:
         return {
             **environment(self.config, base_url=self.simulator_url, family=setting.family),
             **self._settings,
+            **_confirming(setting.confirm_expires),
             "PAYSCORE_DATABASE_URL": self._databases[setting.database][0],
             "PAYSCORE_WEBHOOK_PORT": str(self._roles["webhook"].port),
             "PAYSCORE_OPS_PORT": str(self._roles["worker"].port),
@@ -310,6 +317,16 @@ class Lane:
         self.arm([])
         self.start()
         await self.ready()
+
+
+def _confirming(expires: str) -> dict[str, str]:
+    if not expires:
+        return {}
+    return {
+        "PAYSCORE_SERVICE_ID": CONFIRMED_SERVICE,
+        "PAYSCORE_NEED_USER_CONFIRM": "true",
+        "PAYSCORE_CONFIRM_EXPIRES": expires,
+    }
 
 
 @asynccontextmanager

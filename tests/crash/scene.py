@@ -214,6 +214,12 @@ class Scene:
         """Have a call or a callback of this passenger go wrong."""
         await self.lane.tell_wechatpay("POST", "/admin/faults", {"fault": fault, "openid": self.openid, **options})
 
+    async def confirms(self) -> None:
+        """The passenger opens the page with what his client was given, and confirms."""
+        asked = next(heard for heard in self.lane.desk.heard(self.trip_id) if "confirm" in heard.data)
+        package = {"package": asked.data["confirm"]["extraData"]["package"]}
+        await self.lane.tell_wechatpay("POST", f"/admin/passengers/{self.openid}/confirm", package)
+
     async def pays_now(self) -> None:
         """The debit succeeds at last."""
         await self.lane.tell_wechatpay("POST", f"/admin/orders/{self.trip_id}/pay")

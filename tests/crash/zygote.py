@@ -26,7 +26,7 @@ from payscore_worker.bootstrap.simulator import run_simulator
 from payscore_worker.bootstrap.webhook import run_webhook
 from payscore_worker.bootstrap.worker import run_worker
 from payscore_worker.settings import Environment
-from payscore_worker.simulator import SimulatorConfig, SimulatorKeys
+from payscore_worker.simulator import Service, SimulatorConfig, SimulatorKeys
 from tests.crash import impatience, seams
 from tests.crash.bugs import BUGS
 from tests.crash.points import points
@@ -58,7 +58,7 @@ class Start(msgspec.Struct, kw_only=True):
     trace: str = ""
     bug: str = ""
     simulator: dict[str, Any] = {}
-    """Port, keys, and the members of its SimulatorConfig."""
+    """Port, keys, the service whose orders are confirmed, and members of its SimulatorConfig."""
 
 
 def main() -> None:
@@ -165,7 +165,12 @@ def _role(start: Start) -> Coroutine[Any, Any, None]:
         case "simulator":
             options = dict(start.simulator)
             port, keys = options.pop("port"), SimulatorKeys.load_or_create(Path(options.pop("keys")))
-            return run_simulator([SimulatorConfig(keys=keys, **options)], host="127.0.0.1", port=port)
+            services = (
+                Service(appid=keys.appid, service_id=keys.service_id),
+                Service(appid=keys.appid, service_id=options.pop("confirmed_service"), mode="need_confirm"),
+            )
+            config = SimulatorConfig(keys=keys, services=services, **options)
+            return run_simulator([config], host="127.0.0.1", port=port)
         case role:
             raise ValueError(f"no role {role!r}")
 
