@@ -38,6 +38,7 @@ from payscore_worker.events import (
     AuthorisationRequested,
     EventIn,
     Notification,
+    OrderConfirmed,
     OrderPaid,
     RefundChanged,
     RefundRequested,
@@ -201,8 +202,8 @@ class Judge:
                 return self._about_a_fact(event, trip or self._new(event.trip_id), word)
             case TripFareLowered() | TripPaidElsewhere():
                 return self._about_a_fare(event, trip or await self._known(event.trip_id), word)
-            case OrderPaid():
-                return self._about_a_payment(event, trip)
+            case OrderPaid() | OrderConfirmed():
+                return self._about_an_order(event, trip)
             case ServiceChanged():
                 return Decision(allowed=True, why="counts unless something newer is known of the passenger")
             case RefundRequested():
@@ -268,7 +269,7 @@ class Judge:
         if after.problem is not None:
             raise ConflictingFact(f"{after.problem.message} (WeChat Pay: {Word(order).text})")
 
-    def _about_a_payment(self, event: OrderPaid, trip: Trip | None) -> Decision:
+    def _about_an_order(self, event: OrderPaid | OrderConfirmed, trip: Trip | None) -> Decision:
         if isinstance(self._payscores, str):
             return Decision(allowed=True, why=f"not judged: {self._payscores}")
         order = self._payscores.current.read_order(event.resource)
@@ -283,6 +284,8 @@ class Judge:
             return Decision(allowed=True, why=f"changes nothing: the trip is {trip.state}")
         if after.problem is not None and trip.problem is None:
             raise ConflictingFact(after.problem.message)
+        if after.opened_at is not None is trip.opened_at and after.state is trip.state:
+            return Decision(allowed=True, why=f"shows that the order runs; the trip is {trip.state}")
         return Decision(allowed=True, why=f"takes the trip from {trip.state} to {after.state}")
 
     async def _about_a_request(self, event: RefundRequested) -> Decision:

@@ -85,9 +85,12 @@ class Promise:
     def ends(self, evidence: "Evidence") -> frozenset[TripState]:
         """Name the states that this trip may end in: a running order wins over a refusal to open it (F.5 c).
 
-        An order that expired before the passenger could confirm it, and be it that he was asked too late, is over.
+        An order that expired before the passenger could confirm it, and be it that he was asked too late, is over. So
+        may one be that WeChat Pay has shown, signed, as not confirmed until the time was up.
         """
         strike, order = self.strike, evidence.order
+        if self.flow.needs_confirm and strike is not None and strike.answer.fault is FaultKind.STALE:
+            return frozenset({self.flow.state, TripState.DECLINED})
         if self.flow.needs_confirm and order is not None and order.stage is Stage.EXPIRED:
             return frozenset({TripState.DECLINED})
         if strike is None or strike.answer.cause is not Cause.PASSENGER:

@@ -16,6 +16,7 @@ from payscore_worker.events import (
     MAX_FEN,
     EventIn,
     Notification,
+    OrderConfirmed,
     OrderPaid,
     Received,
     RefundChanged,
@@ -83,6 +84,7 @@ SAMPLES: Final[Mapping[str, tuple[type[EventIn], dict[str, Any]]]] = {
         RefundRequested,
         {"trip_id": "t1", "refund_id": "r1", "amount_fen": 1000, "reason": "绕路"},
     ),
+    "payscore.user_confirm": (OrderConfirmed, json.loads(vectors.USER_PAID_RESOURCE) | {"state": "DOING"}),
     "payscore.user_paid": (OrderPaid, json.loads(vectors.USER_PAID_RESOURCE)),
     "payscore.user_open_service": (ServiceChanged, json.loads(vectors.OPEN_SERVICE_RESOURCE)),
     "refund.success": (

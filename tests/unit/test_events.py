@@ -17,6 +17,8 @@ from payscore_worker.events import (
     ClientJump,
     CloudEventOut,
     EventIn,
+    Notification,
+    OrderConfirmed,
     OrderPaid,
     Received,
     ServiceChanged,
@@ -244,8 +246,8 @@ def test_whatever_json_comes_a_fare_that_is_read_adds_up(data: dict[str, Any]) -
     assert event.total_fen == owed >= 0
 
 
-@pytest.mark.parametrize("kind", [OrderPaid, ServiceChanged])
-def test_a_notification_is_kept_as_wechat_said_it(kind: type[OrderPaid] | type[ServiceChanged]) -> None:
+@pytest.mark.parametrize("kind", [OrderConfirmed, OrderPaid, ServiceChanged])
+def test_a_notification_is_kept_as_wechat_said_it(kind: type[Notification]) -> None:
     resource = {"out_order_no": "t1", "collection": {"state": "USER_PAID"}, "novelty": [1, None]}
 
     assert kind.read(json.dumps(resource).encode()).resource == resource

@@ -1,15 +1,19 @@
 """Orders that the passenger confirms one by one, from the trip to the announced result, against the simulator."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from payscore_worker.domain.trip import DeclineReason, TripState
 from payscore_worker.errors import OutcomeUnknown
+from payscore_worker.events import CLOUD_EVENT
 from payscore_worker.simulator import FaultKind, Service
 from payscore_worker.storage import Storage
+from tests.integration.settlement.test_replay import a_letter, judged
 from tests.integration.settlement.town import Town, a_town, simulator_keys
 
 EXPIRES = timedelta(minutes=55)
@@ -203,3 +207,20 @@ async def test_an_order_without_confirmation_is_no_passengers_choice_where_the_s
 
         assert (await town.state(), await town.announced()) == (TripState.NOTED, [])
         assert town.calls_made("user_service_state") + town.calls_made("query_permission") == 0
+
+
+async def test_a_dead_letter_that_tells_of_a_confirmation_says_what_would_come_of_it(town: Town) -> None:
+    await town.starts()
+    request = await asked(town)
+    town.listening = False
+    town.simulator.confirm(package_of(request), "oPassenger")
+    event = {"specversion": "1.0", "id": "m1", "source": "wechatpay", "type": "payscore.user_confirm"}
+    body = msgspec.json.encode(event | {"data": town.simulator.entity("t1")})
+    letter = replace(a_letter("payscore.order-confirmed", body), content_type=CLOUD_EVENT)
+
+    before = await judged(town, letter)
+    await town.passes(60)
+    after = await judged(town, letter)
+
+    assert before.decision.why == "shows that the order runs; the trip is OPEN"
+    assert after.decision.why == "changes nothing: the trip is OPEN"
