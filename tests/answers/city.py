@@ -197,6 +197,12 @@ class City:
     def passenger(self, passenger: Passenger) -> None:
         self.simulator.set_passenger(OPENID, passenger)
 
+    def enables(self) -> None:
+        """The passenger enables the service, and WeChat Pay says so."""
+        self.passenger(Passenger())
+        self.simulator.open_service(OPENID)
+        self.wake()
+
     def completes_by_hand(self) -> None:
         """A person completes the order in WeChat Pay's console, with exactly the fare."""
         if self.simulator.entity(TRIP_ID) is not None:

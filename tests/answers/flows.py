@@ -37,6 +37,8 @@ class Flow:
     """What the passenger has paid in the end: what is charged above it goes back."""
     paid_elsewhere: bool = False
     """WeChat Pay charges nothing for it; the fare was paid in another way."""
+    is_taken_up_again: bool = False
+    """It is declined, and then not: the passenger has enabled the service while riding."""
     runs: bool = True
     """WeChat Pay opens an order that runs."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -144,6 +146,16 @@ async def _refund_unheard(city: City) -> None:
     city.is_refunded()
 
 
+async def _enable_while_riding(city: City) -> None:
+    """The passenger enables the service once his trip is declined, or is about to be."""
+    city.passenger(Passenger(Behaviour.NOT_ENABLED))
+    city.starts()
+    await city.passes(RIDE_SECONDS / 2)
+    city.enables()
+    await city.passes(RIDE_SECONDS / 2)
+    city.ends()
+
+
 async def _lower(city: City) -> None:
     """The fare is lowered while the money is out."""
     city.passenger(Passenger(Behaviour.PAYS_LATE, seconds=LATE_SECONDS))
@@ -211,6 +223,11 @@ FLOWS: Final[Mapping[str, Flow]] = {
         refunded_fen=REFUND_FEN,
         families=("payafter",),
         struck=frozenset({CallKind.REFUND, CallKind.REFUND_QUERY}),
+    ),
+    "enabled while riding": Flow(
+        play=_enable_while_riding,
+        is_taken_up_again=True,
+        struck=frozenset({CallKind.USER_SERVICE_STATE, CallKind.QUERY_PERMISSION, CallKind.PRE_AUTHORISE}),
     ),
     "lowered": Flow(play=_lower, fare_fen=LOWERED_FEN, struck=frozenset({CallKind.MODIFY, CallKind.QUERY})),
     "paid elsewhere": Flow(play=_pay_elsewhere, paid_elsewhere=True, struck=frozenset({CallKind.SYNC, CallKind.QUERY})),
