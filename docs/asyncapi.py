@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 import yaml
@@ -51,6 +52,22 @@ NOTIFIED: Final = {
     "user_received_account": "支付用户零钱",
     "amount": {"total": 3200, "refund": 1000, "payer_total": 3200, "payer_refund": 1000},
 }
+CONFIRMED: Final = {
+    "mchid": "1900000001",
+    "appid": "wxd678efh567hg6787",
+    "service_id": "2002000000000558128851361561536",
+    "out_order_no": "t1",
+    "order_id": "1000000000202605010001",
+    "openid": "oPassenger",
+}
+SIGNED: Final = {
+    "mch_id": "1900000001",
+    "package": "PACKAGE",
+    "timestamp": "1777610100",
+    "nonce_str": "5K8264ILTKCH16CQ2502SI8ZNMTM67VS",
+    "sign_type": "HMAC-SHA256",
+    "sign": "SIGN",
+}
 AUTHORISED: Final = {"openid": "oPassenger", "authorization_code": "dbcd9e09799d2adff408cea46bd1502f"}
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "trip.fare_lowered": {
@@ -88,6 +105,19 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "transaction_id": "",
         "transaction_ids": [],
         "way": "cash",
+    },
+    "payscore.user_confirm": {**CONFIRMED, "state": "DOING", "state_description": "USER_CONFIRM"},
+    "payscore.user_accepted": {**CONFIRMED, "state": "USER_ACCEPTED"},
+    "settlement.confirmation_requested": {
+        "trip_id": "t1",
+        "out_order_no": "t1",
+        "state": "OPEN",
+        "confirm": {
+            "businessType": "wxpayScoreUse",
+            "extraData": SIGNED,
+            "queryString": urlencode(SIGNED),
+        },
+        "expires_at": "2026-05-01T13:35:00+08:00",
     },
     "authorisation.requested": {"request_id": "q1", "openid": "oPassenger", "client": "miniprogram"},
     "authorisation.ended": {"openid": "oPassenger", "reason": "注销账户"},

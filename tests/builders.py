@@ -425,6 +425,8 @@ AUTHORISATIONS: Final[Mapping[str, Callable[[], Authorisation]]] = {
     "with a problem, to end": lambda: _with_a_problem(_refused_end(), "EndService"),
 }
 """Every situation of an authorisation that the state table decides about."""
+
+
 # --- Fares after the end ---
 
 LOWERED_FEN: Final = 2_000
@@ -506,3 +508,64 @@ FARE_SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     "paid twice": lambda: outcomes.see(_synced(), an_order(OrderPhase.DONE), NOW),
 }
 """Every situation of a fare after the end that the state table decides about."""
+
+
+# --- Orders that the passenger confirms ---
+
+CONFIRMING: Final = replace(PAYAFTER, need_user_confirm=True)
+CONFIRM_BY: Final = NOW + CONFIRMING.confirm_expires
+
+
+def _to_be_confirmed() -> Trip:
+    terms = some_terms(family="payafter", need_user_confirm=True)
+    asked_for = Opening(risk_amount_fen=20_000, start_time=None, terms=terms)
+    return outcomes.opening(note_started(a_trip(), a_start()), asked_for)
+
+
+def _without_page() -> Trip:
+    return outcomes.see(_to_be_confirmed(), an_order(OrderPhase.CREATED), NOW)
+
+
+def asked_to_confirm(confirm_by: datetime = CONFIRM_BY) -> Trip:
+    """Have a trip whose passenger is asked to confirm its order."""
+    return outcomes.created(
+        _to_be_confirmed(), an_order(OrderPhase.CREATED), NOW, package="package", confirm_by=confirm_by
+    )
+
+
+def _time_is_up() -> Trip:
+    return outcomes.asked(asked_to_confirm(NOW), an_order(OrderPhase.CREATED), NOW)
+
+
+def _not_confirmed() -> Trip:
+    return outcomes.declined(_time_is_up(), DeclineReason.NOT_CONFIRMED, "not confirmed", now=NOW)
+
+
+def _confirmed() -> Trip:
+    return outcomes.see(asked_to_confirm(), an_order(), NOW)
+
+
+CONFIRM_SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
+    "creating": _to_be_confirmed,
+    "creating, ended": lambda: note_ended(_to_be_confirmed(), an_end()),
+    "creating, cancelled": lambda: note_cancelled(_to_be_confirmed(), a_cancellation()),
+    "accepted, no page": _without_page,
+    "accepted, no page, create refused": lambda: _refused(_without_page(), "OpenOrder", Refusal.RISK_REFUSED),
+    "asked": asked_to_confirm,
+    "asked, ended": lambda: note_ended(asked_to_confirm(), an_end()),
+    "asked, ended above the limit": lambda: note_ended(asked_to_confirm(), an_end(total_fen=20_001)),
+    "asked, cancelled": lambda: note_cancelled(asked_to_confirm(), a_cancellation()),
+    "asked, paid elsewhere": lambda: _elsewhere(note_ended(asked_to_confirm(), an_end())),
+    "asked, question refused": lambda: outcomes.question_refused(asked_to_confirm(), a_doubt(step="AskOrder"), NOW),
+    "asked, the time is up": _time_is_up,
+    "not confirmed": _not_confirmed,
+    "not confirmed, ended": lambda: note_ended(_not_confirmed(), an_end()),
+    "not confirmed, paid elsewhere": lambda: _elsewhere(note_ended(_not_confirmed(), an_end())),
+    "not confirmed, cancel refused": lambda: _refused(_not_confirmed(), "CancelOrder"),
+    "declined as not confirmed": lambda: outcomes.order_cancelled(_not_confirmed(), NOW),
+    "confirmed": _confirmed,
+    "confirmed, ended": lambda: note_ended(_confirmed(), an_end()),
+    "with a problem, no page": lambda: _stopped(_without_page()),
+    "with a problem, asked": lambda: _stopped(asked_to_confirm()),
+}
+"""Every situation of an order that the passenger confirms that the state table decides about."""

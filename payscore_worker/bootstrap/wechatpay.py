@@ -174,6 +174,8 @@ def make_wechatpay(
         SettingsError: a key cannot be loaded, or is the wrong one.
 
     """
+    if settings.need_user_confirm and settings.apiv2_key is None:
+        raise SettingsError("PAYSCORE_APIV2_KEY: signs what the passenger confirms an order with; set it, or a file")
     private_key = _load("PAYSCORE_MERCHANT_PRIVATE_KEY", load_private_key, settings.merchant_private_key)
     public_keys = _public_keys(settings)
     apiv3_keys = tuple(key.encode() for key in (settings.apiv3_key, settings.apiv3_key_previous) if key is not None)

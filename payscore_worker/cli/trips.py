@@ -17,6 +17,8 @@ from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.deciding import add_verbs
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.domain.trip import TripState
+from payscore_worker.errors import MerchantRefused
+from payscore_worker.events import ClientJump
 from payscore_worker.logs import short_openid
 from payscore_worker.oversight.explain import (
     Announced,
@@ -37,6 +39,7 @@ from payscore_worker.storage.belonging import belonging
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.refunds import LISTED, RefundReports
 from payscore_worker.storage.reports import Reports, Row, TripFilter
+from payscore_worker.storage.rows import terms_from_json
 
 SUMMARY: Final = ("trip_id", "out_order_no", "state", "total_fen", "accepted_fen", "paid_fen", "noted_at", "due_at")
 FACTS: Final = (
@@ -58,6 +61,7 @@ FACTS: Final = (
     "lowering",
     "paid_elsewhere",
     "asking",
+    "confirming",
     "waived",
     "written_off",
     "due_at",
@@ -177,6 +181,36 @@ def _about_call(call: Called) -> str:
     return ", ".join(filter(None, (f"{status} {call.code}".strip(), attempts, uncertain, certainty, call.request_id)))
 
 
+@trip.command("detail-jump")
+@click.argument("trip_id", type=Text())
+def detail_jump(trip_id: str) -> None:
+    """Print, as JSON, what a client opens WeChat Pay's page of a trip's order with. It is signed, and for this moment.
+
+    Takes the trip's id, or its out_order_no; the page shows the order to its passenger, and to nobody else.
+    """
+    jump = run(_detail_jump(Environment(), trip_id))
+    if isinstance(jump, str):
+        click.echo(f"error: {jump}", err=True)
+        sys.exit(NOT_FINE)
+    print_json(msgspec.to_builtins(jump))
+
+
+async def _detail_jump(environment: Environment, trip_id: str) -> ClientJump | str:
+    """Sign it under the terms of the order; or say why there is none to show."""
+    async with engine_for(environment.read(DatabaseSettings).database_url) as engine:
+        row = await Reports(engine).trip(trip_id)
+    if row is None:
+        return await _absence(environment, trip_id)
+    if not row["order_id"]:
+        return f"trip {row['trip_id']!r} has no order at WeChat Pay"
+    wechatpay = make_wechatpays(environment)
+    async with aclosing(wechatpay):
+        try:
+            return wechatpay.payscores.of(terms_from_json(row["terms"])).detail_jump(row["out_order_no"])
+        except MerchantRefused as error:
+            return str(error)
+
+
 @trip.command("list")
 @click.option("--state", type=click.Choice([state.value for state in TripState]), help="Only trips in this state.")
 @click.option("--problem", is_flag=True, help="Only trips that wait for a person.")
@@ -260,6 +294,7 @@ async def _story(environment: Environment, trip_id: str) -> dict[str, Any] | Non
         "order_id": row["order_id"] or None,
         "transaction_id": row["transaction_id"],
         "declined": row["declined_reason"],
+        "confirm_by": row["confirm_by"],
         "opened_at": row["opened_at"],
         "completed_at": row["completed_at"],
         "paid_at": row["paid_at"],

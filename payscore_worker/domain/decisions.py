@@ -108,6 +108,7 @@ VERBS: Final[Mapping[str, tuple[Verb, ...]]] = {
     "start_in_future": (Verb.DECLINE, Verb.CANCEL),
     "malformed_call": (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF),
     "no_finish_ticket": (Verb.CLEAR, Verb.DECLINE, Verb.CANCEL),
+    "no_package": (Verb.CLEAR, Verb.DECLINE, Verb.CANCEL),
     "malformed_answer": (Verb.CLEAR,),
     "not_ours": (Verb.CLEAR,),
     "unknown_state": (Verb.CLEAR,),

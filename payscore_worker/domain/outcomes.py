@@ -122,12 +122,16 @@ def opened(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
 
 
 def created(trip: Trip, order: OrderSeen, now: datetime, *, package: str, confirm_by: datetime) -> Trip:
-    """WeChat accepted the order, and gave what the page opens with on which the passenger confirms it."""
+    """WeChat accepted the order, and gave what the page opens with on which the passenger confirms it.
+
+    Nobody is asked to confirm what is to be cancelled, or asked twice; and who is asked is not waited for in vain: a
+    trip that stood still for want of the page goes on.
+    """
     seen = see(trip, order, now)
-    waits = seen.state is TripState.OPEN and seen.opened_at is None and needs_confirm(seen)
+    waits = seen.state is TripState.OPEN and _is_unconfirmed(seen)
     if not waits or seen.confirm_by is not None or not package:
         return seen
-    return _settled_down(replace(seen, package=package, confirm_by=confirm_by))
+    return _settled_down(replace(seen, package=package, confirm_by=confirm_by, problem=None))
 
 
 def completing(trip: Trip, end_time: datetime) -> Trip:
@@ -527,7 +531,7 @@ def see(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
         return trip
     if trip.problem is not None:
         freed = see(replace(trip, problem=None), order, now)
-        stays = freed.problem_told == trip.problem_told if freed.problem is not None else freed.state is trip.state
+        stays = freed.problem_told == trip.problem_told if freed.problem is not None else not _is_led_on(trip, freed)
         return trip if stays else freed
     match trip.state:
         case TripState.NOTED:
@@ -542,6 +546,11 @@ def see(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
             return _see_when_given_up(trip, order, now)
         case _:
             assert_never(trip.state)
+
+
+def _is_led_on(trip: Trip, freed: Trip) -> bool:
+    """Tell whether a word brought the trip to another state, or showed that its order runs."""
+    return (freed.state, freed.opened_at) != (trip.state, trip.opened_at)
 
 
 def _see_when_noted(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
@@ -703,6 +712,8 @@ def _see_when_given_up(trip: Trip, order: OrderSeen, now: datetime) -> Trip:
 
 
 def _revoked(trip: Trip, order: OrderSeen) -> Trip:
+    if order.phase is OrderPhase.EXPIRED and _is_unconfirmed(trip):
+        return _gone(trip, DeclineReason.NOT_CONFIRMED, "the order expired before the passenger confirmed it")
     if order.phase is OrderPhase.EXPIRED:
         return _gone(trip, DeclineReason.EXPIRED, "the order expired before it was completed")
     return _gone(trip, DeclineReason.REVOKED, "the order was revoked before it was completed")

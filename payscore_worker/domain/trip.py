@@ -779,7 +779,7 @@ def due_at(trip: Trip, now: datetime, rules: Rules) -> datetime | None:
 
 def _next(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.doubt is not None:
-        return _resolve_doubt(trip.doubt, now)
+        return _resolve_doubt(trip, trip.doubt, now)
     match trip.state:
         case TripState.NOTED:
             return _next_when_noted(trip, now, rules)
@@ -795,12 +795,18 @@ def _next(trip: Trip, now: datetime, rules: Rules) -> Step:
             assert_never(trip.state)
 
 
-def _resolve_doubt(doubt: Doubt, now: datetime) -> Step:
+def _resolve_doubt(trip: Trip, doubt: Doubt, now: datetime) -> Step:
     if doubt.ask_after is not None and now < doubt.ask_after:
         return Rest(doubt.ask_after)
-    if doubt.refusal is Refusal.NOT_PERMITTED and doubt.step == OpenOrder.__name__ and not doubt.service_off:
+    if is_passengers_choice(trip, doubt) and not doubt.service_off:
         return AskServiceState()  # NO_AUTH names no cause: the passenger's choice, or our configuration
     return AskOrder()
+
+
+def is_passengers_choice(trip: Trip, doubt: Doubt) -> bool:
+    """Tell whether a create may be refused because the passenger has not authorised it: none that he confirms is."""
+    not_permitted = doubt.refusal is Refusal.NOT_PERMITTED and doubt.step == OpenOrder.__name__
+    return not_permitted and not needs_confirm(trip)
 
 
 def _look_again(look: Look | None, now: datetime) -> Step:
@@ -841,13 +847,16 @@ def _next_when_open(trip: Trip, now: datetime, rules: Rules) -> Step:
 
 def _next_when_unconfirmed(trip: Trip, now: datetime, rules: Rules) -> Step:
     """Wait for the passenger to confirm; what opens the page for that came with the create, and with no query."""
+    if over_limit(trip, rules):
+        return CancelOrder()  # nobody is to confirm an order that cannot take the fare
     if trip.confirm_by is None:
         return OpenOrder()  # the same bytes bring it once more
-    if now >= trip.confirm_by:
+    if trip.asked_at is not None and trip.asked_at >= trip.confirm_by:
         return Decline(DeclineReason.NOT_CONFIRMED, "the passenger has not confirmed the order")
     delay = rules.poll_delays[min(trip.polls, len(rules.poll_delays) - 1)]
     poll_at = (trip.asked_at or trip.confirm_by - rules.confirm_expires) + delay
-    return AskOrder() if now >= poll_at else Rest(min(poll_at, trip.confirm_by))
+    ask_at = min(poll_at, trip.confirm_by)  # he may have confirmed at the last moment, and nobody told us yet
+    return AskOrder() if now >= ask_at else Rest(ask_at)
 
 
 def _next_when_owed(trip: Trip, now: datetime, rules: Rules) -> Step:

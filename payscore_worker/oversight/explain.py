@@ -260,6 +260,8 @@ class Story:
     """How much, in which way, and what WeChat Pay was told of it."""
     asking: str | None = None
     """WeChat Pay is being asked to collect now."""
+    confirming: str | None = None
+    """Until when the passenger may confirm the order, or what came of that, where he was asked to."""
     noted_at: datetime
     due_at: datetime | None
     """When the reconciler looks at it again."""
@@ -327,6 +329,7 @@ async def explain(reports: Reports, name: str) -> Story | None:
         lowering=_lowering(row),
         paid_elsewhere=_paid_elsewhere(row),
         asking=_asking(row),
+        confirming=_confirming(row),
         noted_at=row["noted_at"],
         due_at=row["due_at"],
         accepted_fen=row["accepted_fen"],
@@ -609,6 +612,16 @@ def _paid_elsewhere(row: Row) -> str | None:
 def _asking(row: Row) -> str | None:
     asking = _read(row, "asking", _Asking)
     return "WeChat Pay is asked to collect now" if asking is not None and asking.due else None
+
+
+def _confirming(row: Row) -> str | None:
+    """Say what came of it that the passenger was asked to confirm the order; who gave it up first, the state tells."""
+    if row["confirm_by"] is None:
+        return None
+    if row["opened_at"] is not None:
+        return "confirmed"
+    waits = row["state"] == TripState.OPEN.value and row["declined_reason"] is None
+    return f"{'asked to confirm until' if waits else 'not confirmed; he was asked to until'} {_utc(row['confirm_by'])}"
 
 
 def _way(row: Row) -> str:

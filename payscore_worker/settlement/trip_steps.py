@@ -67,6 +67,9 @@ START_MARGIN: Final = timedelta(seconds=10)
 OTHERS_PASS: Final = timedelta(hours=1)
 """A create that was accepted within this time shows that we may open orders; a refusal is then about one trip."""
 
+NO_AUTHORISATION: Final = frozenset({Refusal.NOT_PERMITTED, Refusal.NOT_ENABLED})
+"""The refusals of a create for want of the passenger's authorisation, or of ours (reference payscore-api F.1)."""
+
 MAX_TOKEN_SENDS: Final = 3
 """Rounds in which a token is asked for before a trip is declined without it."""
 
@@ -311,6 +314,13 @@ class Steps(TripCalls):
             lambda trip: outcomes.created(trip, word, now, package=order.package, confirm_by=confirm_by),
             answered=journal.accepted(record, answer, now),
         )
+
+    async def _refused(self, run: Run, record: CallRecord, step: type, error: WechatPayRejected) -> None:
+        if needs_confirm(run.trip) and step is OpenOrder and error.refusal in NO_AUTHORISATION:
+            self._speaking(run.trip).not_permitted(
+                error.code
+            )  # there is no authorisation: the service has the other mode
+        await super()._refused(run, record, step, error)
 
     async def _is_outdated(self, trip: Trip, payscore: PayScore) -> bool:
         """Tell whether a create was refused under settings that have changed since."""

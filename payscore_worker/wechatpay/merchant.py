@@ -32,7 +32,5 @@ class Merchant:
         for name in ("mchid", "appid", "service_id", "serial_no"):
             if not _ID.fullmatch(getattr(self, name)):
                 raise ValueError(f"{name}: letters, digits, _ and - are expected")
-        if self.need_user_confirm and self.apiv2_key is None:
-            raise ValueError("apiv2_key: signs what a passenger confirms an order with")
         if not self.apiv3_keys or any(len(key) != APIV3_KEY_BYTES for key in self.apiv3_keys):
             raise ValueError(f"apiv3_keys: each has exactly {APIV3_KEY_BYTES} bytes")

@@ -148,7 +148,7 @@ async def play(ground: Ground, case: Case) -> Result:
     crew, _ = CREWS[case.crew]
     flow = FLOWS[case.flow]
     stumbled = _stumbles()
-    async with a_city(ground, case.family, workers=crew, **flow.config) as city:
+    async with a_city(ground, case.family, workers=crew, needs_confirm=flow.needs_confirm, **flow.config) as city:
         script = _Script(city, case)
         city.on_call = script.on_call
         await flow.play(city)

@@ -22,6 +22,7 @@ from payscore_worker.errors import IllegalTransition, Retryable, SettlementError
 from payscore_worker.events import (
     DiscountItem,
     FeeItem,
+    OrderConfirmed,
     OrderPaid,
     RefundChanged,
     RefundRequested,
@@ -36,8 +37,9 @@ from payscore_worker.settings import OrderSettings
 from payscore_worker.settlement.reconciler import Desk, Reconciler
 from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trips import Settlement
-from payscore_worker.simulator import Passenger, Simulator, SimulatorConfig, SimulatorKeys, create_app
+from payscore_worker.simulator import Passenger, Service, Simulator, SimulatorConfig, SimulatorKeys, create_app
 from payscore_worker.simulator.payscore.happenings import WrongStage
+from payscore_worker.simulator.payscore.pages import PageRefused
 from payscore_worker.storage.cases import C
 from payscore_worker.wechatpay import (
     Breaker,
@@ -80,6 +82,10 @@ LONGEST_SECONDS: Final = 600.0
 WAIVE_LOOKS: Final = 30
 WAIVE_LOOK_SECONDS: Final = 600.0
 """How often a person looks whether there is a fare to waive: for five hours, every ten minutes."""
+
+CONFIRM_LOOKS: Final = 600
+CONFIRM_LOOK_SECONDS: Final = 30.0
+"""How often a passenger looks whether there is an order to confirm: for five hours, every half a minute."""
 
 MOST_CALLS: Final = 2_000
 """An hour of probes by two workers is some hundreds of calls; what makes more than this will not come to rest."""
@@ -221,6 +227,17 @@ class City:
                 return
             await asyncio.sleep(WAIVE_LOOK_SECONDS)
 
+    async def confirms(self) -> None:
+        """The passenger confirms the order, as soon as he is asked to and if WeChat Pay lets him still."""
+        for _ in range(CONFIRM_LOOKS):
+            for heard in self.heard:
+                if heard.type == "settlement.confirmation_requested":
+                    with suppress(PageRefused):
+                        self.simulator.confirm(heard.data["confirm"]["extraData"]["package"], OPENID)
+                    self.wake()
+                    return
+            await asyncio.sleep(CONFIRM_LOOK_SECONDS)
+
     # --- Time ---
 
     async def passes(self, seconds: float) -> None:
@@ -295,6 +312,8 @@ class City:
         self.called_back.append(notification.event_type)
         if notification.event_type.startswith("REFUND."):
             self.broker.publish(RefundChanged(resource=resource))
+        elif notification.event_type in ("PAYSCORE.USER_CONFIRM", "PAYSCORE.USER_ACCEPTED"):
+            self.broker.publish(OrderConfirmed(resource=resource))
         elif notification.event_type == "PAYSCORE.USER_PAID":
             self.broker.publish(OrderPaid(resource=resource))
         else:
@@ -339,8 +358,13 @@ def merchant_private_key() -> RSAPrivateKey:
 
 
 @asynccontextmanager
-async def a_city(ground: Ground, family: str, *, workers: int, **config: Any) -> AsyncIterator[City]:
-    """Build a city on wiped ground, and have everything go on that goes on by itself; `config` is the simulator's."""
+async def a_city(
+    ground: Ground, family: str, *, workers: int, needs_confirm: bool = False, **config: Any
+) -> AsyncIterator[City]:
+    """Build a city on wiped ground, and have everything go on that goes on by itself; `config` is the simulator's.
+
+    `needs_confirm`: its passengers confirm each order.
+    """
     await ground.wipe()
     keys = simulator_keys()
     clock = Clock(keys.platform.certificate.not_valid_before_utc + timedelta(days=30))
@@ -350,13 +374,15 @@ async def a_city(ground: Ground, family: str, *, workers: int, **config: Any) ->
         return await city.receive(request)
 
     http = httpx.AsyncClient(transport=httpx.MockTransport(receive))
+    if needs_confirm:
+        config["services"] = (Service(appid=keys.appid, service_id=keys.service_id, mode="need_confirm"),)
     setup = SimulatorConfig(keys=keys, notify_url=NOTIFY_URL, sign_with="public_key", **config)
     simulator = Simulator(setup, clock=clock, http=http)
     notifications = Notifications(keys=_keys(clock), apiv3_keys=(keys.apiv3_key.encode(),), clock=clock)
     city = City(ground=ground, simulator=simulator, notifications=notifications, clock=clock)
     app = httpx.ASGITransport(create_app(simulator))
     for name in list(WORKERS)[:workers]:
-        _employ(city, name, family, app)
+        _employ(city, name, family, app, needs_confirm=needs_confirm)
     ground.on_written = city.written
     going_on = [asyncio.create_task(work) for work in _work_of(city)]
     try:
@@ -379,9 +405,9 @@ def _work_of(city: City) -> list[Coroutine[Any, Any, None]]:
     return work
 
 
-def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport) -> None:
+def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport, *, needs_confirm: bool) -> None:
     """Set a worker up, with a host of its own for WeChat Pay to tell it by."""
-    client = _client(city, name, app)
+    client = _client(city, name, app, needs_confirm=needs_confirm)
     breaker = Breaker()
     guarded = GuardedPayScores(MerchantPayScores(family, client), breaker)
     settlement = make_settlement(
@@ -431,7 +457,7 @@ def host_of(worker: str) -> str:
     return f"{worker}.wechatpay.test"
 
 
-def _client(city: City, name: str, app: httpx.AsyncBaseTransport) -> WechatPayClient:
+def _client(city: City, name: str, app: httpx.AsyncBaseTransport, *, needs_confirm: bool) -> WechatPayClient:
     keys = simulator_keys()
     return WechatPayClient(
         merchant=Merchant(
@@ -443,6 +469,7 @@ def _client(city: City, name: str, app: httpx.AsyncBaseTransport) -> WechatPayCl
             apiv3_keys=(keys.apiv3_key.encode(),),
             apiv2_key=keys.apiv2_key,
             notify_url=NOTIFY_URL,
+            need_user_confirm=needs_confirm,
         ),
         keys=_keys(city.clock),
         base_urls=[f"http://{host_of(name)}"],

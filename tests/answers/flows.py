@@ -41,6 +41,8 @@ class Flow:
     """It is declined, and then not: the passenger has enabled the service while riding."""
     runs: bool = True
     """WeChat Pay opens an order that runs."""
+    needs_confirm: bool = False
+    """The passenger confirms the order, if he does."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """How the simulated WeChat Pay is set up for it."""
     families: tuple[str, ...] = ("payafter", "serviceorder")
@@ -179,6 +181,20 @@ async def _pay_elsewhere_at_once(city: City) -> None:
     city.is_paid_elsewhere()
 
 
+async def _confirm(city: City) -> None:
+    """The passenger confirms the order, and rides."""
+    city.starts()
+    await city.confirms()
+    await city.passes(RIDE_SECONDS)
+    city.ends()
+
+
+async def _confirm_unheard(city: City) -> None:
+    """Nobody is told that he has."""
+    city.simulator.add_fault(Fault(FaultKind.CALLBACK_LOST))
+    await _confirm(city)
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "settle": Flow(play=_settle),
     "in one breath": Flow(play=_in_one_breath, struck=frozenset({CallKind.CREATE, CallKind.COMPLETE})),
@@ -235,6 +251,19 @@ FLOWS: Final[Mapping[str, Flow]] = {
         play=_pay_elsewhere_at_once,
         paid_elsewhere=True,
         struck=frozenset({CallKind.COMPLETE, CallKind.CANCEL, CallKind.SYNC}),
+    ),
+    "confirmed": Flow(
+        play=_confirm, needs_confirm=True, struck=frozenset({CallKind.CREATE, CallKind.QUERY, CallKind.COMPLETE})
+    ),
+    "confirmed, unheard": Flow(
+        play=_confirm_unheard, needs_confirm=True, struck=frozenset({CallKind.CREATE, CallKind.QUERY})
+    ),
+    "not confirmed": Flow(
+        play=_settle,
+        state=TripState.DECLINED,
+        runs=False,
+        needs_confirm=True,
+        struck=frozenset({CallKind.CREATE, CallKind.QUERY, CallKind.CANCEL}),
     ),
     "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
 }

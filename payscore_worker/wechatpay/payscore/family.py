@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from payscore_worker.domain.trip import OrderTerms
-from payscore_worker.errors import MalformedMessage, NotOurs, Rejected
+from payscore_worker.errors import FailureClass, MalformedMessage, MerchantRefused, NotOurs, Rejected
 from payscore_worker.events import ClientJump
 from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 from payscore_worker.wechatpay.client import WechatPayClient
@@ -177,10 +177,22 @@ class Family(ABC):
         """Make the signed form of C.3: the package opens the page once, and for an hour."""
         return jump("wxpayScoreUse", self._signed({"mch_id": self._merchant.mchid, "package": package}))
 
+    def detail_jump(self, out_order_no: str) -> ClientJump:
+        """Make the signed form of C.3 for the page on which WeChat Pay shows an order to its passenger."""
+        merchant = self._merchant
+        parameters = {"mch_id": merchant.mchid, "service_id": merchant.service_id, "out_order_no": out_order_no}
+        return jump("wxpayScoreDetail", self._signed(parameters))
+
     def _signed(self, parameters: dict[str, str]) -> dict[str, str]:
-        """Sign what opens a page with the APIv2 key; the ValueError says that there is none."""
+        """Sign what opens a page; this is WeChat Pay's older signature, by the APIv2 key.
+
+        Raises:
+            MerchantRefused: there is no such key.
+
+        """
         if self._merchant.apiv2_key is None:
-            raise ValueError("there is no APIv2 key to sign a jump with")
+            message = "PAYSCORE_APIV2_KEY is not set: it signs what opens a page of PayScore"
+            raise MerchantRefused(message, attempts=0, failure=FailureClass.MISCONFIGURED)
         parameters = parameters | {
             "timestamp": str(int(self._client.clock().timestamp())),
             "nonce_str": make_nonce(),

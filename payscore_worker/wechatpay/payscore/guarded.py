@@ -113,6 +113,9 @@ class GuardedPayScore:
     def confirm_jump(self, package: str) -> ClientJump:
         return self._payscore.confirm_jump(package)
 
+    def detail_jump(self, out_order_no: str) -> ClientJump:
+        return self._payscore.detail_jump(out_order_no)
+
     def permitted(self) -> None:
         self._breaker.permitted()
 

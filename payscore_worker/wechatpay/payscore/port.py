@@ -263,7 +263,16 @@ class PayScore(Protocol):
         ...
 
     def confirm_jump(self, package: str) -> ClientJump:
-        """Make what the passenger's client opens the page with that confirms an order (reference C.3)."""
+        """Make what the passenger's client opens the page with that confirms an order (reference C.3).
+
+        Raises:
+            MerchantRefused: there is no APIv2 key to sign it with.
+
+        """
+        ...
+
+    def detail_jump(self, out_order_no: str) -> ClientJump:
+        """Make what the passenger's client opens the page with that shows an order; as `confirm_jump`."""
         ...
 
     def permitted(self) -> None:

@@ -441,3 +441,25 @@ async def test_of_a_fare_that_a_newer_release_lowered_what_can_be_read_is_told(
         "lowered, asking: written by a newer release; this one cannot read it"
     ]
     assert story.fare_fen == 3_200
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("opened_at = NULL", "asked to confirm until {}"),
+        ("opened_at = noted_at", "confirmed"),
+        ("opened_at = NULL, state = 'DECLINED'", "not confirmed; he was asked to until {}"),
+        ("opened_at = NULL, declined_reason = 'not_confirmed'", "not confirmed; he was asked to until {}"),
+    ],
+)
+async def test_what_came_of_an_order_that_the_passenger_confirms_is_told(
+    reports: Reports, town: Town, engine: AsyncEngine, row: str, said: str
+) -> None:
+    await town.starts()
+    assert (await story_of(reports)).confirming is None
+
+    async with engine.begin() as connection:
+        await connection.execute(text(f"UPDATE trip SET confirm_by = noted_at, {row}"))  # noqa: S608 - our own words
+
+    story = await story_of(reports)
+    assert story.confirming == said.format(story.noted_at.isoformat(timespec="seconds"))

@@ -90,8 +90,8 @@ async def test_an_order_that_is_not_confirmed_in_time_is_cancelled_and_declined(
     await town.starts()
     request = await asked(town)
     town.simulator.leave(package_of(request), "oPassenger")
-    for _ in range(7):
-        await town.passes(600)
+    for _ in range(5):
+        await town.passes(660)
 
     trip = await town.trip()
     assert trip.state is TripState.DECLINED
@@ -99,6 +99,33 @@ async def test_an_order_that_is_not_confirmed_in_time_is_cancelled_and_declined(
     assert trip.declined.reason is DeclineReason.NOT_CONFIRMED
     assert (town.calls_made("cancel"), town.charged_fen()) == (1, 0)
     assert [data["reason"] for _, data in await town.announced()] == ["not_confirmed"]
+
+
+async def test_a_passenger_who_confirms_at_the_last_moment_unheard_rides_on_the_order(town: Town) -> None:
+    await town.starts()
+    request = await asked(town)
+    await town.passes(EXPIRES.total_seconds() - 1)
+    town.listening = False
+    town.simulator.confirm(package_of(request), "oPassenger")
+
+    await town.passes(1)
+
+    assert await town.announced_types() == ["settlement.opened"]
+    assert town.calls_made("cancel") == 0
+
+
+async def test_while_wechat_pay_does_not_say_whether_he_has_nothing_is_decided(town: Town) -> None:
+    await town.starts()
+    await asked(town)
+    town.refuse("query", "SYSTEM_ERROR", "系统繁忙", times=None)
+    await town.passes(EXPIRES.total_seconds() + 1)
+    assert ((await town.state()), town.calls_made("cancel")) == (TripState.OPEN, 0)
+
+    town.simulator.clear_faults()
+    for _ in range(3):
+        await town.passes(3_600)
+
+    assert await town.state() is TripState.DECLINED
 
 
 async def test_a_passenger_who_confirms_while_the_order_is_cancelled_does_not_ride_on_it(town: Town) -> None:
@@ -163,3 +190,16 @@ async def test_a_passenger_who_has_authorised_orders_without_confirmation_needs_
         await town.starts()
 
         assert await town.announced_types() == ["settlement.opened"]
+
+
+async def test_an_order_without_confirmation_is_no_passengers_choice_where_the_service_has_the_other_mode(
+    storage: Storage, family: str
+) -> None:
+    """Reference payscore-api B.0: a service has one mode, so it is our setting that is wrong, and no trip."""
+    async with a_town(storage, family, rules={"need_user_confirm": True}, merchant={"need_user_confirm": True}) as town:
+        await town.starts()
+        for _ in range(3):
+            await town.passes(3_600)
+
+        assert (await town.state(), await town.announced()) == (TripState.NOTED, [])
+        assert town.calls_made("user_service_state") + town.calls_made("query_permission") == 0

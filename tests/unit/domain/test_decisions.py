@@ -184,6 +184,7 @@ TYPICAL: Final = {
     "start_in_future": ("open, ended", "running"),
     "malformed_call": ("open, ended", "running"),
     "no_finish_ticket": ("open, ended", "running"),
+    "no_package": ("accepted", "running"),
     "malformed_answer": ("completed", "collecting"),
     "not_ours": ("completed", "collecting"),
     "unknown_state": ("completed", "unknown"),

@@ -28,6 +28,7 @@ from payscore_worker.events import (
     Announcement,
     SettlementCancelled,
     SettlementCompleted,
+    SettlementConfirmationRequested,
     SettlementDeclined,
     SettlementOpened,
     SettlementOverdue,
@@ -40,6 +41,8 @@ from payscore_worker.events import (
 )
 from payscore_worker.settlement.announcements import announcements, refund_announcements
 from tests.builders import (
+    CONFIRM_BY,
+    CONFIRM_SITUATIONS,
     HOUR,
     MINUTE,
     NOW,
@@ -54,6 +57,7 @@ from tests.builders import (
     a_word,
     an_end,
     an_order,
+    asked_to_confirm,
     debits,
     requested,
 )
@@ -176,6 +180,27 @@ def test_a_trip_that_is_declined_says_why_and_how_to_enable_the_service_where_th
     assert declined == SettlementDeclined(
         **NAMED, state="DECLINED", reason=reason.value, message="综合评估未通过", enable=enable
     )
+
+
+def test_a_passenger_is_asked_to_confirm_once_with_what_the_page_opens_with_and_until_when() -> None:
+    before, after = CONFIRM_SITUATIONS["creating"](), asked_to_confirm()
+
+    assert told(before, after) == [
+        SettlementConfirmationRequested(**NAMED, state="OPEN", confirm=a_jump(a_trip("t1")), expires_at=CONFIRM_BY)
+    ]
+    assert told(after, replace(after, polls=1, asked_at=NOW)) == []
+
+
+@pytest.mark.parametrize(("row", "types"), [("confirmed", ["settlement.opened"]), ("not confirmed", [])])
+def test_once_a_passenger_is_asked_only_what_became_of_it_is_told(row: str, types: list[str]) -> None:
+    assert [one.TYPE for one in told(asked_to_confirm(), CONFIRM_SITUATIONS[row]())] == types
+
+
+def test_an_order_that_was_not_confirmed_declines_its_trip_once_it_is_cancelled() -> None:
+    (declined,) = told(CONFIRM_SITUATIONS["not confirmed"](), CONFIRM_SITUATIONS["declined as not confirmed"]())
+
+    assert isinstance(declined, SettlementDeclined)
+    assert (declined.reason, declined.enable) == ("not_confirmed", UNSET)
 
 
 def test_a_decision_to_decline_is_announced_once_the_order_is_cancelled_and_not_before() -> None:

@@ -42,7 +42,7 @@ from payscore_worker.wechatpay.payscore import (
     Phase,
 )
 from payscore_worker.wechatpay.transactions import NewRefund, RefundStatus, RefundTold
-from tests.builders import HOUR, NOW, SITUATIONS, a_refund, a_trip
+from tests.builders import HOUR, NOW, SITUATIONS, a_refund, a_trip, some_terms
 
 STARTED = Started(
     openid="oPassenger",
@@ -125,6 +125,15 @@ def test_an_order_is_asked_for_with_the_trips_words_and_the_amount_and_time_that
         end_location="虹桥火车站",
         attach="city=021",
     )
+
+
+@pytest.mark.parametrize("needs", [True, False])
+def test_an_order_is_confirmed_by_the_passenger_where_its_terms_say_so(needs: bool) -> None:  # noqa: FBT001 - either
+    opening = replace(OPENING, terms=some_terms(need_user_confirm=needs))
+
+    for write in (translation.new_order, translation.plain_order):
+        order = write(the_trip(), STARTED, opening, introduction="网约车出行")
+        assert order.need_user_confirm is needs
 
 
 def test_a_trip_that_introduces_itself_with_nothing_is_introduced_by_the_setting() -> None:

@@ -461,6 +461,8 @@ class Listening:
         ("read_token", ({"apply_permissions_token": "token"},), {}),
         ("terminate", (), {"openid": "oPassenger", "reason": "注销账户"}),
         ("enable_jump", ("t1", "token"), {}),
+        ("confirm_jump", ("package",), {}),
+        ("detail_jump", ("t1",), {}),
     ],
 )
 async def test_what_is_said_through_the_breaker_arrives_as_it_was_said(

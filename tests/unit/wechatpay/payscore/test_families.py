@@ -33,8 +33,8 @@ from payscore_worker.wechatpay.payscore import (
     PayScore,
     PermissionState,
     Phase,
-    payafter,
 )
+from payscore_worker.wechatpay.payscore import family as family_module
 from payscore_worker.wechatpay.payscore.families import (
     CAPPED,
     FAMILIES,
@@ -132,6 +132,18 @@ def test_serviceorder_creates_an_order_without_confirmation(speak: Speaker) -> N
         "openid": OPENID,
         "need_user_confirm": False,
     }
+
+
+@families
+def test_an_order_that_the_passenger_confirms_differs_in_nothing_else_and_names_nobody(
+    speak: Speaker, family: str
+) -> None:
+    """Reference payscore-api B.0: `openid` beside `need_user_confirm` is refused."""
+    without = body_of(speak(family).create(an_order()))
+    confirmed = body_of(speak(family).create(an_order(need_user_confirm=True, openid="")))
+
+    assert without.pop("openid") == OPENID
+    assert confirmed == without | {"need_user_confirm": True}
 
 
 @families
@@ -676,7 +688,7 @@ def test_the_jump_of_the_published_key_is_signed_as_the_vectors_are(
     """Derived with the key of vectors V5, by hand, for the members of wxpayScoreEnable."""
     key = "192006250b4c09247ec02edce69f6a2d"
     clock = Clock(datetime.fromtimestamp(1530097563, UTC))
-    monkeypatch.setattr(payafter, "make_nonce", lambda: "zyx53Nkey8o4bHpxTQvd8m7e92nG5mG2")
+    monkeypatch.setattr(family_module, "make_nonce", lambda: "zyx53Nkey8o4bHpxTQvd8m7e92nG5mG2")
     merchant = a_merchant(apiv2_key=key, service_id="2002000000000558128851361561536")
 
     said = jump_of(
@@ -689,6 +701,63 @@ def test_the_jump_of_the_published_key_is_signed_as_the_vectors_are(
         f"&key={key}"
     )
     assert said["sign"] == hmac.new(key.encode(), text.encode(), "sha256").hexdigest().upper()
+
+
+def signing(wechat: Wechat, clock: Clock, family: str, key: str | None) -> PayScore:
+    merchant = a_merchant(apiv2_key=key, service_id="2002000000000558128851361561536")
+    return MerchantPayScores(family, a_client(wechat, clock=clock, merchant=merchant)).current
+
+
+@families
+def test_v5_the_jumps_to_confirm_an_order_and_to_show_one_are_signed_as_the_vectors_are(
+    wechat: Wechat, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.setattr(family_module, "make_nonce", lambda: "zyx53Nkey8o4bHpxTQvd8m7e92nG5mG2")
+    clock = Clock(datetime.fromtimestamp(1530097563, UTC))
+    payscore = signing(wechat, clock, family, "192006250b4c09247ec02edce69f6a2d")
+
+    confirm, detail = payscore.confirm_jump("XXXXXXXX"), payscore.detail_jump("1234323JKHDFE1243252")
+
+    signed = {
+        "mch_id": "1230000109",
+        "timestamp": "1530097563",
+        "nonce_str": "zyx53Nkey8o4bHpxTQvd8m7e92nG5mG2",
+        "sign_type": "HMAC-SHA256",
+    }
+    assert (confirm.business_type, detail.business_type) == ("wxpayScoreUse", "wxpayScoreDetail")
+    assert confirm.extra_data == signed | {
+        "package": "XXXXXXXX",
+        "sign": "1B322799DA4A00E25DE0448667F76807D222A2A36312907CF579D4CF3A3836E6",
+    }
+    assert detail.extra_data == signed | {
+        "service_id": "2002000000000558128851361561536",
+        "out_order_no": "1234323JKHDFE1243252",
+        "sign": "BF8669DF97BBBECA4F55084DA8183383E42C6B4F7B5764C84CE8453224023A43",
+    }
+
+
+@families
+def test_a_package_is_not_cut_and_is_escaped_in_the_query_alone(wechat: Wechat, clock: Clock, family: str) -> None:
+    """Reference payscore-api C.3: some pages say 128 characters, and it has more."""
+    package = "a+b/c=&" * 40
+
+    jump = signing(wechat, clock, family, "k" * 32).confirm_jump(package)
+
+    assert jump.extra_data["package"] == package
+    assert dict(parse_qsl(jump.query_string)) == jump.extra_data
+    assert package not in repr(jump)
+
+
+@families
+@pytest.mark.parametrize("name", ["confirm_jump", "detail_jump"])
+def test_without_an_apiv2_key_a_page_that_takes_a_signature_is_held_back_with_the_settings_name(
+    wechat: Wechat, clock: Clock, family: str, name: str
+) -> None:
+    with pytest.raises(MerchantRefused, match="PAYSCORE_APIV2_KEY is not set") as refused:
+        getattr(signing(wechat, clock, family, None), name)("SECRET")
+
+    assert (refused.value.failure, refused.value.attempts) == (FailureClass.MISCONFIGURED, 0)
+    assert "SECRET" not in str(refused.value)
 
 
 def test_a_token_opens_the_page_without_a_signature_and_nothing_takes_its_place(speak: Speaker) -> None:
@@ -810,6 +879,14 @@ def test_only_so_many_sets_of_terms_are_kept_at_hand(registry: Registry) -> None
 def test_terms_are_read_from_the_create_that_was_sent(registry: Registry, family: str) -> None:
     kept = terms(family, appid="wx0", service_id="400000")
     sent = registry(family).of(kept).create(an_order())
+
+    assert registry(OTHER[family]).terms_in(sent) == kept
+
+
+@families
+def test_whether_the_passenger_confirms_is_read_from_the_create_too(registry: Registry, family: str) -> None:
+    kept = terms(family, need_user_confirm=True)
+    sent = registry(family).of(kept).create(an_order(need_user_confirm=True))
 
     assert registry(OTHER[family]).terms_in(sent) == kept
 
