@@ -8,7 +8,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from payscore_worker.domain.refund import RefundState
-from payscore_worker.domain.trip import TERMINAL, TripState
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    TripState,
+)
 from payscore_worker.simulator import CallKind, FaultKind, LedgerEntry
 from payscore_worker.simulator.payscore.orders import Stage
 from tests.answers.answers import CHANGES, OPENING, QUESTIONS, Cause

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from payscore_worker.domain.trip import DeclineReason, TripState
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    TripState,
+)
 from payscore_worker.errors import OutcomeUnknown
 from payscore_worker.simulator import FaultKind, Service
 from payscore_worker.storage import Storage
