@@ -9,9 +9,12 @@ from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain import fares, outcomes
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.authorisation import Authorisation, Ending, Requested
+from payscore_worker.domain.next_step import (
+    SYNC_MARGIN,
+    Rules,
+)
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
-    SYNC_MARGIN,
     Asking,
     Cancelled,
     Debit,
@@ -27,7 +30,6 @@ from payscore_worker.domain.trip import (
     OrderTerms,
     PaidElsewhere,
     Problem,
-    Rules,
     Started,
     Sync,
     Trip,

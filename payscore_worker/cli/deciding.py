@@ -17,7 +17,10 @@ from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.desk import RECORDED, as_option, ask_once_more, one_line, who, yes_option
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
 from payscore_worker.domain.decisions import Decision, Verb, verbs_for
-from payscore_worker.domain.trip import Trip, fare_fen
+from payscore_worker.domain.trip import (
+    Trip,
+    fare_fen,
+)
 from payscore_worker.settings import DatabaseSettings, Environment, OrderSettings
 from payscore_worker.settlement.deciding import MAX_REASON, Deciding, Outlook, outlook
 from payscore_worker.settlement.sight import Sight

@@ -9,7 +9,10 @@ from typing import Any, Final
 import click
 
 from payscore_worker.cli.output import print_table
-from payscore_worker.domain.trip import Trip, fare_fen
+from payscore_worker.domain.trip import (
+    Trip,
+    fare_fen,
+)
 from payscore_worker.logs import short_openid
 from payscore_worker.messaging.deadletters import Group, Look, Progress, Summary, grouped
 from payscore_worker.oversight.replay import Prospect, Word

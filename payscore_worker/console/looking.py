@@ -16,7 +16,10 @@ from payscore_worker.console.depths import DepthRing
 from payscore_worker.console.screen import Screen, link
 from payscore_worker.console.watching import Watch
 from payscore_worker.domain.decisions import Verb, verbs_for
-from payscore_worker.domain.trip import TERMINAL, TripState
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    TripState,
+)
 from payscore_worker.oversight.explain import Story, Troubled, explain
 from payscore_worker.storage.belonging import belonging
 from payscore_worker.storage.browsing import PAGE_ROWS, Browsing, Key, Wanted

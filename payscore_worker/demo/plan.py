@@ -9,7 +9,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
-from payscore_worker.domain.trip import TripState
+from payscore_worker.domain.trip import (
+    TripState,
+)
 
 PLATFORM_TIME: Final = timezone(timedelta(hours=8))
 """The zone taken for the wall-clock times of a CSV file, which name none."""
@@ -29,6 +31,9 @@ PLACES: Final = (
     "豫园",
     "张江高科",
 )
+
+REFUND: Final = "refund.requested"
+LOWERED: Final = "trip.fare_lowered"
 
 COMPRESSION: Final = 600
 """A CSV trip of ten minutes is played in a second."""
@@ -60,15 +65,31 @@ class PlannedTrip:
     behaviour: Mapping[str, Any] = field(default_factory=dict)
     """What the simulator is told of the passenger; nothing: they pay."""
     callback_lost: bool = False
-    refund: Message | None = None
-    """What is published once the fare is paid."""
+    afterwards: Message | None = None
+    """What is published once the fare is paid: money is to go back, or the fare is lowered."""
     account: str = ""
     """Whose trip it is; empty: the default account's, which no message names."""
 
     @property
-    def refunded_fen(self) -> int:
-        """What goes back of the fare."""
-        return 0 if self.refund is None else int(self.refund.data["amount_fen"])
+    def lowered_fen(self) -> int | None:
+        """What the fare is lowered to, at whatever time."""
+        told = [one for one in (*self.messages, self.afterwards) if one is not None and one.type == LOWERED]
+        return int(told[-1].data["total_fen"]) if told else None
+
+    @property
+    def asked_back_fen(self) -> int:
+        """What the ride service asks to have sent back."""
+        is_refund = self.afterwards is not None and self.afterwards.type == REFUND
+        return int(self.afterwards.data["amount_fen"]) if is_refund and self.afterwards is not None else 0
+
+    @property
+    def fare_fen(self) -> int:
+        """What is owed in the end."""
+        return self.owed_fen if self.lowered_fen is None else self.lowered_fen
+
+    def back_fen(self, charged_fen: int) -> int:
+        """Say what must go back of what was charged: what was asked for, and what is above the fare."""
+        return self.asked_back_fen + charged_fen - self.fare_fen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +103,16 @@ class Kind:
     end_told_first: bool = False
     callback_lost: bool = False
     refunded_percent: int = 0
+    lowered_percent: int = 0
+    """By so much the fare is lowered: once it is paid, or while the money is out, of one who pays late."""
 
 
 ORDINARY: Final = Kind()
+
+PAYS_LATE: Final = {"behaviour": "pays_late", "seconds": 6}
+
+LOWERED_AFTER_SECONDS: Final = 2.0
+"""After the end: long before one pays who pays late."""
 
 KINDS: Final[Mapping[int, Kind]] = {
     **dict.fromkeys((7, 29, 51, 73, 95), Kind(must_end=TripState.DECLINED, behaviour={"behaviour": "not_enabled"})),
@@ -98,7 +126,9 @@ KINDS: Final[Mapping[int, Kind]] = {
     47: Kind(fare_fen=0),
     **dict.fromkeys((5, 53), Kind(refunded_percent=40)),
     87: Kind(refunded_percent=100),
-    79: Kind(behaviour={"behaviour": "pays_late", "seconds": 6}),
+    79: Kind(behaviour=PAYS_LATE),
+    **dict.fromkeys((31, 63), Kind(behaviour=PAYS_LATE, lowered_percent=30)),
+    **dict.fromkeys((3, 58), Kind(lowered_percent=30)),
 }
 """By the last two digits of the trip's number, so that each kind is there in any demo of a hundred."""
 
@@ -135,7 +165,13 @@ def _made_up(number: int, chance: random.Random) -> PlannedTrip:
     begins = datetime.now(UTC) + timedelta(seconds=begins_after_seconds)
     start = Message(after_seconds=0, type="trip.started", data=_started(trip_id, openid, begins, chance))
     end = _last_message(trip_id, kind, begins, chance)
-    messages = [start, end]
+    messages, afterwards = [start, end], _refund(trip_id, end.data.get("total_fen", 0), kind)
+    if kind.lowered_percent:
+        lowered = _lowered(trip_id, end, kind)
+        if kind.behaviour:
+            messages.append(lowered)
+        else:
+            afterwards = replace(lowered, after_seconds=0)
     if kind.end_told_first:
         messages = [replace(end, after_seconds=0), replace(start, after_seconds=1)]
     return PlannedTrip(
@@ -147,7 +183,7 @@ def _made_up(number: int, chance: random.Random) -> PlannedTrip:
         owed_fen=end.data["total_fen"] if kind.must_end is TripState.PAID else 0,
         behaviour=kind.behaviour,
         callback_lost=kind.callback_lost,
-        refund=_refund(trip_id, end.data.get("total_fen", 0), kind),
+        afterwards=afterwards,
     )
 
 
@@ -160,7 +196,19 @@ def _refund(trip_id: str, total_fen: int, kind: Kind) -> Message | None:
         "amount_fen": total_fen * kind.refunded_percent // 100,
         "reason": "绕路补偿",
     }
-    return Message(after_seconds=0, type="refund.requested", data=refund)
+    return Message(after_seconds=0, type=REFUND, data=refund)
+
+
+def _lowered(trip_id: str, end: Message, kind: Kind) -> Message:
+    total_fen = end.data["total_fen"] * (100 - kind.lowered_percent) // 100
+    data = {
+        "trip_id": trip_id,
+        "lowered_at": end.data["ended_at"],
+        "fees": [{"name": "里程费", "amount_fen": total_fen}],
+        "total_fen": total_fen,
+        "reason": "绕路，下调车费",
+    }
+    return Message(after_seconds=end.after_seconds + LOWERED_AFTER_SECONDS, type=LOWERED, data=data)
 
 
 def _last_message(trip_id: str, kind: Kind, begins: datetime, chance: random.Random) -> Message:

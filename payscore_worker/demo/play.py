@@ -22,9 +22,11 @@ WINDOW: Final = 2_000
 LONGEST_SECONDS: Final = 600.0
 """A trip that is not over by then is a finding, not a reason to wait."""
 
-LAST: Final = frozenset({"settlement.paid", "settlement.declined", "settlement.cancelled"})
+PAID: Final = "settlement.paid"
+LAST: Final = frozenset({PAID, "settlement.declined", "settlement.cancelled"})
 
 REFUNDED: Final = "settlement.refunded"
+LOWERED: Final = "settlement.lowered"
 
 
 @dataclass(slots=True)
@@ -35,8 +37,8 @@ class Heard:
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    is_refunded: bool = False
-    """Money is to go back once it is settled; only then is it over."""
+    back_fen: Callable[[int], int] = lambda _paid_fen: 0
+    """What must go back of what was paid; only then is it over."""
 
     def add(self, event: CloudEvent) -> None:
         """Note one announcement."""
@@ -44,8 +46,14 @@ class Heard:
         self.data[event.type] = msgspec.json.decode(event.data, type=dict[str, Any])
         if event.type in LAST:
             self.settled.set()
-        if event.type == REFUNDED or (event.type in LAST and not self.is_refunded):
+        if self.settled.is_set() and self._is_back:
             self.over.set()
+
+    @property
+    def _is_back(self) -> bool:
+        paid_fen = self.data.get(PAID, {}).get("paid_fen")
+        sent_fen: int = self.data.get(REFUNDED, {}).get("refunded_fen", 0)
+        return paid_fen is None or sent_fen >= self.back_fen(paid_fen)
 
 
 class Audience:
@@ -56,7 +64,7 @@ class Audience:
         self._topology = topology
         self._queue = topology.name(f"audience-{uuid4().hex[:8]}")
         self._listening = asyncio.Event()
-        self.heard = {trip.trip_id: Heard(is_refunded=trip.refund is not None) for trip in trips}
+        self.heard = {trip.trip_id: Heard(back_fen=trip.back_fen) for trip in trips}
         self.announcements = 0
         self.by_type: Counter[str] = Counter()
 
@@ -115,8 +123,8 @@ class RideService:
                 for message in trip.messages:
                     group.create_task(self._publish(message, trip.begins_after_seconds + message.after_seconds))
                 await heard.settled.wait()
-                if trip.refund is not None:
-                    await self._publish(trip.refund, trip.refund.after_seconds)
+                if trip.afterwards is not None:
+                    await self._publish(trip.afterwards, trip.afterwards.after_seconds)
                 await heard.over.wait()
         except TimeoutError:
             pass  # the judge will say so

@@ -58,14 +58,14 @@ def show_result(console: Console, family: str, result: Result) -> None:
         table.add_row(Text("trips"), Text(f"{count} {state}", style=STATE_STYLES.get(state, "red")))
     table.add_section()
     table.add_row("owed", _yuan(verdict.owed_fen))
-    table.add_row("charged by WeChat Pay", _yuan(verdict.paid_fen))
-    table.add_row("sent back by WeChat Pay", _yuan(verdict.refunded_fen))
+    table.add_row("charged by WeChat Pay", _yuan(verdict.paid_fen + verdict.returned_fen))
+    table.add_row("sent back, fares lowered", _yuan(verdict.returned_fen))
+    table.add_row("sent back, refunds", _yuan(verdict.refunded_fen))
     for account, money in verdict.accounts.items():
         table.add_section()
         table.add_row(f"account {account}", f"{money.trips} trips")
-        table.add_row(
-            "owed, charged, sent back", ", ".join(map(_yuan, (money.owed_fen, money.paid_fen, money.refunded_fen)))
-        )
+        charged_fen, back_fen = money.paid_fen + money.returned_fen, money.refunded_fen + money.returned_fen
+        table.add_row("owed, charged, sent back", ", ".join(map(_yuan, (money.owed_fen, charged_fen, back_fen))))
     table.add_section()
     table.add_row("events in, out", f"{result.events_in}, {result.events_out}")
     table.add_row("WeChat Pay calls", str(result.wechatpay_calls))

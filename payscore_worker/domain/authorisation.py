@@ -9,8 +9,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
+from payscore_worker.domain.next_step import (
+    IN_HAND,
+    Rest,
+)
 from payscore_worker.domain.outcomes import APART
-from payscore_worker.domain.trip import IN_HAND, OrderTerms, Problem, Rest
+from payscore_worker.domain.trip import (
+    OrderTerms,
+    Problem,
+)
 from payscore_worker.errors import ConflictingFact, Refusal
 
 MINUTE: Final = timedelta(minutes=1)

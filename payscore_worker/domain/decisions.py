@@ -11,6 +11,10 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from payscore_worker.domain import outcomes
+from payscore_worker.domain.next_step import (
+    CancelOrder,
+    CompleteOrder,
+)
 from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
@@ -19,8 +23,6 @@ from payscore_worker.domain.trip import (
     WAIVE_REFUSED,
     Asking,
     Cancelled,
-    CancelOrder,
-    CompleteOrder,
     Declined,
     DeclineReason,
     Look,

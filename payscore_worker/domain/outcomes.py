@@ -10,6 +10,16 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from payscore_worker.domain.fares import paid_elsewhere
+from payscore_worker.domain.next_step import (
+    AskOrder,
+    AskServiceState,
+    CancelOrder,
+    CompleteOrder,
+    LowerOrder,
+    OpenOrder,
+    PayOrder,
+    Rules,
+)
 from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
@@ -17,25 +27,17 @@ from payscore_worker.domain.trip import (
     PAID_TWICE,
     TERMINAL,
     Asking,
-    AskOrder,
-    AskServiceState,
-    CancelOrder,
-    CompleteOrder,
     Debit,
     Declined,
     DeclineReason,
     Doubt,
     Look,
     Lowering,
-    LowerOrder,
     Opening,
-    OpenOrder,
     OrderPhase,
     OrderSeen,
     Payment,
-    PayOrder,
     Problem,
-    Rules,
     Sync,
     Trip,
     TripState,

@@ -12,7 +12,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
-from payscore_worker.domain.trip import IN_HAND, Debit, Payment, Problem, Rest, Trip, TripState
+from payscore_worker.domain.next_step import (
+    IN_HAND,
+    Rest,
+)
+from payscore_worker.domain.trip import (
+    Debit,
+    Payment,
+    Problem,
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 
 MINUTE: Final = timedelta(minutes=1)

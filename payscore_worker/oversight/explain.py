@@ -8,7 +8,10 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 
 from payscore_worker.domain.refund import CLOSED, GIVEN_UP, RefundState
-from payscore_worker.domain.trip import TERMINAL, TripState
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    TripState,
+)
 from payscore_worker.logs import short_openid
 from payscore_worker.storage import CallOutcome, Direction
 from payscore_worker.storage.belonging import belonging

@@ -7,7 +7,14 @@ from msgspec import UNSET, UnsetType
 
 from payscore_worker.domain.authorisation import Authorisation, AuthorisationState
 from payscore_worker.domain.refund import CLOSED, GIVEN_UP, Pair, Refund, RefundState
-from payscore_worker.domain.trip import DeclineReason, Trip, TripState, fare_fen, owed_fen, way_of
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    Trip,
+    TripState,
+    fare_fen,
+    owed_fen,
+    way_of,
+)
 from payscore_worker.events import (
     Announcement,
     AuthorisationClosed,

@@ -9,11 +9,16 @@ from uuid import uuid4
 
 from payscore_worker import tracing
 from payscore_worker.domain import authorisation as authorisations
+from payscore_worker.domain import next_step
 from payscore_worker.domain import refund as refunds
-from payscore_worker.domain import trip as trips
 from payscore_worker.domain.authorisation import Authorisation
+from payscore_worker.domain.next_step import (
+    Rules,
+)
 from payscore_worker.domain.refund import Pair
-from payscore_worker.domain.trip import Rules, Trip
+from payscore_worker.domain.trip import (
+    Trip,
+)
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.events import CaseAnnouncement, write_cloud_event
 from payscore_worker.settlement import tally
@@ -176,7 +181,7 @@ class TripBooks(Books[Trip]):
 
     def _entries(self, before: Trip, after: Trip, now: datetime, *, is_told: bool) -> list[Entry]:
         del before, is_told
-        return [Entry(case=after, due_at=trips.due_at(after, now, self._rules))]
+        return [Entry(case=after, due_at=next_step.due_at(after, now, self._rules))]
 
     def _as_written(self, after: Trip, entries: Sequence[Entry]) -> Trip:
         del entries
@@ -219,7 +224,7 @@ class RefundBooks(Books[Pair]):
         trip, refund = after
         entries = [Entry(case=refund, due_at=refunds.due_at(refund, now))]
         if is_told or trip is not before[0]:
-            entries.insert(0, Entry(case=trip, due_at=trips.due_at(trip, now, self._rules)))
+            entries.insert(0, Entry(case=trip, due_at=next_step.due_at(trip, now, self._rules)))
         return entries
 
     def _as_written(self, after: Pair, entries: Sequence[Entry]) -> Pair:

@@ -9,7 +9,12 @@ from typing import Final
 
 from payscore_worker.domain import decisions
 from payscore_worker.domain.decisions import Decision, Verb
-from payscore_worker.domain.trip import TERMINAL, Trip, TripState, owed_fen
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    Trip,
+    TripState,
+    owed_fen,
+)
 from payscore_worker.errors import IllegalTransition, Rejected, Retryable
 from payscore_worker.settlement.sight import Pause, Sight
 from payscore_worker.settlement.trips import Settlement

@@ -4,16 +4,18 @@ from collections.abc import Callable
 from datetime import datetime
 
 from payscore_worker.domain import fares, outcomes
-from payscore_worker.domain.trip import (
-    NOT_SENT_BACK,
+from payscore_worker.domain.next_step import (
     LowerOrder,
     PayOrder,
     Rules,
     SendBack,
-    Sync,
     SyncOrder,
     pay_step,
     sync_time,
+)
+from payscore_worker.domain.trip import (
+    NOT_SENT_BACK,
+    Sync,
 )
 from payscore_worker.errors import IllegalTransition, MalformedMessage
 from payscore_worker.settlement import journal

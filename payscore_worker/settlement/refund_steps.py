@@ -6,6 +6,9 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from payscore_worker.domain import refund as outcomes
+from payscore_worker.domain.next_step import (
+    Rest,
+)
 from payscore_worker.domain.refund import (
     AskRefund,
     Pair,
@@ -16,7 +19,10 @@ from payscore_worker.domain.refund import (
     SendRefund,
     StopWaiting,
 )
-from payscore_worker.domain.trip import Problem, Rest, Trip
+from payscore_worker.domain.trip import (
+    Problem,
+    Trip,
+)
 from payscore_worker.errors import (
     MalformedMessage,
     MerchantRefused,

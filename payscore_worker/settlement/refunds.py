@@ -10,9 +10,15 @@ import msgspec
 
 from payscore_worker import metrics
 from payscore_worker.domain import refund as outcomes
+from payscore_worker.domain.next_step import (
+    Rest,
+    Rules,
+)
 from payscore_worker.domain.refund import GivenUp, Pair, Refund, next_step
 from payscore_worker.domain.refund import RefundRequested as Asked
-from payscore_worker.domain.trip import Rest, Rules, Trip
+from payscore_worker.domain.trip import (
+    Trip,
+)
 from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,

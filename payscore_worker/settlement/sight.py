@@ -8,7 +8,10 @@ from typing import Final
 
 from payscore_worker.domain.decisions import Known, mark_of
 from payscore_worker.domain.outcomes import APART
-from payscore_worker.domain.trip import OrderSeen, Trip
+from payscore_worker.domain.trip import (
+    OrderSeen,
+    Trip,
+)
 from payscore_worker.errors import Refusal, Rejected, SettlementError, WechatPayRejected
 from payscore_worker.settlement import journal
 from payscore_worker.settlement.translation import SENT_BY, seen, whose

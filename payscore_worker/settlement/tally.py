@@ -8,7 +8,12 @@ from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import VERBS
 from payscore_worker.domain.refund import Refund, RefundState
-from payscore_worker.domain.trip import Trip, fare_fen, owed_fen, was_collected
+from payscore_worker.domain.trip import (
+    Trip,
+    fare_fen,
+    owed_fen,
+    was_collected,
+)
 from payscore_worker.errors import Refusal
 from payscore_worker.storage import Direction, EventRecord
 from payscore_worker.wechatpay.refusals import code_label

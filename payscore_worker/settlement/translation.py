@@ -6,11 +6,17 @@ from typing import Final
 
 from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain.authorisation import Requested
+from payscore_worker.domain.next_step import (
+    CancelOrder,
+    CompleteOrder,
+    LowerOrder,
+    OpenOrder,
+    PayOrder,
+    SyncOrder,
+)
 from payscore_worker.domain.refund import Refund, RefundPhase, RefundRequested, RefundSeen, Refused
 from payscore_worker.domain.trip import (
     Cancelled,
-    CancelOrder,
-    CompleteOrder,
     Debit,
     DeclineReason,
     Discount,
@@ -18,15 +24,11 @@ from payscore_worker.domain.trip import (
     Ended,
     Fee,
     Lowered,
-    LowerOrder,
     Opening,
-    OpenOrder,
     OrderPhase,
     OrderSeen,
     PaidElsewhere,
-    PayOrder,
     Started,
-    SyncOrder,
     Trip,
     fare_of,
     least_lowered,

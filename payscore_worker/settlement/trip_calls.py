@@ -6,7 +6,13 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.trip import Doubt, OrderSeen, Problem, Trip, TripState
+from payscore_worker.domain.trip import (
+    Doubt,
+    OrderSeen,
+    Problem,
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import (
     FailureClass,
     MerchantRefused,

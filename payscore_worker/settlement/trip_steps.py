@@ -6,18 +6,14 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.trip import (
+from payscore_worker.domain.next_step import (
     AskOrder,
     AskServiceState,
     CancelOrder,
     CompleteOrder,
     Decline,
-    Doubt,
     LowerOrder,
-    Opening,
     OpenOrder,
-    OrderPhase,
-    OrderSeen,
     PayOrder,
     Rest,
     Rules,
@@ -27,13 +23,19 @@ from payscore_worker.domain.trip import (
     Step,
     Stop,
     SyncOrder,
+    end_time_for,
+    risk_amount_fen,
+)
+from payscore_worker.domain.trip import (
+    Doubt,
+    Opening,
+    OrderPhase,
+    OrderSeen,
     Trip,
     TripState,
-    end_time_for,
     fare_of,
     needs_confirm,
     owed_fen,
-    risk_amount_fen,
 )
 from payscore_worker.errors import (
     MalformedMessage,

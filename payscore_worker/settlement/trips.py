@@ -14,12 +14,14 @@ from payscore_worker import metrics
 from payscore_worker.domain import decisions, outcomes
 from payscore_worker.domain.decisions import Decision
 from payscore_worker.domain.fares import note_lowered, note_paid_elsewhere
-from payscore_worker.domain.trip import (
+from payscore_worker.domain.next_step import (
     Rest,
     Rules,
-    Trip,
     due_at,
     next_step,
+)
+from payscore_worker.domain.trip import (
+    Trip,
     note_cancelled,
     note_ended,
     note_started,

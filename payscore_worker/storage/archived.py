@@ -7,7 +7,17 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, Protocol, Self
 
-from payscore_worker.domain.trip import Cancelled, Debit, Discount, Ended, Fee, Payment, Started, Trip, TripState
+from payscore_worker.domain.trip import (
+    Cancelled,
+    Debit,
+    Discount,
+    Ended,
+    Fee,
+    Payment,
+    Started,
+    Trip,
+    TripState,
+)
 
 DIGEST_BYTES: Final = 16
 """Enough that no two facts of one trip are taken for each other by chance."""

@@ -9,7 +9,11 @@ from sqlalchemy import ColumnElement, Select, Table, and_, case, exists, func, l
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.domain.refund import OVER, UNDER_WAY, RefundState
-from payscore_worker.domain.trip import TERMINAL, TripState, too_much_fen
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    TripState,
+    too_much_fen,
+)
 from payscore_worker.errors import StorageUnavailable, UnreadableRow
 from payscore_worker.storage.cases import TRIPS
 from payscore_worker.storage.engine import BROKEN, cause_of

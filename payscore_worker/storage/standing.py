@@ -9,7 +9,10 @@ from sqlalchemy import ColumnElement, Executable, RowMapping, Table, and_, bindp
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker.domain.refund import UNDER_WAY
-from payscore_worker.domain.trip import TERMINAL, TripState
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    TripState,
+)
 from payscore_worker.storage.outbox import WAITS, count_unrouted
 from payscore_worker.storage.tables import authorisation, refund, trip, trip_event
 

@@ -16,6 +16,7 @@ async def test_a_demo_of_each_family_settles_every_trip_and_accounts_for_every_f
         assert result["trips"] == 30
         assert result["by_state"] == {"CANCELLED": 1, "DECLINED": 3, "PAID": 26}
         assert result["owed_fen"] == result["paid_fen"] > result["refunded_fen"] > 0
+        assert result["returned_fen"] > 0
         assert result["problems"] == []
         assert result["seconds"] > 0
         assert {name: money["trips"] for name, money in result["accounts"].items()} == {"default": 24, "suzhou": 6}

@@ -7,10 +7,21 @@ from typing import Any, Final
 
 import pytest
 
-from payscore_worker.domain import fares, outcomes, trip
+from payscore_worker.domain import fares, next_step, outcomes
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.next_step import (
+    OpenOrder,
+    Step,
+)
 from payscore_worker.domain.refund import RefundState
-from payscore_worker.domain.trip import DeclineReason, Doubt, OpenOrder, OrderPhase, OrderSeen, Step, Trip, TripState
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    Doubt,
+    OrderPhase,
+    OrderSeen,
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import MerchantRefused, OutcomeUnknown, Refusal
 from payscore_worker.settlement.trip_calls import Run
 from payscore_worker.settlement.trip_steps import Steps
@@ -70,7 +81,7 @@ def _takes_a_sync_for_done(patch: Patch) -> None:
 
 def _keeps_what_is_too_much(patch: Patch) -> None:
     """Lower a fare, and keep what was paid above it."""
-    patch.setattr(trip, "too_much_fen", lambda _trip: 0)
+    patch.setattr(next_step, "too_much_fen", lambda _trip: 0)
 
 
 def _fails_a_refund_over_a_refusal(patch: Patch) -> None:
@@ -245,12 +256,12 @@ def _opens_what_failed(patch: Patch) -> None:
 
 def _opens_for_the_cancelled(patch: Patch) -> None:
     """Open the order after all, to cancel it afterwards."""
-    next_when_noted = trip._next_when_noted
+    next_when_noted = next_step._next_when_noted
 
     def opening(noted: Trip, now: datetime, rules: Any) -> Step:
         return next_when_noted(replace(noted, cancelled=None), now, rules)
 
-    patch.setattr(trip, "_next_when_noted", opening)
+    patch.setattr(next_step, "_next_when_noted", opening)
 
 
 BUGS: Final[Mapping[str, Bug]] = {

@@ -17,7 +17,9 @@ from payscore_worker.bootstrap.settlement import make_authorisations, make_refun
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.refund import Refund
-from payscore_worker.domain.trip import Trip
+from payscore_worker.domain.trip import (
+    Trip,
+)
 from payscore_worker.errors import IllegalTransition, Retryable, SettlementError
 from payscore_worker.events import (
     DiscountItem,
@@ -202,6 +204,12 @@ class City:
 
     def passenger(self, passenger: Passenger) -> None:
         self.simulator.set_passenger(OPENID, passenger)
+
+    def enables(self) -> None:
+        """The passenger enables the service, and WeChat Pay says so."""
+        self.passenger(Passenger())
+        self.simulator.open_service(OPENID)
+        self.wake()
 
     def completes_by_hand(self) -> None:
         """A person completes the order in WeChat Pay's console, with exactly the fare."""

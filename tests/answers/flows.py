@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from payscore_worker.domain.trip import TripState
+from payscore_worker.domain.trip import (
+    TripState,
+)
 from payscore_worker.simulator import Behaviour, CallKind, Fault, FaultKind, Passenger
 from tests.answers.answers import ALL_CALLS
 from tests.answers.city import FARE_FEN, LOWERED_FEN, REFUND_FEN, City
@@ -37,6 +39,8 @@ class Flow:
     """What the passenger has paid in the end: what is charged above it goes back."""
     paid_elsewhere: bool = False
     """WeChat Pay charges nothing for it; the fare was paid in another way."""
+    is_taken_up_again: bool = False
+    """It is declined, and then not: the passenger has enabled the service while riding."""
     runs: bool = True
     """WeChat Pay opens an order that runs."""
     needs_confirm: bool = False
@@ -146,6 +150,16 @@ async def _refund_unheard(city: City) -> None:
     city.is_refunded()
 
 
+async def _enable_while_riding(city: City) -> None:
+    """The passenger enables the service once his trip is declined, or is about to be."""
+    city.passenger(Passenger(Behaviour.NOT_ENABLED))
+    city.starts()
+    await city.passes(RIDE_SECONDS / 2)
+    city.enables()
+    await city.passes(RIDE_SECONDS / 2)
+    city.ends()
+
+
 async def _lower(city: City) -> None:
     """The fare is lowered while the money is out."""
     city.passenger(Passenger(Behaviour.PAYS_LATE, seconds=LATE_SECONDS))
@@ -227,6 +241,11 @@ FLOWS: Final[Mapping[str, Flow]] = {
         refunded_fen=REFUND_FEN,
         families=("payafter",),
         struck=frozenset({CallKind.REFUND, CallKind.REFUND_QUERY}),
+    ),
+    "enabled while riding": Flow(
+        play=_enable_while_riding,
+        is_taken_up_again=True,
+        struck=frozenset({CallKind.USER_SERVICE_STATE, CallKind.QUERY_PERMISSION, CallKind.PRE_AUTHORISE}),
     ),
     "lowered": Flow(play=_lower, fare_fen=LOWERED_FEN, struck=frozenset({CallKind.MODIFY, CallKind.QUERY})),
     "paid elsewhere": Flow(play=_pay_elsewhere, paid_elsewhere=True, struck=frozenset({CallKind.SYNC, CallKind.QUERY})),

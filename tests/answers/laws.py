@@ -8,7 +8,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from payscore_worker.domain.refund import RefundState
-from payscore_worker.domain.trip import TERMINAL, TripState
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    TripState,
+)
 from payscore_worker.simulator import CallKind, FaultKind, LedgerEntry
 from payscore_worker.simulator.payscore.orders import Stage
 from tests.answers.answers import CHANGES, OPENING, QUESTIONS, Cause
@@ -338,7 +341,8 @@ def _journal(evidence: Evidence) -> Iterator[Violation]:
 def _truth(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     """What is announced is so, and is said under one id."""
     for type_, count in Counter(heard.type for heard in {heard.id: heard for heard in evidence.heard}.values()).items():
-        if count > 1 and type_ not in {"settlement.problem", "settlement.paid", "settlement.refund_problem"}:
+        again = {"settlement.declined"} if promise.flow.is_taken_up_again else set()
+        if count > 1 and type_ not in {"settlement.problem", "settlement.paid", "settlement.refund_problem"} | again:
             yield Violation(Breach.UNTRUE, f"{type_} was announced under {count} ids")
     for heard in evidence.told("settlement.opened"):
         shown = any(_shows_running(one) for one in evidence.exchanges if _before(one, heard))
@@ -346,7 +350,8 @@ def _truth(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Breach.UNTRUE, "settlement.opened was announced for an order that nobody has shown to run")
     cancelled = "settlement.written_off" if promise.flow.written_off else "settlement.cancelled"
     for type_, state in (("settlement.declined", TripState.DECLINED), (cancelled, TripState.CANCELLED)):
-        if evidence.told(type_) and evidence.state != state:
+        may_go_on = promise.flow.is_taken_up_again and state is TripState.DECLINED
+        if evidence.told(type_) and evidence.state != state and not may_go_on:
             yield Violation(Breach.UNTRUE, f"{type_} was announced of a trip that is {evidence.state}")
         if evidence.state == state and not evidence.told(type_):
             yield Violation(Breach.UNTRUE, f"is {state}, and nobody was told")

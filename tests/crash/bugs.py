@@ -12,7 +12,10 @@ import msgspec
 from payscore_worker.domain import fares, outcomes
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import Pair, Refund
-from payscore_worker.domain.trip import DeclineReason, Trip
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    Trip,
+)
 from payscore_worker.errors import OutcomeUnknown
 from payscore_worker.messaging import relay
 from payscore_worker.messaging.handling import Handling, Held

@@ -13,15 +13,15 @@ import httpx
 import httpx_aiohttp
 
 from payscore_worker.bootstrap import wechatpay
-from payscore_worker.domain import outcomes, refund, trip
+from payscore_worker.domain import next_step, outcomes, refund
 from payscore_worker.messaging import relay
 from payscore_worker.settlement import reconciler
 from payscore_worker.wechatpay import client, load_private_key
 
 SHORTENED: Final[tuple[tuple[Any, str, object], ...]] = (
-    (trip, "END_MARGIN", timedelta(0)),  # the simulator has our clock
-    (trip, "IN_HAND", timedelta(seconds=1)),
-    (trip, "SYNC_MARGIN", timedelta(seconds=1)),
+    (next_step, "END_MARGIN", timedelta(0)),  # the simulator has our clock
+    (next_step, "IN_HAND", timedelta(seconds=1)),
+    (next_step, "SYNC_MARGIN", timedelta(seconds=1)),
     (outcomes, "DEBIT_PAUSE", timedelta(seconds=1)),
     (outcomes, "PAUSES", (timedelta(0), *[timedelta(seconds=0.3)] * 8)),
     (outcomes, "QUESTION_PAUSES", (timedelta(seconds=0.3),) * 8),

@@ -12,7 +12,13 @@ import httpx
 import msgspec
 
 from payscore_worker.domain.decisions import Decision, Known, Verb, decide
-from payscore_worker.domain.trip import SHORTEST_SERVICE, OrderPhase, OrderSeen
+from payscore_worker.domain.next_step import (
+    SHORTEST_SERVICE,
+)
+from payscore_worker.domain.trip import (
+    OrderPhase,
+    OrderSeen,
+)
 from payscore_worker.simulator.platform import Platform, SigningKey, signature_headers
 from payscore_worker.storage.database import open_storage
 from tests.crash.lane import LONG_QUIET_SECONDS, POLL_SECONDS, QUIET_SECONDS, Lane

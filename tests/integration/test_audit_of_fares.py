@@ -11,7 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers import order_paid
-from payscore_worker.domain.trip import PAID_TWICE, TripState
+from payscore_worker.domain.trip import (
+    PAID_TWICE,
+    TripState,
+)
 from payscore_worker.errors import ConflictingFact, Retryable, TripArchived
 from payscore_worker.events import OrderPaid
 from payscore_worker.oversight.audit import Finding, audit_books, audit_refunds_at_wechatpay, audit_wechatpay

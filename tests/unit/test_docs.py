@@ -21,7 +21,12 @@ from payscore_worker import metrics
 from payscore_worker.cli import COMMANDS
 from payscore_worker.domain import refund
 from payscore_worker.domain.refund import RefundRequested
-from payscore_worker.domain.trip import Debit, Payment, Trip, TripState
+from payscore_worker.domain.trip import (
+    Debit,
+    Payment,
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import ConflictingFact, IllegalTransition
 from payscore_worker.events import (
     Announcement,

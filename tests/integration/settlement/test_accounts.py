@@ -25,7 +25,10 @@ from payscore_worker.domain.account import Account
 from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.outcomes import PAUSES
 from payscore_worker.domain.refund import Refund, RefundState
-from payscore_worker.domain.trip import Trip, TripState
+from payscore_worker.domain.trip import (
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, Rejected, Retryable
 from payscore_worker.events import (
     FeeItem,

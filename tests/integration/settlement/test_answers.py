@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
+from payscore_worker.domain.next_step import (
+    SayStale,
+)
 from payscore_worker.domain.outcomes import MAX_REBUILDS, PAUSES
-from payscore_worker.domain.trip import Problem, SayStale, Trip, TripState
+from payscore_worker.domain.trip import (
+    Problem,
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import HeldBack, MalformedMessage, Rejected, Retryable
 from payscore_worker.events import OrderPaid, message_in_hand
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger

@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from payscore_worker.domain.trip import DeclineReason, TripState
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    TripState,
+)
 from payscore_worker.errors import OutcomeUnknown
 from payscore_worker.events import CLOUD_EVENT
 from payscore_worker.simulator import FaultKind, Service

@@ -9,7 +9,11 @@ from typing import Any, Final
 import pytest
 
 from payscore_worker.domain.decisions import Decision, Known, Verb
-from payscore_worker.domain.trip import OrderPhase, Trip, TripState
+from payscore_worker.domain.trip import (
+    OrderPhase,
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import IllegalTransition, OutcomeUnknown, Rejected, WechatPayUnavailable
 from payscore_worker.settlement.trips import Settlement
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger

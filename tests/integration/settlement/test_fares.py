@@ -10,8 +10,16 @@ import pytest
 
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.fares import MAX_LOWERED
+from payscore_worker.domain.next_step import (
+    SYNC_MARGIN,
+)
 from payscore_worker.domain.refund import OVER, Refund, RefundState
-from payscore_worker.domain.trip import PAID_TWICE, SYNC_MARGIN, Asking, TripState, too_much_fen
+from payscore_worker.domain.trip import (
+    PAID_TWICE,
+    Asking,
+    TripState,
+    too_much_fen,
+)
 from payscore_worker.errors import ConflictingFact, IllegalTransition, OutcomeUnknown, Rejected, Retryable, TooEarly
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator import CallKind as SimulatedCall

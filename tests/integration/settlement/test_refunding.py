@@ -23,7 +23,10 @@ from payscore_worker.domain.refund import (
     Refund,
     RefundState,
 )
-from payscore_worker.domain.trip import Payment, TripState
+from payscore_worker.domain.trip import (
+    Payment,
+    TripState,
+)
 from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,

@@ -12,7 +12,10 @@ from structlog.testing import capture_logs
 
 from consumers import service_changed
 from payscore_worker import metrics
-from payscore_worker.domain.trip import Trip, TripState
+from payscore_worker.domain.trip import (
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected
 from payscore_worker.events import OrderPaid, ServiceChanged
 from payscore_worker.simulator import Behaviour, Passenger

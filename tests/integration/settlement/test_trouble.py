@@ -8,7 +8,12 @@ from datetime import timedelta
 import pytest
 
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.trip import Declined, DeclineReason, Problem, TripState
+from payscore_worker.domain.trip import (
+    Declined,
+    DeclineReason,
+    Problem,
+    TripState,
+)
 from payscore_worker.errors import OutcomeUnknown, Rejected, Retryable, TripBusy, WechatPayUnavailable
 from payscore_worker.events import FeeItem, OrderPaid
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger

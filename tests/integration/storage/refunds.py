@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from payscore_worker.domain.refund import OVER, Pair, RefundRequested, RefundState, request
-from payscore_worker.domain.trip import Trip
+from payscore_worker.domain.trip import (
+    Trip,
+)
 from tests.builders import NOW
 
 

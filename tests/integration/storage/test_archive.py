@@ -15,8 +15,15 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
+from payscore_worker.domain.next_step import (
+    due_at,
+)
 from payscore_worker.domain.refund import RefundState, Refused
-from payscore_worker.domain.trip import TERMINAL, Problem, Trip, due_at
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    Problem,
+    Trip,
+)
 from payscore_worker.errors import Refusal, UnreadableRow
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, Entry, EventRecord, ServiceNote, Storage
 from payscore_worker.storage.archive import PASSENGERS_KEPT, Archive, ArchiveInUse, ArchiveUnwritable, Moved, Plan

@@ -9,7 +9,11 @@ import pytest
 from payscore_worker.domain import authorisation as outcomes
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.outcomes import NOT_ENABLED, declined
-from payscore_worker.domain.trip import DeclineReason, note_cancelled, note_ended
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    note_cancelled,
+    note_ended,
+)
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, Storage
 from payscore_worker.storage.archive import Archive
 from tests.builders import (

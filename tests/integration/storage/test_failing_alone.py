@@ -13,7 +13,10 @@ import pytest
 from sqlalchemy import text
 
 from payscore_worker import metrics
-from payscore_worker.domain.trip import Payment, Trip
+from payscore_worker.domain.trip import (
+    Payment,
+    Trip,
+)
 from payscore_worker.errors import StorageUnavailable, UnreadableRow, Unstorable
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, ServiceNote, Storage
 from payscore_worker.storage import postgres as postgres_module

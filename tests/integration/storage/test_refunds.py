@@ -11,7 +11,10 @@ from sqlalchemy import text
 from payscore_worker import metrics
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase
-from payscore_worker.domain.trip import Debit, Trip
+from payscore_worker.domain.trip import (
+    Debit,
+    Trip,
+)
 from payscore_worker.errors import UnreadableRow, Unstorable
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, Storage
 from payscore_worker.storage.cases import Entry

@@ -6,7 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from payscore_worker.domain.trip import Trip, TripState
+from payscore_worker.domain.trip import (
+    Trip,
+    TripState,
+)
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, ServiceNote, Storage
 from tests.builders import NOW, SITUATIONS, a_doubt, a_trip
 

@@ -7,8 +7,17 @@ import msgspec
 import pytest
 
 from payscore_worker.demo.plan import SECOND, BadCsv, PlannedTrip, generated_trips, trips_from_csv, with_second_account
-from payscore_worker.domain.trip import TripState
-from payscore_worker.events import EventIn, RefundRequested, TripCancelled, TripEnded, TripStarted
+from payscore_worker.domain.trip import (
+    TripState,
+)
+from payscore_worker.events import (
+    EventIn,
+    RefundRequested,
+    TripCancelled,
+    TripEnded,
+    TripFareLowered,
+    TripStarted,
+)
 
 HEADER = "pickup,dropoff,passengers,distance,fare,tip,tolls,total,color,payment,pickup_zone,dropoff_zone"
 ROW = "2019-03-23 20:21:09,2019-03-23 20:27:24,1,1.6,7.0,2.15,0.0,12.95,yellow,card,Lenox Hill West,UN/Turtle Bay South"
@@ -40,8 +49,11 @@ def test_a_hundred_trips_have_some_of_everything() -> None:
     assert {None, "not_enabled", "risk_refused", "arrears", "pays_late"} == behaviours
     assert any(trip.callback_lost for trip in trips)
     assert any(trip.owed_fen == 0 and trip.must_end is TripState.PAID for trip in trips)
-    refunded = [trip for trip in trips if trip.refund is not None]
-    assert {trip.refunded_fen == trip.owed_fen for trip in refunded} == {True, False}
+    refunded = [trip for trip in trips if trip.asked_back_fen]
+    assert {trip.asked_back_fen == trip.owed_fen for trip in refunded} == {True, False}
+    lowered = [trip for trip in trips if trip.lowered_fen is not None]
+    assert {trip.afterwards is None for trip in lowered} == {True, False}
+    assert all(trip.fare_fen < trip.owed_fen for trip in lowered)
     assert any(len(trip.messages) == 4 for trip in trips)
     assert any(trip.messages[0].type == "trip.ended" for trip in trips)
 
@@ -52,10 +64,11 @@ def test_every_made_up_event_is_one_that_the_worker_accepts() -> None:
         "trip.ended": TripEnded,
         "trip.cancelled": TripCancelled,
         "refund.requested": RefundRequested,
+        "trip.fare_lowered": TripFareLowered,
     }
 
     for trip in generated_trips(100, 1):
-        for message in (*trip.messages, *filter(None, [trip.refund])):
+        for message in (*trip.messages, *filter(None, [trip.afterwards])):
             kinds[message.type].read(msgspec.json.encode(message.data))
 
 
@@ -65,7 +78,8 @@ def test_every_fifth_trip_may_be_a_second_companys_with_some_of_everything_among
     second = [trip for trip in trips if trip.account == SECOND]
     assert len(second) == 20
     assert {trip.must_end for trip in second} == {TripState.PAID, TripState.DECLINED, TripState.CANCELLED}
-    assert any(trip.refund is not None for trip in second)
+    assert any(trip.asked_back_fen for trip in second)
+    assert any(trip.lowered_fen is not None for trip in second)
     for trip in trips:
         named = {one.data.get("account", "") for one in trip.messages if one.type == "trip.started"}
         assert named == {trip.account}

@@ -12,30 +12,32 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.trip import (
-    TERMINAL,
+from payscore_worker.domain.next_step import (
     AskOrder,
     AskServiceState,
     CancelOrder,
     CompleteOrder,
     Decline,
-    Doubt,
-    Opening,
     OpenOrder,
-    OrderPhase,
-    OrderSeen,
     Rest,
     SayOverdue,
     SayStale,
     Stop,
-    Trip,
-    TripState,
     end_time_for,
     next_step,
+    risk_amount_fen,
+)
+from payscore_worker.domain.trip import (
+    TERMINAL,
+    Doubt,
+    Opening,
+    OrderPhase,
+    OrderSeen,
+    Trip,
+    TripState,
     note_cancelled,
     note_ended,
     note_started,
-    risk_amount_fen,
 )
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import NOW, PAYAFTER, SERVICEORDER, a_cancellation, a_start, a_trip, an_end, debits

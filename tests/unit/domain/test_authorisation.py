@@ -29,8 +29,14 @@ from payscore_worker.domain.authorisation import (
     next_step,
     number_of_passenger,
 )
+from payscore_worker.domain.next_step import (
+    IN_HAND,
+    Rest,
+)
 from payscore_worker.domain.outcomes import APART
-from payscore_worker.domain.trip import IN_HAND, Rest, out_order_no_for
+from payscore_worker.domain.trip import (
+    out_order_no_for,
+)
 from payscore_worker.errors import ConflictingFact, Refusal
 from tests.builders import (
     AUTHORISATIONS,

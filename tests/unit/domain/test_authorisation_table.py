@@ -16,9 +16,16 @@ from payscore_worker.domain.authorisation import (
     AuthorisationState,
     next_step,
 )
+from payscore_worker.domain.next_step import (
+    next_step as next_step_of_trip,
+)
 from payscore_worker.domain.outcomes import APART, NOT_ENABLED, declined, service_opened
-from payscore_worker.domain.trip import DeclineReason, Trip, note_cancelled, note_ended
-from payscore_worker.domain.trip import next_step as next_step_of_trip
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    Trip,
+    note_cancelled,
+    note_ended,
+)
 from payscore_worker.errors import ConflictingFact, Refusal
 from tests.builders import (
     AUTHORISATIONS,

@@ -10,15 +10,17 @@ from _pytest.mark.structures import ParameterSet
 
 from payscore_worker.domain import outcomes
 from payscore_worker.domain.fares import note_paid_elsewhere
+from payscore_worker.domain.next_step import (
+    due_at,
+    next_step,
+)
 from payscore_worker.domain.outcomes import PAUSES, QUESTION_PAUSES
 from payscore_worker.domain.trip import (
     TERMINAL,
     OrderPhase,
     OrderSeen,
     Trip,
-    due_at,
     needs_confirm,
-    next_step,
     note_cancelled,
     note_ended,
 )

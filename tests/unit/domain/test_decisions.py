@@ -10,12 +10,15 @@ import pytest
 
 from payscore_worker.domain import outcomes
 from payscore_worker.domain.decisions import AFTER_REFUSALS, VERBS, Decision, Known, Verb, decide, mark_of, verbs_for
+from payscore_worker.domain.next_step import (
+    CancelOrder,
+    CompleteOrder,
+    next_step,
+)
 from payscore_worker.domain.trip import (
     LATE_LOOK,
     TERMINAL,
     Cancelled,
-    CancelOrder,
-    CompleteOrder,
     Declined,
     DeclineReason,
     Look,
@@ -27,7 +30,6 @@ from payscore_worker.domain.trip import (
     TripState,
     Waived,
     WrittenOff,
-    next_step,
     note_ended,
 )
 from payscore_worker.errors import IllegalTransition

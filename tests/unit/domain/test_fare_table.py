@@ -10,15 +10,17 @@ from _pytest.mark.structures import ParameterSet
 
 from payscore_worker.domain import outcomes
 from payscore_worker.domain.fares import note_lowered, note_paid_elsewhere
+from payscore_worker.domain.next_step import (
+    Rules,
+    next_step,
+)
 from payscore_worker.domain.outcomes import PAUSES
 from payscore_worker.domain.trip import (
     OrderPhase,
     OrderSeen,
-    Rules,
     Trip,
     TripState,
     fare_fen,
-    next_step,
     note_ended,
     owed_fen,
     too_much_fen,

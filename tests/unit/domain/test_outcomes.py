@@ -7,32 +7,34 @@ from typing import Any
 import pytest
 
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.outcomes import APART, APART_IN_DOUBT, MAX_REBUILDS, PAUSES, QUESTION_PAUSES
-from payscore_worker.domain.trip import (
-    LATE_LOOK,
+from payscore_worker.domain.next_step import (
     AskOrder,
     AskServiceState,
     CancelOrder,
     CompleteOrder,
+    LowerOrder,
+    OpenOrder,
+    Rest,
+    Stop,
+    next_step,
+)
+from payscore_worker.domain.outcomes import APART, APART_IN_DOUBT, MAX_REBUILDS, PAUSES, QUESTION_PAUSES
+from payscore_worker.domain.trip import (
+    LATE_LOOK,
     Declined,
     DeclineReason,
     Doubt,
     Look,
     Lowering,
-    LowerOrder,
     Opening,
-    OpenOrder,
     OrderPhase,
     OrderSeen,
     Payment,
     Problem,
-    Rest,
-    Stop,
     Trip,
     TripState,
     Unanswered,
     WrittenOff,
-    next_step,
     note_cancelled,
     note_ended,
     note_started,

@@ -8,6 +8,10 @@ from typing import Any, Final
 import pytest
 
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.next_step import (
+    IN_HAND,
+    Rest,
+)
 from payscore_worker.domain.refund import (
     GAP,
     HOPELESS,
@@ -37,7 +41,12 @@ from payscore_worker.domain.refund import (
     see,
     see_that_it_is_the_same,
 )
-from payscore_worker.domain.trip import IN_HAND, Debit, Problem, Rest, Trip, TripState
+from payscore_worker.domain.trip import (
+    Debit,
+    Problem,
+    Trip,
+    TripState,
+)
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import (
     HOUR,

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.next_step import (
+    Rest,
+)
 from payscore_worker.domain.refund import (
     OVER,
     AskRefund,
@@ -30,7 +33,6 @@ from payscore_worker.domain.refund import (
     give_up,
     next_step,
 )
-from payscore_worker.domain.trip import Rest
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from payscore_worker.settlement.announcements import refund_announcements
 from tests.builders import MCHID, NOW, a_paid_trip, a_refused

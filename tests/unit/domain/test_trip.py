@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.trip import (
+from payscore_worker.domain.next_step import (
     END_MARGIN,
     IN_HAND,
     SHORTEST_SERVICE,
@@ -20,32 +20,34 @@ from payscore_worker.domain.trip import (
     CancelOrder,
     CompleteOrder,
     Decline,
-    DeclineReason,
-    Look,
-    Opening,
     OpenOrder,
-    OrderPhase,
-    OrderTerms,
     Rest,
     SayOverdue,
     SayStale,
     Step,
     Stop,
-    Trip,
-    TripState,
-    Unanswered,
     due_at,
     earliest_completion,
     end_time_for,
     next_step,
+    over_limit,
+    risk_amount_fen,
+    service_start,
+)
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    Look,
+    Opening,
+    OrderPhase,
+    OrderTerms,
+    Trip,
+    TripState,
+    Unanswered,
     note_cancelled,
     note_ended,
     note_started,
     out_order_no_for,
-    over_limit,
     owed_fen,
-    risk_amount_fen,
-    service_start,
 )
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import (

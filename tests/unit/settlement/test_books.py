@@ -12,7 +12,16 @@ import pytest
 
 from payscore_worker import metrics, tracing
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.trip import IN_HAND, DeclineReason, Trip, TripState, note_cancelled, note_started
+from payscore_worker.domain.next_step import (
+    IN_HAND,
+)
+from payscore_worker.domain.trip import (
+    DeclineReason,
+    Trip,
+    TripState,
+    note_cancelled,
+    note_started,
+)
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.migrations import migrate
 from payscore_worker.settlement.books import MAX_CONFLICTS, TripBooks

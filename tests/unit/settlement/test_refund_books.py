@@ -12,8 +12,14 @@ import pytest
 
 from payscore_worker import metrics
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.next_step import (
+    IN_HAND,
+)
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundState
-from payscore_worker.domain.trip import IN_HAND, Look, Trip
+from payscore_worker.domain.trip import (
+    Look,
+    Trip,
+)
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.migrations import migrate
 from payscore_worker.settlement.books import MAX_CONFLICTS, RefundBooks

@@ -11,7 +11,10 @@ import pytest
 
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import LONGEST_PROCESSING, PAUSES, Pair, Refund, RefundPhase, RefundState
-from payscore_worker.domain.trip import Problem, Trip
+from payscore_worker.domain.trip import (
+    Problem,
+    Trip,
+)
 from payscore_worker.errors import (
     FailureClass,
     MalformedMessage,

@@ -5,7 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 from payscore_worker.domain.refund import RefundRequested, mark_of, request
-from payscore_worker.domain.trip import Debit, Payment, Trip, TripState
+from payscore_worker.domain.trip import (
+    Debit,
+    Payment,
+    Trip,
+    TripState,
+)
 from payscore_worker.settlement.refunding import Money, RefundOutlook, money_of, outlook, sent
 from payscore_worker.settlement.refunds import Foreseen
 from tests.builders import NOW, a_trip

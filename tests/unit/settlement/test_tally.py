@@ -9,7 +9,11 @@ from payscore_worker import metrics
 from payscore_worker.domain import outcomes
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.refund import Refund, RefundPhase
-from payscore_worker.domain.trip import OrderPhase, Problem, Trip
+from payscore_worker.domain.trip import (
+    OrderPhase,
+    Problem,
+    Trip,
+)
 from payscore_worker.settlement import tally
 from payscore_worker.storage import Direction, EventRecord
 from tests.builders import NOW, REFUND_SITUATIONS, SITUATIONS, a_word, an_order, requested

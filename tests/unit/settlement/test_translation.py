@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from payscore_worker.domain import outcomes
+from payscore_worker.domain.next_step import (
+    AskOrder,
+    OpenOrder,
+)
 from payscore_worker.domain.refund import AskRefund, RefundPhase, RefundRequested, RefundSeen, Refused, SendRefund
 from payscore_worker.domain.trip import (
-    AskOrder,
     Cancelled,
     Debit,
     DeclineReason,
@@ -17,7 +20,6 @@ from payscore_worker.domain.trip import (
     Ended,
     Fee,
     Opening,
-    OpenOrder,
     OrderPhase,
     OrderSeen,
     Started,

@@ -11,7 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from payscore_worker import metrics
-from payscore_worker.domain.trip import OrderTerms
+from payscore_worker.domain.trip import (
+    OrderTerms,
+)
 from payscore_worker.errors import (
     AccountOut,
     FailureClass,
