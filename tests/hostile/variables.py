@@ -51,6 +51,10 @@ PLAIN: Final = {
     "PAYSCORE_START_TIME": "event",
     "PAYSCORE_STALE_AFTER": "1d",
     "PAYSCORE_OVERDUE_AFTER": "3d",
+    "PAYSCORE_NEED_USER_CONFIRM": "true",
+    "PAYSCORE_CONFIRM_EXPIRES": "55m",
+    "PAYSCORE_PAY_AFTER": "1d,3d",
+    "PAYSCORE_PAID_TWICE": "refund",
     "PAYSCORE_WEBHOOK_HOST": "127.0.0.1",
     "PAYSCORE_WEBHOOK_PORT": "8080",
     "PAYSCORE_OPS_HOST": "127.0.0.1",
@@ -64,7 +68,7 @@ GOOD: Final = SECRETS | PLAIN
 DURATIONS: Final = ("retry_delays", "poll_delays", "overdue_after")
 IN_HEADERS: Final = ("mchid", "merchant_serial_no", "wechatpay_public_key_id", "notify_url", "appid", "service_id")
 HEADER_TEXT: Final = re.compile(r"[\x21-\x7e]+")
-DURATION: Final = ("service_state_ttl", "stale_after")
+DURATION: Final = ("service_state_ttl", "stale_after", "confirm_expires")
 
 NAMES: Final = frozenset({".env"} | {field.encode_name for part in PARTS for field in msgspec.structs.fields(part)})
 
