@@ -8,7 +8,9 @@ from functools import partial
 from typing import Final
 
 from payscore_worker import metrics
+from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.decisions import VERBS
+from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import (
     TripState,
 )
@@ -69,14 +71,18 @@ def _is_paused(consumers: Consumers, queue: str) -> float:
 
 
 def show_trips(accounts: Iterable[str]) -> None:
-    """Begin to count what becomes of the trips of these accounts."""
+    """Begin to count what becomes of the trips of these accounts, their refunds, and the passengers who authorise."""
     for account in accounts:
         for state in TripState:
             metrics.of(metrics.STATES_REACHED, account, state.value)
-        for counter in (metrics.COMPLETED_FEN, metrics.PAID_FEN, metrics.REFUNDED_FEN):
+        for counter in (metrics.COMPLETED_FEN, metrics.LOWERED_FEN, metrics.PAID_FEN, metrics.REFUNDED_FEN):
             metrics.of(counter, account)
-    for way in ("callback", "query"):
+    for way in ("callback", "query", "elsewhere"):
         metrics.of(metrics.PAID_BY, way)
+    for refund in RefundState:
+        metrics.of(metrics.REFUNDS_REACHED, refund.value)
+    for authorisation in AuthorisationState:
+        metrics.of(metrics.AUTHORISATIONS_REACHED, authorisation.value)
     for code in VERBS:  # the problems that we find ourselves; others bear a code of WeChat Pay's
         metrics.of(metrics.PROBLEMS, code)
     metrics.of(metrics.UNREADABLE, "trip")

@@ -43,6 +43,8 @@ LISTED: Final = tuple(
         "out_order_no",
         "state",
         "noted_at",
+        "started",
+        "terms",
         "total_fen",
         "paid_fen",
         "problem",

@@ -9,7 +9,7 @@ import pytest
 
 from payscore_worker.errors import StorageUnavailable, WechatPayUnavailable
 from payscore_worker.messaging.inspect import Depth, depths
-from payscore_worker.messaging.topology import Topology
+from payscore_worker.messaging.topology import QUEUES, Topology
 from tests.integration.console.site import Site, a_site
 from tests.integration.messaging.desk import TRIP_CANCELLED, Desk, a_cancellation
 from tests.integration.settlement.town import Town
@@ -72,7 +72,7 @@ async def test_the_overview_shows_how_full_the_queues_are(site: Site, desk: Desk
 
     assert f"{desk.topology.name(TRIP_CANCELLED)} 2 0 1" in page
     assert "Retry ladder 50ms 0 120ms 0" in page
-    assert html.count("<polyline points=") == 7
+    assert html.count("<polyline points=") == len(QUEUES)
     assert "1 dead letters wait for a person. Look" in page
     assert f"Messages wait in {desk.topology.name(TRIP_CANCELLED)}, and nobody consumes it: no worker runs, " in page
     assert page.index("Money is stuck.") < page.index("nobody consumes") < page.index("dead letters wait")

@@ -57,7 +57,8 @@ async def test_payments_are_counted_by_how_we_learnt_of_them(town: Town) -> None
 
 
 async def test_a_lower_fare_is_counted_by_how_much_it_is_lower_and_once(town: Town) -> None:
-    lowered_fen, paid_fen = value(metrics.LOWERED_FEN), value(metrics.PAID_FEN)
+    lowered_fen = value(metrics.LOWERED_FEN, account="default")
+    paid_fen = value(metrics.PAID_FEN, account="default")
     await town.rides()
     await town.passes(3)
 
@@ -65,12 +66,12 @@ async def test_a_lower_fare_is_counted_by_how_much_it_is_lower_and_once(town: To
         await town.lowers(total_fen=2_000)
     await town.lowers(total_fen=1_500)
 
-    assert grown(metrics.LOWERED_FEN, lowered_fen) == 1_700
-    assert grown(metrics.PAID_FEN, paid_fen) == 3_200
+    assert grown(metrics.LOWERED_FEN, lowered_fen, account="default") == 1_700
+    assert grown(metrics.PAID_FEN, paid_fen, account="default") == 3_200
 
 
 async def test_what_was_paid_elsewhere_is_counted_as_such_and_not_as_collected(town: Town) -> None:
-    by, paid_fen = value(metrics.PAID_BY, by="elsewhere"), value(metrics.PAID_FEN)
+    by, paid_fen = value(metrics.PAID_BY, by="elsewhere"), value(metrics.PAID_FEN, account="default")
     town.simulator.close_service("oPassenger")
     await town.starts()
     await town.ends()
@@ -79,7 +80,7 @@ async def test_what_was_paid_elsewhere_is_counted_as_such_and_not_as_collected(t
 
     assert await town.state() is TripState.PAID
     assert grown(metrics.PAID_BY, by, by="elsewhere") == 1
-    assert grown(metrics.PAID_FEN, paid_fen) == 0
+    assert grown(metrics.PAID_FEN, paid_fen, account="default") == 0
 
 
 async def test_a_call_is_counted_with_outcome_and_code_of_which_there_are_few(town: Town) -> None:

@@ -656,7 +656,10 @@ async def test_a_refusal_does_not_move_a_trip_that_another_worker_has_taken_else
     "elsewhere",
     [
         {"state": TripState.COMPLETED, "end_time": NOW, "completed_at": NOW},
-        {"problem": Problem(code="mine", message="", request_id="", step="OpenOrder", since=NOW)},
+        {
+            "opened_at": NOW,
+            "problem": Problem(code="mine", message="", request_id="", step="OpenOrder", since=NOW),
+        },
     ],
     ids=["moved", "left to a person"],
 )

@@ -145,7 +145,8 @@ def some_settings(*, database_url: str, amqp_url: str, prefix: str, api: str = "
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     theirs = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
-    return {name: setting for name, setting in PLAIN.items() if name != "PAYSCORE_TRACES"} | {
+    left_out = {"PAYSCORE_TRACES", "PAYSCORE_ACCOUNTS_FILE"}
+    return {name: setting for name, setting in PLAIN.items() if name not in left_out} | {
         "PAYSCORE_MERCHANT_PRIVATE_KEY": key.private_bytes(*pem).decode(),
         "PAYSCORE_WECHATPAY_PUBLIC_KEY": theirs.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
