@@ -145,7 +145,7 @@ def some_settings(*, database_url: str, amqp_url: str, prefix: str, api: str = "
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     theirs = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
-    left_out = {"PAYSCORE_TRACES", "PAYSCORE_ACCOUNTS_FILE"}
+    left_out = {"PAYSCORE_TRACES", "PAYSCORE_ACCOUNTS_FILE", "PAYSCORE_NEED_USER_CONFIRM"}
     return {name: setting for name, setting in PLAIN.items() if name not in left_out} | {
         "PAYSCORE_MERCHANT_PRIVATE_KEY": key.private_bytes(*pem).decode(),
         "PAYSCORE_WECHATPAY_PUBLIC_KEY": theirs.public_bytes(
@@ -206,7 +206,7 @@ async def test_a_worker_a_day_ahead_calls_nobody_and_leaves_its_messages_in_the_
             async def says() -> bool:
                 with suppress(httpx.HTTPError):
                     told = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
-                    return 'payscore_breaker_open{reason="clock"} 1.0' in told
+                    return 'payscore_breaker_open{account="default",reason="clock"} 1.0' in told
                 return False
 
             async def is_left_alone() -> bool:
