@@ -377,23 +377,24 @@ class CaseAnnouncement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of a case."""
 
     TYPE: ClassVar[str]
+    KEY: ClassVar[str]
+    """The member that is the key of the case."""
 
     @property
     def subject(self) -> str:
         """The key of the case, for the envelope."""
-        raise NotImplementedError
+        key: str = getattr(self, self.KEY)
+        return key
 
 
 class AuthorisationAnnouncement(CaseAnnouncement, frozen=True, kw_only=True):
     """What became of a passenger's authorisation."""
 
+    KEY: ClassVar[str] = "authorization_code"
+    """An openid is nobody else's business."""
+
     openid: str
     authorization_code: Annotated[str, Meta(description="under which WeChat Pay knows it; the subject of the event")]
-
-    @property
-    def subject(self) -> str:
-        """Name the authorisation: an openid is nobody else's business."""
-        return self.authorization_code
 
 
 class AuthorisationParameters(AuthorisationAnnouncement, frozen=True, kw_only=True):
@@ -424,10 +425,7 @@ class AuthorisationClosed(AuthorisationAnnouncement, frozen=True, kw_only=True):
 class Announcement(CaseAnnouncement, frozen=True, kw_only=True):
     """What became of a trip, or of a refund of it."""
 
-    @property
-    def subject(self) -> str:
-        """Name the trip."""
-        return self.trip_id
+    KEY: ClassVar[str] = "trip_id"
 
     trip_id: str
     out_order_no: str

@@ -5,9 +5,7 @@ from datetime import datetime
 
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.domain.account import DEFAULT, Account
-from payscore_worker.domain.next_step import (
-    Rules,
-)
+from payscore_worker.domain.next_step import Rules
 from payscore_worker.settings import OrderSettings, duration, durations
 from payscore_worker.settlement.authorisations import Authorisations
 from payscore_worker.settlement.refunds import Refunds

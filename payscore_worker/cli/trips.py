@@ -16,9 +16,7 @@ from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli.arguments import Text
 from payscore_worker.cli.deciding import add_verbs
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, print_table, run
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import MerchantRefused
 from payscore_worker.events import ClientJump
 from payscore_worker.logs import short_openid

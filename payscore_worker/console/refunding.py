@@ -15,9 +15,7 @@ from starlette.routing import BaseRoute, Route
 from payscore_worker.console.access import Session
 from payscore_worker.console.screen import Screen, link
 from payscore_worker.domain.refund import Refund, RefundRequested
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import Rejected, TripBusy, WechatPayError
 from payscore_worker.events import MAX_FEN
 from payscore_worker.settlement.deciding import MAX_REASON

@@ -19,9 +19,7 @@ from payscore_worker.console.access import Access, Session
 from payscore_worker.console.depths import HEIGHT, WIDTH, polyline
 from payscore_worker.console.guard import ROOT
 from payscore_worker.console.words import WORDS, Language, language_named, preferred, say
-from payscore_worker.domain.trip import (
-    fare_fen,
-)
+from payscore_worker.domain.trip import fare_fen
 
 HERE: Final = Path(__file__).parent
 LANGUAGE_COOKIE: Final = "payscore_language"

@@ -8,9 +8,7 @@ from typing import Any, Final
 from payscore_worker.demo.plan import PlannedTrip
 from payscore_worker.demo.play import LOWERED, REFUNDED, Heard
 from payscore_worker.domain.account import DEFAULT
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.oversight.audit import Finding
 
 MAX_PROBLEMS: Final = 20

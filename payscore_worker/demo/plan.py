@@ -9,9 +9,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 
 PLATFORM_TIME: Final = timezone(timedelta(hours=8))
 """The zone taken for the wall-clock times of a CSV file, which name none."""

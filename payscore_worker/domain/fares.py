@@ -19,7 +19,7 @@ from payscore_worker.domain.trip import (
     owed_fen,
     too_much_fen,
 )
-from payscore_worker.errors import ConflictingFact, IllegalTransition, TooEarly
+from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected, TooEarly
 
 MAX_LOWERED: Final = 20
 """How often a fare may be lowered: each is kept, so that the same word again is known."""
@@ -27,7 +27,10 @@ MAX_LOWERED: Final = 20
 FARTHEST_PAYMENT: Final = timedelta(hours=1)
 """A payment elsewhere later than this from now is a slip of the pen, or of a time zone."""
 
-REASON: Final = "车费下调"
+RETURN_PREFIX: Final = "back-"
+"""Before the order number and what went back before: the same refund however often it is decided (design rule 12)."""
+
+REASON_LOWERED: Final = "车费下调"
 REASON_TWICE: Final = "重复支付"
 """What the passenger reads beside money that goes back."""
 
@@ -97,6 +100,7 @@ def note_paid_elsewhere(trip: Trip, fact: PaidElsewhere, now: datetime) -> Trip:
         TooEarly: the trip has not ended, so there is no fare to compare with.
         ConflictingFact: another payment elsewhere is noted already, or the trip was cancelled.
         IllegalTransition: the amount is not the fare, or a person has waived it.
+        Rejected: it was paid in the future.
 
     """
     if trip.paid_elsewhere == fact:
@@ -104,7 +108,7 @@ def note_paid_elsewhere(trip: Trip, fact: PaidElsewhere, now: datetime) -> Trip:
     if trip.paid_elsewhere is not None:
         raise ConflictingFact("trip.paid_elsewhere says otherwise than before")
     if fact.paid_at - now > FARTHEST_PAYMENT:
-        raise IllegalTransition(f"paid_at: {fact.paid_at.isoformat()} lies in the future")
+        raise Rejected(f"paid_at: {fact.paid_at.isoformat()} lies in the future")
     _check_that_it_is_owed(trip, "trip.paid_elsewhere")
     if trip.waived is not None:
         raise IllegalTransition("trip.paid_elsewhere for a fare that was waived: give the money back, or accept it")
@@ -147,13 +151,9 @@ def send_back(trip: Trip, now: datetime, *, mchid: str, prefix: str = "") -> Pai
     largest_fen = wanted_fen if trip.payment is None else min(wanted_fen, largest_left_fen(trip.payment))
     asked = RefundRequested(
         trip_id=trip.trip_id,
-        refund_id=f"{REFUND_ID}{trip.out_order_no}-{trip.returned_fen}",
+        refund_id=f"{RETURN_PREFIX}{trip.out_order_no}-{trip.returned_fen}",
         amount_fen=largest_fen or wanted_fen,
-        reason=REASON if trip.paid_elsewhere is None else REASON_TWICE,
+        reason=REASON_LOWERED if trip.paid_elsewhere is None else REASON_TWICE,
     )
     reserved, refund = request(trip, asked, now, mchid=mchid, prefix=prefix)
     return replace(reserved, returned_fen=trip.returned_fen + refund.amount_fen), refund
-
-
-REFUND_ID: Final = "back-"
-"""Before the order number and what went back before: the same refund however often it is decided (design rule 12)."""

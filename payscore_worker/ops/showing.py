@@ -11,9 +11,7 @@ from payscore_worker import metrics
 from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.decisions import VERBS
 from payscore_worker.domain.refund import RefundState
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import FailureClass
 from payscore_worker.messaging.consumer import Consumers
 from payscore_worker.messaging.topology import QUEUES, Topology, duration_text

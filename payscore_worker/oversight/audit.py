@@ -8,9 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from payscore_worker.domain.refund import RefundState
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.storage.reports import MAX_DOUBTFUL, MAX_NAMED, STUCK_AFTER, Books, Doubtful, RefundBooks, Reports

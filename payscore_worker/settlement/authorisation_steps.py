@@ -16,12 +16,8 @@ from payscore_worker.domain.authorisation import (
     Refused,
     TakeUpTrips,
 )
-from payscore_worker.domain.next_step import (
-    Rest,
-)
-from payscore_worker.domain.trip import (
-    Problem,
-)
+from payscore_worker.domain.next_step import Rest
+from payscore_worker.domain.trip import Problem
 from payscore_worker.errors import (
     MalformedMessage,
     MerchantRefused,

@@ -12,9 +12,7 @@ import structlog
 from payscore_worker import metrics
 from payscore_worker.domain import authorisation as outcomes
 from payscore_worker.domain.authorisation import Authorisation, AuthorisationState, Ending, next_step
-from payscore_worker.domain.next_step import (
-    Rest,
-)
+from payscore_worker.domain.next_step import Rest
 from payscore_worker.errors import MalformedMessage, NotOurs, Rejected
 from payscore_worker.events import (
     AuthorisationEnded,

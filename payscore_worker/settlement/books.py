@@ -12,13 +12,9 @@ from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain import next_step
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.authorisation import Authorisation
-from payscore_worker.domain.next_step import (
-    Rules,
-)
+from payscore_worker.domain.next_step import Rules
 from payscore_worker.domain.refund import Pair
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.events import CaseAnnouncement, write_cloud_event
 from payscore_worker.settlement import tally

@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from payscore_worker.domain import refund as outcomes
-from payscore_worker.domain.next_step import (
-    Rest,
-)
+from payscore_worker.domain.next_step import Rest
 from payscore_worker.domain.refund import (
     AskRefund,
     Pair,

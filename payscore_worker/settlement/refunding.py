@@ -12,9 +12,7 @@ import msgspec
 
 from payscore_worker.domain import refund as outcomes
 from payscore_worker.domain.refund import GivenUp, Refund, RefundRequested, largest_left_fen, total_left_fen
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import IllegalTransition, Rejected, Retryable
 from payscore_worker.settlement.refund_sight import RefundSight
 from payscore_worker.settlement.refunds import Foreseen, Refunds

@@ -16,9 +16,7 @@ from payscore_worker.domain.next_step import (
 )
 from payscore_worker.domain.refund import GivenUp, Pair, Refund, next_step
 from payscore_worker.domain.refund import RefundRequested as Asked
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,

@@ -35,12 +35,8 @@ from payscore_worker.domain.trip import (
 )
 from payscore_worker.errors import Refusal, WechatPayRejected
 from payscore_worker.events import AuthorisationRequested as AuthorisationRequestedEvent
-from payscore_worker.events import (
-    DiscountItem as TripDiscountItem,
-)
-from payscore_worker.events import (
-    FeeItem as TripFeeItem,
-)
+from payscore_worker.events import DiscountItem as TripDiscountItem
+from payscore_worker.events import FeeItem as TripFeeItem
 from payscore_worker.events import RefundRequested as RefundRequestedEvent
 from payscore_worker.events import TripCancelled, TripEnded, TripFareLowered, TripPaidElsewhere, TripStarted
 from payscore_worker.wechatpay import CallKind

@@ -29,9 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.refund import OVER
-from payscore_worker.domain.trip import (
-    TERMINAL,
-)
+from payscore_worker.domain.trip import TERMINAL
 from payscore_worker.errors import SchemaOutdated, SettlementError, StorageUnavailable, UnreadableRow
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.storage.cases import TRIPS

@@ -13,9 +13,7 @@ from sqlalchemy import Table
 
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Refund
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import UnreadableRow
 from payscore_worker.storage import tables
 from payscore_worker.storage.reading import Row, note_unreadable, read

@@ -8,9 +8,7 @@ from typing import Final, Protocol
 
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Refund
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.storage.cases import C, Case, Entry
 from payscore_worker.storage.schema import Schema

@@ -12,9 +12,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Refund
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage.archived import ArchivedTrip
 from payscore_worker.storage.cases import AUTHORISATIONS, REFUNDS, TRIPS, C, Case, CaseTable, Entry, table_of

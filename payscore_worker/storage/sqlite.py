@@ -16,9 +16,7 @@ import structlog
 
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.refund import Refund
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable, Unstorable
 from payscore_worker.storage import statements, tables
 from payscore_worker.storage.archived import ArchivedTrip

@@ -17,9 +17,7 @@ from payscore_worker.bootstrap.settlement import make_authorisations, make_refun
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.refund import Refund
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import IllegalTransition, Retryable, SettlementError
 from payscore_worker.events import (
     DiscountItem,

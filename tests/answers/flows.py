@@ -4,9 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.simulator import Behaviour, CallKind, Fault, FaultKind, Passenger
 from tests.answers.answers import ALL_CALLS
 from tests.answers.city import FARE_FEN, LOWERED_FEN, REFUND_FEN, City

@@ -4,9 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from tests.crash.scene import FARE_FEN, LOWERED_FEN, REFUND_FEN, Scene
 
 TRIES: Final = 3

@@ -12,9 +12,7 @@ import httpx
 import msgspec
 
 from payscore_worker.domain.decisions import Decision, Known, Verb, decide
-from payscore_worker.domain.next_step import (
-    SHORTEST_SERVICE,
-)
+from payscore_worker.domain.next_step import SHORTEST_SERVICE
 from payscore_worker.domain.trip import (
     OrderPhase,
     OrderSeen,

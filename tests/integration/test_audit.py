@@ -11,9 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.refund import RefundState
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.messaging.inspect import Depth
 from payscore_worker.oversight.audit import (
     Finding,

@@ -14,9 +14,7 @@ from payscore_worker.cli import deciding as commands
 from payscore_worker.cli import desk as cli_desk
 from payscore_worker.cli.trips import trip
 from payscore_worker.domain.decisions import Decision, Verb
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import IllegalTransition, Rejected
 from payscore_worker.oversight.explain import Decided, explain
 from payscore_worker.settings import Environment

@@ -22,9 +22,7 @@ from deploy.local.rabbitmq import PrivateRabbitMQ
 from payscore_worker.demo.plan import PlannedTrip, generated_trips
 from payscore_worker.demo.run import Progress, Show, run
 from payscore_worker.demo.stage import Stage
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.messaging.link import connect
 from tests.integration.messaging.waiting import eventually
 from tests.unit.test_docs import ROOT

@@ -6,9 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from payscore_worker.domain.trip import (
-    Fee,
-)
+from payscore_worker.domain.trip import Fee
 from payscore_worker.storage.archived import ArchivedTrip, digests
 from tests.builders import NOW, SITUATIONS, a_cancellation, a_start, a_trip, an_end
 

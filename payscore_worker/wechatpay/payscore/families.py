@@ -6,9 +6,7 @@ from typing import Final
 
 import msgspec
 
-from payscore_worker.domain.trip import (
-    OrderTerms,
-)
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import FailureClass, MerchantRefused, Rejected
 from payscore_worker.wechatpay.calls import Call
 from payscore_worker.wechatpay.client import WechatPayClient

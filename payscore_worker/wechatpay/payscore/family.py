@@ -9,9 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from payscore_worker.domain.trip import (
-    OrderTerms,
-)
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import FailureClass, MalformedMessage, MerchantRefused, NotOurs, Rejected
 from payscore_worker.events import ClientJump
 from payscore_worker.wechatpay.calls import Answer, Call, CallKind

@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from payscore_worker.domain.trip import (
-    OrderTerms,
-)
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import MalformedMessage, Refusal, WechatPayError, WechatPayRejected
 from payscore_worker.events import ClientJump
 from payscore_worker.wechatpay.breaker import Breaker

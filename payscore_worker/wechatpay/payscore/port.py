@@ -6,9 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from payscore_worker.domain.trip import (
-    OrderTerms,
-)
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.events import ClientJump
 from payscore_worker.wechatpay.calls import Answer, Call, CallKind
 

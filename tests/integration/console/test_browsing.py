@@ -6,9 +6,7 @@ import pytest
 from sqlalchemy import func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.storage import browsing
 from payscore_worker.storage.browsing import Browsing, Wanted

@@ -6,9 +6,7 @@ from html import unescape
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.messaging.topology import Topology
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.storage import Storage

@@ -9,9 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from payscore_worker import metrics
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, WechatPayUnavailable
 from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.ops import showing, watching

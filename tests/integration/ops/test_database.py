@@ -10,12 +10,8 @@ from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker import metrics
-from payscore_worker.domain.next_step import (
-    IN_HAND,
-)
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.next_step import IN_HAND
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import Retryable
 from payscore_worker.ops.database import DatabaseLook
 from payscore_worker.simulator import FaultKind

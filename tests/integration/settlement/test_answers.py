@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from payscore_worker.domain.next_step import (
-    SayStale,
-)
+from payscore_worker.domain.next_step import SayStale
 from payscore_worker.domain.outcomes import MAX_REBUILDS, PAUSES
 from payscore_worker.domain.trip import (
     Problem,

@@ -14,9 +14,7 @@ from payscore_worker.domain.authorisation import (
     authorization_code_for,
 )
 from payscore_worker.domain.outcomes import APART
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import ConflictingFact, Retryable
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from tests.integration.settlement.town import Town

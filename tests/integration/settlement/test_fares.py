@@ -10,9 +10,7 @@ import pytest
 
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.fares import MAX_LOWERED
-from payscore_worker.domain.next_step import (
-    SYNC_MARGIN,
-)
+from payscore_worker.domain.next_step import SYNC_MARGIN
 from payscore_worker.domain.refund import OVER, Refund, RefundState
 from payscore_worker.domain.trip import (
     PAID_TWICE,
@@ -403,6 +401,14 @@ async def test_an_amount_that_is_not_the_fare_is_refused(town: Town, amount_fen:
 
     with pytest.raises(IllegalTransition, match=f"amount_fen: {amount_fen} is not the fare, which is 3200"):
         await town.is_paid_elsewhere(amount_fen=amount_fen)
+
+
+async def test_a_payment_elsewhere_that_lies_in_the_future_is_a_slip_of_the_pen(town: Town) -> None:
+    await town.rides()
+
+    with pytest.raises(Rejected, match=r"paid_at: .* lies in the future"):
+        await town.is_paid_elsewhere(paid_at=town.now + timedelta(hours=1, seconds=1))
+    await town.is_paid_elsewhere(paid_at=town.now + timedelta(hours=1))
 
 
 async def test_another_payment_elsewhere_conflicts_and_the_same_one_does_not(

@@ -9,9 +9,7 @@ import pytest
 
 from consumers import refund_changed
 from payscore_worker.domain.refund import GIVEN_UP, GivenUp, Refund, RefundState
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Rejected, Retryable, WechatPayUnavailable
 from payscore_worker.events import RefundChanged
 from payscore_worker.settlement.refunds import Refunds

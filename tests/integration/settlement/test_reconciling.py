@@ -7,9 +7,7 @@ import pytest
 from prometheus_client import Counter
 
 from payscore_worker import metrics
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.simulator import Behaviour, Passenger
 from payscore_worker.storage import Storage

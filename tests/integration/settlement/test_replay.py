@@ -10,9 +10,7 @@ import msgspec
 import pytest
 
 from consumers import CONSUMERS, trip_ended, trip_started
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.events import CLOUD_EVENT, TripCancelled, TripEnded
 from payscore_worker.messaging.deadletters import DeadLetter
 from payscore_worker.oversight.replay import Judge, Prospect

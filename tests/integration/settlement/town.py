@@ -28,9 +28,7 @@ from consumers import (
     trip_started,
 )
 from payscore_worker.domain.authorisation import Authorisation, authorization_code_for
-from payscore_worker.domain.next_step import (
-    Rules,
-)
+from payscore_worker.domain.next_step import Rules
 from payscore_worker.domain.refund import Refund
 from payscore_worker.domain.trip import (
     Trip,

@@ -4,9 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from payscore_worker.domain.refund import OVER, Pair, RefundRequested, RefundState, request
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from tests.builders import NOW
 
 

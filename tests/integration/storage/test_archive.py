@@ -15,9 +15,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from payscore_worker.domain.next_step import (
-    due_at,
-)
+from payscore_worker.domain.next_step import due_at
 from payscore_worker.domain.refund import RefundState, Refused
 from payscore_worker.domain.trip import (
     TERMINAL,

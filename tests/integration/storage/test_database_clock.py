@@ -19,9 +19,7 @@ from payscore_worker import metrics
 from payscore_worker.bootstrap.wiring import now
 from payscore_worker.cli import doctor
 from payscore_worker.clocks import MAX_SKEW
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import StorageUnavailable
 from payscore_worker.messaging.relay import LEASE
 from payscore_worker.storage import Direction, EventRecord, Storage

@@ -14,9 +14,7 @@ from sqlalchemy import Connection, inspect, text
 
 from payscore_worker import migrations
 from payscore_worker.bootstrap.database import database
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import SchemaOutdated, StorageUnavailable
 from payscore_worker.migrations import migrate, read_schema
 from payscore_worker.settings import Environment

@@ -13,9 +13,7 @@ from payscore_worker.console.verdict import Severity
 from payscore_worker.console.words import WORDS, Language, preferred, say
 from payscore_worker.domain.decisions import Verb
 from payscore_worker.domain.refund import RefundState
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import FailureClass
 from payscore_worker.settlement import deciding, refunding
 from payscore_worker.storage import CallOutcome

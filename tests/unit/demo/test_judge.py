@@ -9,9 +9,7 @@ import pytest
 from payscore_worker.demo.judge import MAX_PROBLEMS, Evidence, Verdict, judge
 from payscore_worker.demo.plan import Message, PlannedTrip
 from payscore_worker.demo.play import Heard
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 
 PAID = PlannedTrip(
     trip_id="t1", openid="o1", begins_after_seconds=0, messages=(), must_end=TripState.PAID, owed_fen=3200

@@ -7,9 +7,7 @@ import msgspec
 import pytest
 
 from payscore_worker.demo.plan import SECOND, BadCsv, PlannedTrip, generated_trips, trips_from_csv, with_second_account
-from payscore_worker.domain.trip import (
-    TripState,
-)
+from payscore_worker.domain.trip import TripState
 from payscore_worker.events import (
     EventIn,
     RefundRequested,

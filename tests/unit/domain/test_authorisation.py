@@ -34,9 +34,7 @@ from payscore_worker.domain.next_step import (
     Rest,
 )
 from payscore_worker.domain.outcomes import APART
-from payscore_worker.domain.trip import (
-    out_order_no_for,
-)
+from payscore_worker.domain.trip import out_order_no_for
 from payscore_worker.errors import ConflictingFact, Refusal
 from tests.builders import (
     AUTHORISATIONS,

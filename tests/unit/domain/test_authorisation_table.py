@@ -16,9 +16,7 @@ from payscore_worker.domain.authorisation import (
     AuthorisationState,
     next_step,
 )
-from payscore_worker.domain.next_step import (
-    next_step as next_step_of_trip,
-)
+from payscore_worker.domain.next_step import next_step as next_step_of_trip
 from payscore_worker.domain.outcomes import APART, NOT_ENABLED, declined, service_opened
 from payscore_worker.domain.trip import (
     DeclineReason,

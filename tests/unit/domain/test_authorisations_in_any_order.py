@@ -25,9 +25,7 @@ from payscore_worker.domain.authorisation import (
     TakeUpTrips,
     next_step,
 )
-from payscore_worker.domain.next_step import (
-    Rest,
-)
+from payscore_worker.domain.next_step import Rest
 from payscore_worker.errors import Refusal
 from payscore_worker.settlement.announcements import authorisation_announcements
 from tests.builders import NOW, a_jump, a_request_to_sign, a_trip, an_authorisation, an_authorisation_refused, an_ending

@@ -10,9 +10,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from payscore_worker.domain import refund as refunds
-from payscore_worker.domain.next_step import (
-    Rest,
-)
+from payscore_worker.domain.next_step import Rest
 from payscore_worker.domain.refund import (
     GAP,
     HOPELESS,
@@ -33,9 +31,7 @@ from payscore_worker.domain.refund import (
     see,
     see_that_it_is_the_same,
 )
-from payscore_worker.domain.trip import (
-    Trip,
-)
+from payscore_worker.domain.trip import Trip
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import (
     MCHID,

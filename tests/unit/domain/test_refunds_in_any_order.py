@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from payscore_worker.domain import refund as refunds
-from payscore_worker.domain.next_step import (
-    Rest,
-)
+from payscore_worker.domain.next_step import Rest
 from payscore_worker.domain.refund import (
     OVER,
     AskRefund,

@@ -14,9 +14,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.next_step import (
-    next_step,
-)
+from payscore_worker.domain.next_step import next_step
 from payscore_worker.domain.outcomes import APART, APART_IN_DOUBT, PAUSES, QUESTION_PAUSES
 from payscore_worker.domain.trip import (
     LATE_LOOK,

@@ -12,9 +12,7 @@ import pytest
 
 from payscore_worker import metrics, tracing
 from payscore_worker.domain import outcomes
-from payscore_worker.domain.next_step import (
-    IN_HAND,
-)
+from payscore_worker.domain.next_step import IN_HAND
 from payscore_worker.domain.trip import (
     DeclineReason,
     Trip,

@@ -12,9 +12,7 @@ import pytest
 
 from payscore_worker import metrics
 from payscore_worker.domain import refund as refunds
-from payscore_worker.domain.next_step import (
-    IN_HAND,
-)
+from payscore_worker.domain.next_step import IN_HAND
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundState
 from payscore_worker.domain.trip import (
     Look,

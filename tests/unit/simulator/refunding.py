@@ -1,8 +1,6 @@
 """What tests of refunds do over and over."""
 
-from payscore_worker.simulator import (
-    Simulator,
-)
+from payscore_worker.simulator import Simulator
 
 from .bodies import Json, a_complete, a_create
 from .clock import Clock

@@ -4,9 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from payscore_worker.simulator import (
-    Simulator,
-)
+from payscore_worker.simulator import Simulator
 
 from .bodies import ABSENT, Json, a_refund
 from .merchant import REFUNDS, Merchant

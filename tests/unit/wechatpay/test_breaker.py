@@ -11,9 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from payscore_worker import metrics
-from payscore_worker.domain.trip import (
-    OrderTerms,
-)
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import (
     AccountOut,
     FailureClass,

@@ -12,9 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payscore_worker.domain.trip import (
-    OrderTerms,
-)
+from payscore_worker.domain.trip import OrderTerms
 from payscore_worker.errors import (
     FailureClass,
     MalformedMessage,
