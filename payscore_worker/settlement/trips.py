@@ -26,6 +26,7 @@ from payscore_worker.domain.trip import (
     note_ended,
     note_started,
     out_order_no_for,
+    too_much_fen,
 )
 from payscore_worker.errors import (
     ConflictingFact,
@@ -215,12 +216,14 @@ class Settlement:
             return told
 
         try:
-            await self._books.change(trip, hear, events=[noted])
+            heard = await self._books.change(trip, hear, events=[noted])
         except ConflictingFact:
             await self._storage.note_event(trip.trip_id, noted)
             raise
         if not moves:  # else it was written with what it moved
             await self._storage.note_event(trip.trip_id, noted)
+        if too_much_fen(heard):
+            await self.advance(trip.trip_id)  # what goes back need not wait for the reconciler
         return trip.trip_id
 
     def _is_ours(self, order: Order, trip: Trip) -> bool:

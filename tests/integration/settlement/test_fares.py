@@ -184,6 +184,18 @@ async def test_the_passenger_pays_the_old_fare_in_the_moment_it_is_lowered_and_g
     assert [data["total_fen"] for data in await told(current, "settlement.lowered")] == [2_000]
 
 
+async def test_what_was_paid_above_the_fare_goes_back_as_soon_as_wechat_pay_tells_of_it(storage: Storage) -> None:
+    async with a_town(storage, "payafter") as town:
+        town.simulator.set_passenger("oPassenger", LATE)
+        await town.rides()
+        await town.lowers(total_fen=2_000)
+        town.clock.now += timedelta(hours=3)
+
+        await town.simulator.run_once()  # and no reconciler
+
+        assert [refund.amount_fen for refund in await refunds(town)] == [1_200]
+
+
 # --- Lowered once it is paid ---
 
 
