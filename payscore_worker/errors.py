@@ -14,6 +14,7 @@ SettlementError
     Unroutable              RabbitMQ has no queue for the message
     TripBusy                another worker moved this trip at every turn
     TooEarly                it is about something that we were not told yet, and messages may overtake each other
+      NotHeardOf            no trip of that name is known, and soon none will be
   Rejected                  no retry will help; a person should look
     NotOurs                 the notification is about another app or service of our merchant: for somebody else
     MalformedMessage        the message does not say what its type promises
@@ -203,6 +204,10 @@ class TripBusy(Retryable):
 
 class TooEarly(Retryable):
     """It is about something that we were not told yet; messages may overtake each other."""
+
+
+class NotHeardOf(TooEarly):
+    """No trip of that name is known: it was overtaken a moment ago, or the name is wrong."""
 
 
 class MalformedMessage(Rejected):

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
-from payscore_worker.errors import HeldBack, Rejected
+from payscore_worker.errors import HeldBack, NotHeardOf, Rejected
+
+OVERTAKEN_TRIES: Final = 4
+"""How often a message may find nobody who knows its trip: as long as a burst lasts in the queue of what it overtook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ def next_attempt(error: BaseException, attempt: int, delays: Sequence[timedelta]
         return DeadLetter(str(error))
     if isinstance(error, HeldBack):
         return RetryAfter(delays[0], counts=False)
+    if isinstance(error, NotHeardOf) and attempt >= OVERTAKEN_TRIES:
+        return DeadLetter(str(error))
     if attempt > len(delays):
         return DeadLetter(f"gave up after {attempt} attempts: {error!r}")
     return RetryAfter(delays[attempt - 1])

@@ -32,6 +32,7 @@ from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
     MalformedMessage,
+    NotHeardOf,
     Rejected,
     Retryable,
     TripArchived,
@@ -161,8 +162,7 @@ class Settlement:
         """Note that the fare of a trip is less than was told before (design rule 13).
 
         Raises:
-            Rejected: there is no such trip.
-            TooEarly: it has not ended.
+            TooEarly: it has not ended, or no such trip is known yet.
             ConflictingFact: it was cancelled.
             IllegalTransition: the fare is not below the present one, or what was paid cannot go back.
             TripArchived: it is archived.
@@ -175,8 +175,7 @@ class Settlement:
         """Note that the fare of a trip was paid otherwise, so that WeChat Pay is to collect no more (design rule 11).
 
         Raises:
-            Rejected: there is no such trip.
-            TooEarly: it has not ended.
+            TooEarly: it has not ended, or no such trip is known yet.
             ConflictingFact: it was cancelled, or paid elsewhere otherwise.
             IllegalTransition: the amount is not the fare, or the fare was waived or written off.
             TripArchived: it is archived.
@@ -345,7 +344,7 @@ class Settlement:
         if trip is None:
             archived = await self._storage.archived(trip_id)
             if archived is None:
-                raise Rejected(f"trip_id: trip {trip_id!r} is not known")
+                raise NotHeardOf(f"trip_id: trip {trip_id!r} is not known")
             raise TripArchived(
                 f"trip_id: the trip ended as {archived.state}, and is archived in {archived.archive}; "
                 "what goes back now is refunded in the merchant platform"

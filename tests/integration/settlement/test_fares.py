@@ -18,7 +18,15 @@ from payscore_worker.domain.trip import (
     TripState,
     too_much_fen,
 )
-from payscore_worker.errors import ConflictingFact, IllegalTransition, OutcomeUnknown, Rejected, Retryable, TooEarly
+from payscore_worker.errors import (
+    ConflictingFact,
+    IllegalTransition,
+    NotHeardOf,
+    OutcomeUnknown,
+    Rejected,
+    Retryable,
+    TooEarly,
+)
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator import CallKind as SimulatedCall
 from payscore_worker.simulator.refunds.book import RefundStatus
@@ -275,10 +283,10 @@ async def test_a_lower_fare_of_a_trip_that_has_not_ended_waits_for_its_end(town:
         await town.lowers()
 
 
-async def test_what_is_told_of_a_trip_that_nobody_knows_is_refused(town: Town) -> None:
-    with pytest.raises(Rejected, match="trip 't1' is not known"):
+async def test_what_is_told_of_a_trip_that_nobody_knows_may_have_overtaken_its_start(town: Town) -> None:
+    with pytest.raises(NotHeardOf, match=r"^trip_id: trip 't1' is not known$"):
         await town.lowers()
-    with pytest.raises(Rejected, match="trip 't1' is not known"):
+    with pytest.raises(NotHeardOf, match=r"^trip_id: trip 't1' is not known$"):
         await town.is_paid_elsewhere()
 
 

@@ -12,8 +12,10 @@ from payscore_worker.errors import (
     HeldBack,
     IllegalTransition,
     MalformedMessage,
+    NotHeardOf,
     OutcomeUnknown,
     StorageUnavailable,
+    TooEarly,
     TripBusy,
     WechatPayUnavailable,
 )
@@ -26,6 +28,7 @@ WORTH_ANOTHER_TRY = [
     StorageUnavailable("away"),
     BrokerUnavailable("away"),
     TripBusy("busy"),
+    TooEarly("no fare yet"),
     ZeroDivisionError("a surprise"),
     TimeoutError(),
 ]
@@ -52,6 +55,14 @@ def test_after_the_last_rung_a_person_should_look(error: Exception) -> None:
     decision = next_attempt(error, len(LADDER) + 1, LADDER)
 
     assert decision == DeadLetter(f"gave up after 4 attempts: {error!r}")
+
+
+def test_who_names_a_trip_that_nobody_knows_is_told_so_within_minutes_and_not_within_a_day() -> None:
+    ladder, unknown = LADDER * 3, NotHeardOf("trip_id: trip 't1' is not known")
+
+    decisions = [next_attempt(unknown, attempt, ladder) for attempt in (1, 2, 3, 4, 5)]
+
+    assert decisions == [*(RetryAfter(delay) for delay in LADDER), *[DeadLetter("trip_id: trip 't1' is not known")] * 2]
 
 
 @pytest.mark.parametrize("error", HOPELESS, ids=repr)
