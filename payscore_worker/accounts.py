@@ -69,6 +69,7 @@ class AccountSettings:
             mchid=self.merchant.mchid,
             family=self.merchant.api_family,
             risk_amount_fen=self.offer.risk_amount_fen,
+            second_risk_amount_fen=self.offer.second_risk_amount_fen,
             need_user_confirm=self.merchant.need_user_confirm,
             introduction=self.offer.service_introduction,
             out_order_no_prefix=self.offer.out_order_no_prefix,

@@ -220,6 +220,17 @@ class OfferSettings(Part, frozen=True, kw_only=True):
         "网约车出行"
     )
     risk_amount_fen: Annotated[int, Meta(ge=1, le=100_000_000, description="money in whole fen")] = 20_000
+    second_risk_amount_fen: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=100_000_000,
+                description="money in whole fen; a trip refused for risk is asked for once more, for this amount",
+            ),
+        ]
+        | None
+    ) = None
     out_order_no_prefix: Annotated[
         str, Meta(pattern=r"^[0-9A-Za-z_-]{0,12}\Z", description="up to 12 letters, digits, _ or -")
     ] = ""

@@ -14,6 +14,7 @@ from payscore_worker.domain.next_step import (
     Rules,
 )
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundRequested, RefundSeen, Refused
+from payscore_worker.domain.second_try import first_over, first_refused, first_seen, second_try_of
 from payscore_worker.domain.trip import (
     Asking,
     Cancelled,
@@ -571,3 +572,60 @@ CONFIRM_SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
     "with a problem, asked": lambda: _stopped(asked_to_confirm()),
 }
 """Every situation of an order that the passenger confirms that the state table decides about."""
+
+
+# --- Trips that are tried again ---
+
+TRYING_AGAIN: Final = replace(PAYAFTER, second_risk_amount_fen=10_000)
+
+
+def tried_again(before: Trip | None = None) -> Trip:
+    """Have a trip that was refused for risk, whose order was not there, twice."""
+    refused_trip = _refused(before or _creating(), "OpenOrder", Refusal.RISK_REFUSED)
+    absent, now = a_doubt(Refusal.ORDER_NOT_FOUND, step="AskOrder"), NOW + outcomes.APART
+    second = second_try_of(refused_trip, TRYING_AGAIN, now, prefix="")
+    return outcomes.not_found(_absent(refused_trip), absent, now, certain=True, second=second)
+
+
+def _second_asked_for() -> Trip:
+    return outcomes.opening(tried_again(), Opening(risk_amount_fen=10_000, start_time=None))
+
+
+def _second_open() -> Trip:
+    return outcomes.opened(_second_asked_for(), an_order(), NOW - HOUR)
+
+
+def _second_completed() -> Trip:
+    return outcomes.completed(outcomes.completing(note_ended(_second_open(), an_end()), NOW), NOW)
+
+
+def _second_paid() -> Trip:
+    return outcomes.see(_second_completed(), an_order(OrderPhase.DONE), NOW)
+
+
+def _first_runs(trip: Trip) -> Trip:
+    return first_seen(trip, an_order(), NOW)
+
+
+def _first_refused(trip: Trip) -> Trip:
+    return first_refused(trip, "INVALID_REQUEST", "不能取消", NOW)
+
+
+SECOND_SITUATIONS: Final[Mapping[str, Callable[[], Trip]]] = {
+    "tried again": tried_again,
+    "tried again, ended": lambda: note_ended(tried_again(), an_end()),
+    "tried again, cancelled": lambda: note_cancelled(tried_again(), a_cancellation()),
+    "second asked for": _second_asked_for,
+    "second refused": lambda: _refused(_second_asked_for(), "OpenOrder", Refusal.RISK_REFUSED),
+    "second open": _second_open,
+    "second open, first runs": lambda: _first_runs(_second_open()),
+    "second open, first runs, cancel refused": lambda: _first_refused(_first_runs(_second_open())),
+    "second open, first seen to": lambda: first_over(_second_open()),
+    "second completed": _second_completed,
+    "second paid": _second_paid,
+    "second paid, first runs": lambda: _first_runs(_second_paid()),
+    "second paid, first seen to": lambda: first_over(_second_paid()),
+    "second declined": lambda: _over(_refused(_second_asked_for(), "OpenOrder", Refusal.RISK_REFUSED)),
+    "with a problem": lambda: _stopped(_second_open()),
+}
+"""Every situation of a trip with a second order that the state table decides about."""

@@ -91,6 +91,7 @@ def make_rules(payscores: PayScores, orders: OrderSettings, accounts: Sequence[A
         capped=CAPPED,
         lowering=LOWERING,
         risk_amount_fen=accounts[0].risk_amount_fen if accounts else orders.risk_amount_fen,
+        second_risk_amount_fen=(accounts[0] if accounts else orders).second_risk_amount_fen,
         paying=PAYING,
         poll_delays=durations(orders.poll_delays),
         stale_after=duration(orders.stale_after),

@@ -62,6 +62,7 @@ FACTS: Final = (
     "paid_elsewhere",
     "asking",
     "confirming",
+    "second",
     "waived",
     "written_off",
     "due_at",

@@ -312,6 +312,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "paid_elsewhere": ("Paid elsewhere", "已用其他方式支付"),
     "lowering": ("Lowering", "下调进度"),
     "confirming": ("Confirmation", "乘客确认"),
+    "second_order": ("Second order", "第二个订单"),
     "asking_now": ("Asked to collect", "请求扣款"),
     "fare_now": ("Fare after lowering", "下调后车费"),
     "fares_lowered": ("Fare lowered", "车费下调"),

@@ -21,6 +21,8 @@ class Account:
     """In which its new orders are opened."""
     risk_amount_fen: int
     """For a trip that names none."""
+    second_risk_amount_fen: int | None = None
+    """For the second try of a trip that was refused for risk; None: there is none."""
     need_user_confirm: bool = False
     """Its passengers confirm each order."""
     introduction: str

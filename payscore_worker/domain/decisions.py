@@ -15,6 +15,7 @@ from payscore_worker.domain.next_step import (
     CancelOrder,
     CompleteOrder,
 )
+from payscore_worker.domain.second_try import FIRST_ORDER_COLLECTS, FIRST_ORDER_RUNS
 from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
@@ -111,6 +112,8 @@ VERBS: Final[Mapping[str, tuple[Verb, ...]]] = {
     "malformed_call": (Verb.DECLINE, Verb.CANCEL, Verb.WRITE_OFF),
     "no_finish_ticket": (Verb.CLEAR, Verb.DECLINE, Verb.CANCEL),
     "no_package": (Verb.CLEAR, Verb.DECLINE, Verb.CANCEL),
+    FIRST_ORDER_RUNS: (Verb.CLEAR,),
+    FIRST_ORDER_COLLECTS: (Verb.CLEAR,),
     "malformed_answer": (Verb.CLEAR,),
     "not_ours": (Verb.CLEAR,),
     "unknown_state": (Verb.CLEAR,),

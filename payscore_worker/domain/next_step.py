@@ -52,6 +52,8 @@ class Rules:
     """The families in which a fare can be lowered once it is asked for (reference payscore-api B.8)."""
     risk_amount_fen: int
     """For a trip that names none, of the default account."""
+    second_risk_amount_fen: int | None = None
+    """For the second try of a trip that was refused for risk, of the default account; None: there is none."""
     paying: frozenset[str]
     """The families in which WeChat can be asked to collect now (reference payscore-api B.9)."""
     poll_delays: tuple[timedelta, ...]
@@ -102,6 +104,11 @@ class Rules:
         """Say what the account of a trip asks for where the trip names no risk amount."""
         other = self.other(trip)
         return self.risk_amount_fen if other is None else other.risk_amount_fen
+
+    def second_risk_fen_of(self, trip: Trip) -> int | None:
+        """Say what the account of a trip asks for where it is refused for risk; None: nothing."""
+        other = self.other(trip)
+        return self.second_risk_amount_fen if other is None else other.second_risk_amount_fen
 
 
 def _terms_of(trip: Trip) -> OrderTerms | None:
@@ -159,6 +166,16 @@ class PayOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class AskFirstOrder:
+    """Ask whether the first of two orders runs all the same, though WeChat refused it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelFirstOrder:
+    """Cancel the first of two orders."""
+
+
+@dataclass(frozen=True, slots=True)
 class SendBack:
     """Ask for a refund of what came in and is not ours."""
 
@@ -204,6 +221,8 @@ Step = (
     | SyncOrder
     | PayOrder
     | SendBack
+    | AskFirstOrder
+    | CancelFirstOrder
     | Decline
     | Stop
     | SayStale
@@ -219,9 +238,23 @@ def next_step(trip: Trip, now: datetime, rules: Rules) -> Step:
     if trip.problem is not None:
         return Rest()
     step = _next(trip, now, rules)
+    if isinstance(step, Rest) and trip.doubt is None:
+        return _look_at_first(trip, step, now)
     if isinstance(step, AskOrder | AskServiceState) and trip.unanswered is not None and now < trip.unanswered.ask_after:
         return Rest(trip.unanswered.ask_after)
     return step
+
+
+def _look_at_first(trip: Trip, rest: Rest, now: datetime) -> Step:
+    """See to the first of two orders while there is nothing else to do."""
+    second = trip.second
+    if second is None or second.look_at is None:
+        return rest
+    if second.alive:
+        return CancelFirstOrder()
+    if now >= second.look_at:
+        return AskFirstOrder()
+    return Rest(second.look_at if rest.until is None else min(rest.until, second.look_at))
 
 
 def due_at(trip: Trip, now: datetime, rules: Rules) -> datetime | None:
@@ -425,6 +458,8 @@ def risk_amount_fen(trip: Trip, rules: Rules) -> int:
     """The risk amount of the order: as asked for, as the trip names it, or the setting's."""
     if trip.opening is not None:
         return trip.opening.risk_amount_fen
+    if trip.second is not None:
+        return trip.second.risk_amount_fen
     if trip.started is not None and trip.started.risk_amount_fen is not None:
         return trip.started.risk_amount_fen
     return rules.risk_fen_of(trip)

@@ -20,6 +20,7 @@ from payscore_worker.domain.next_step import (
     PayOrder,
     Rules,
 )
+from payscore_worker.domain.second_try import tried_again
 from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
@@ -38,6 +39,7 @@ from payscore_worker.domain.trip import (
     OrderSeen,
     Payment,
     Problem,
+    SecondTry,
     Sync,
     Trip,
     TripState,
@@ -443,10 +445,11 @@ def _is_given_up(trip: Trip) -> bool:
     return trip.cancelled is not None or trip.declined is not None or trip.paid_elsewhere is not None
 
 
-def not_found(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:
+def not_found(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool, second: SecondTry | None = None) -> Trip:
     """WeChat knows no such order: `doubt` is its answer to our question, and unsigned (payscore-api F.5 c, e).
 
-    After an accepted create it is lag. Before, two such answers, some time apart, stand for WeChat's word.
+    After an accepted create it is lag. Before, two such answers, some time apart, stand for WeChat's word. `second`:
+    how the trip is tried again where it was refused for risk.
     """
     if trip.state in TERMINAL and not (trip.look is not None and trip.look.alive):
         return _settled_down(replace(trip, look=None))
@@ -455,7 +458,7 @@ def not_found(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip
     cause = _doubt_of(trip, Refusal.ORDER_NOT_FOUND)
     apart = APART if certain else APART_IN_DOUBT
     if not _takes_two(trip, cause) or (trip.missed_at is not None and now - trip.missed_at >= apart):
-        return _never_there(replace(trip, doubt=None, missed_at=None, unanswered=None), cause, now)
+        return _never_there(replace(trip, doubt=None, missed_at=None, unanswered=None), cause, now, second)
     missed_at = trip.missed_at or now
     return replace(trip, missed_at=missed_at, doubt=replace(cause, ask_after=missed_at + apart), unanswered=None)
 
@@ -467,11 +470,13 @@ def _takes_two(trip: Trip, cause: Doubt) -> bool:
     return is_over or cause.service_off or cause.refusal in DECLINING or drops
 
 
-def _never_there(trip: Trip, cause: Doubt, now: datetime) -> Trip:
+def _never_there(trip: Trip, cause: Doubt, now: datetime, second: SecondTry | None) -> Trip:
     """Resolve the doubt about a create: there is no order."""
     look_at = now + LATE_LOOK
     if trip.cancelled is not None or trip.paid_elsewhere is not None or cause.service_off:
         return _gone(trip, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED, look_at=look_at)
+    if cause.refusal is Refusal.RISK_REFUSED and second is not None:
+        return tried_again(_settled_down(trip), second)
     if cause.refusal in DECLINING:
         return _gone(trip, DECLINING[cause.refusal], cause.message, look_at=look_at)
     if cause.refusal is Refusal.MISCONFIGURED:

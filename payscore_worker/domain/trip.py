@@ -298,6 +298,24 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondTry:
+    """The order was refused for risk, and is asked for once more, for less, under another number (payscore-api A.2)."""
+
+    out_order_no: str
+    first_order_no: str
+    first_terms: OrderTerms | None
+    risk_amount_fen: int
+    """What the second order asks for."""
+    look_at: datetime | None
+    """When to look at the first order, which must not run; None: that is done."""
+    alive: bool = False
+    """The first order runs, and is to be cancelled."""
+    cancelling: bool = False
+    """The body of that is stored."""
+    refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenOff:
     """A person decided that the money will not come."""
 
@@ -382,6 +400,8 @@ class Trip:
     paid_elsewhere: PaidElsewhere | None = None
 
     opening: Opening | None = None
+    second: SecondTry | None = None
+    """Its number is then the trip's."""
     order_id: str = ""
     opened_at: datetime | None = None
     """None on an OPEN trip: WeChat accepted the order, and has not yet said that it runs."""
@@ -444,6 +464,11 @@ def out_order_no_for(trip_id: str, prefix: str = "") -> str:
     if _FITS_WECHAT.fullmatch(prefix + trip_id):
         return prefix + trip_id
     return prefix + hashlib.sha256(trip_id.encode()).hexdigest()[: MAX_OUT_ORDER_NO - len(prefix)]
+
+
+def second_order_no_for(trip_id: str, prefix: str = "") -> str:
+    """Make the number of a trip's second order, which no other trip's id can be (design rule 12)."""
+    return prefix + hashlib.sha256(f"{trip_id}\n2".encode()).hexdigest()[: MAX_OUT_ORDER_NO - len(prefix)]
 
 
 _FITS_WECHAT: Final = re.compile(rf"[0-9A-Za-z_-]{{1,{MAX_OUT_ORDER_NO}}}")

@@ -265,6 +265,8 @@ class Story:
     """WeChat Pay is being asked to collect now."""
     confirming: str | None = None
     """Until when the passenger may confirm the order, or what came of that, where he was asked to."""
+    second: str | None = None
+    """The order is the trip's second: for how much, and what became of the first."""
     noted_at: datetime
     due_at: datetime | None
     """When the reconciler looks at it again."""
@@ -333,6 +335,7 @@ async def explain(reports: Reports, name: str) -> Story | None:
         paid_elsewhere=_paid_elsewhere(row),
         asking=_asking(row),
         confirming=_confirming(row),
+        second=_second(row),
         noted_at=row["noted_at"],
         due_at=row["due_at"],
         accepted_fen=row["accepted_fen"],
@@ -627,6 +630,20 @@ def _confirming(row: Row) -> str | None:
     return f"{'asked to confirm until' if waits else 'not confirmed; he was asked to until'} {_utc(row['confirm_by'])}"
 
 
+def _second(row: Row) -> str | None:
+    """Say of which order this is the second, and what became of the first."""
+    second = _read(row, "second_try", _SecondTry)
+    if second is None:
+        return None
+    if second.look_at is None:
+        first = "does not run"
+    elif second.alive:
+        first = "runs, and is being cancelled"
+    else:
+        first = f"is looked at once more at {_utc(second.look_at)}"
+    return f"for {second.risk_amount_fen} fen; the first, {second.first_order_no}, was refused for risk and {first}"
+
+
 def _way(row: Row) -> str:
     """Say of a trip that was not paid through WeChat Pay how it was."""
     paid = _read(row, "paid_elsewhere", _PaidElsewhere)
@@ -790,6 +807,13 @@ class _Asking(msgspec.Struct):
     due: bool = False
 
 
+class _SecondTry(msgspec.Struct):
+    first_order_no: str
+    risk_amount_fen: int
+    look_at: datetime | None = None
+    alive: bool = False
+
+
 _FARE_EVENTS: Final[Mapping[str, type[_Lowered] | type[_PaidElsewhere]]] = {
     "trip.fare_lowered": _Lowered,
     "trip.paid_elsewhere": _PaidElsewhere,
@@ -809,6 +833,7 @@ _KINDS: Final[Mapping[str, Any]] = {
     "lowering": _Lowering,
     "sync": _Sync,
     "asking": _Asking,
+    "second_try": _SecondTry,
     "doubt": _Doubt,
     "problem": _Problem,
     "unanswered": _Unanswered,

@@ -7,8 +7,10 @@ from typing import Final, assert_never
 
 from payscore_worker.domain import outcomes
 from payscore_worker.domain.next_step import (
+    AskFirstOrder,
     AskOrder,
     AskServiceState,
+    CancelFirstOrder,
     CancelOrder,
     CompleteOrder,
     Decline,
@@ -26,6 +28,7 @@ from payscore_worker.domain.next_step import (
     end_time_for,
     risk_amount_fen,
 )
+from payscore_worker.domain.second_try import second_try_of
 from payscore_worker.domain.trip import (
     Doubt,
     Opening,
@@ -47,6 +50,7 @@ from payscore_worker.errors import (
 from payscore_worker.settlement import journal
 from payscore_worker.settlement.books import Change, ReturnBooks, TripBooks
 from payscore_worker.settlement.fare_steps import FareSteps
+from payscore_worker.settlement.first_order_steps import FirstOrderSteps
 from payscore_worker.settlement.translation import (
     SENT_BY,
     cancel_reason,
@@ -115,6 +119,7 @@ class Steps(TripCalls):
             refund_prefix=terms.out_order_no_prefix,
             clock=clock,
         )
+        self._first_orders = FirstOrderSteps(storage=storage, books=books, payscores=payscores, clock=clock)
         self._accepted_at: dict[str, datetime] = {}
         """When a create was last accepted, by the mchid it was of."""
 
@@ -139,6 +144,8 @@ class Steps(TripCalls):
                 await self._cancel_order(run)
             case LowerOrder() | SyncOrder() | PayOrder() | SendBack():
                 await self._fares.take(step, run)
+            case AskFirstOrder() | CancelFirstOrder():
+                await self._first_orders.take(step, run)
             case Decline() | Stop() | SayStale() | SayOverdue():
                 await self._conclude(step, run)
             case Rest():
@@ -244,7 +251,13 @@ class Steps(TripCalls):
 
     async def _take_absence(self, run: Run, unknown: Doubt) -> None:
         certain, now = await self._is_certain(run.trip, CallKind.CREATE), self._clock()
-        await self._move(run, lambda trip: outcomes.not_found(trip, unknown, now, certain=certain))
+        prefix = (self._rules.other(run.trip) or self._terms).out_order_no_prefix
+
+        def absent(trip: Trip) -> Trip:
+            second = second_try_of(trip, self._rules, now, prefix=prefix)
+            return outcomes.not_found(trip, unknown, now, certain=certain, second=second)
+
+        await self._move(run, absent)
 
     async def _take_word(self, run: Run, order: Order, answer: Answer) -> None:
         trip, request_id = run.trip, answer.request_id

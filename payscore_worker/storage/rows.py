@@ -25,6 +25,7 @@ from payscore_worker.domain.trip import (
     PaidElsewhere,
     Payment,
     Problem,
+    SecondTry,
     Started,
     Sync,
     Trip,
@@ -93,6 +94,7 @@ TRIP_COLUMNS: Final = (
     "sync",
     "asking",
     "confirm_by",
+    "second_try",
     "polls",
     "asked_at",
     "stale_since",
@@ -157,6 +159,7 @@ def trip_row(trip: Trip, *, due_at: datetime | None, now: datetime) -> tuple[Any
         _json(trip.sync),
         _json(trip.asking),
         trip.confirm_by,
+        _json(trip.second),
         trip.polls,
         trip.asked_at,
         trip.stale_since,
@@ -207,6 +210,7 @@ def trip_from_row(row: Row) -> Trip:
         sync=_from_json(row["sync"], _sync),
         asking=_from_json(row["asking"], _asking),
         confirm_by=row["confirm_by"],
+        second=_from_json(row["second_try"], _second_try),
         polls=row["polls"],
         asked_at=row["asked_at"],
         stale_since=row["stale_since"],
@@ -424,6 +428,7 @@ _paid_elsewhere: Final = msgspec.json.Decoder(PaidElsewhere)
 _lowering: Final = msgspec.json.Decoder(Lowering)
 _sync: Final = msgspec.json.Decoder(Sync)
 _asking: Final = msgspec.json.Decoder(Asking)
+_second_try: Final = msgspec.json.Decoder(SecondTry)
 _debits: Final = msgspec.json.Decoder(tuple[Debit, ...])
 _given_up: Final = msgspec.json.Decoder(GivenUp)
 _ending: Final = msgspec.json.Decoder(Ending)

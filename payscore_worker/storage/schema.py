@@ -5,7 +5,7 @@ from typing import Final
 
 from payscore_worker.errors import SchemaOutdated
 
-SCHEMA_REVISION: Final = "0011"
+SCHEMA_REVISION: Final = "0012"
 """The migration that this code is written for. Revisions are four digits, so that the later one is the greater text."""
 
 

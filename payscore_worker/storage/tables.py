@@ -79,6 +79,7 @@ trip: Final = Table(
     Column("order_id", Text, nullable=False),
     Column("opened_at", Moment),
     Column("confirm_by", Moment),
+    Column("second_try", Json),
     Column("end_time", Moment),
     Column("total_fen", BigInteger),
     Column("completed_at", Moment),

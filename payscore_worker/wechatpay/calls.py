@@ -17,6 +17,7 @@ class CallKind(StrEnum):
     QUERY = "query"
     COMPLETE = "complete"
     CANCEL = "cancel"
+    CANCEL_FIRST = "cancel_first"
     MODIFY = "modify"
     SYNC = "sync"
     PAY = "pay"

@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -463,3 +464,27 @@ async def test_what_came_of_an_order_that_the_passenger_confirms_is_told(
 
     story = await story_of(reports)
     assert story.confirming == said.format(story.noted_at.isoformat(timespec="seconds"))
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ("{}", "does not run"),
+        ('{"look_at": "2026-05-01T12:15:00Z", "alive": true}', "runs, and is being cancelled"),
+        ('{"look_at": "2026-05-01T12:15:00Z"}', "is looked at once more at 2026-05-01T12:15:00+00:00"),
+    ],
+)
+async def test_what_became_of_the_first_of_two_orders_is_told(
+    reports: Reports, town: Town, engine: AsyncEngine, first: str, said: str
+) -> None:
+    await town.starts()
+    assert (await story_of(reports)).second is None
+    second = {"first_order_no": "t1", "risk_amount_fen": 2_000} | msgspec.json.decode(first)
+
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE trip SET second_try = :second"), {"second": msgspec.json.encode(second).decode()}
+        )
+
+    story = await story_of(reports)
+    assert story.second == f"for 2000 fen; the first, t1, was refused for risk and {said}"
