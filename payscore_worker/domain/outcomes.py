@@ -20,7 +20,6 @@ from payscore_worker.domain.next_step import (
     PayOrder,
     Rules,
 )
-from payscore_worker.domain.second_try import tried_again
 from payscore_worker.domain.trip import (
     COMPLETED_ELSEWHERE,
     LATE_LOOK,
@@ -476,12 +475,17 @@ def _never_there(trip: Trip, cause: Doubt, now: datetime, second: SecondTry | No
     if trip.cancelled is not None or trip.paid_elsewhere is not None or cause.service_off:
         return _gone(trip, DeclineReason.SERVICE_NOT_ENABLED, NOT_ENABLED, look_at=look_at)
     if cause.refusal is Refusal.RISK_REFUSED and second is not None:
-        return tried_again(_settled_down(trip), second)
+        return _tried_again(trip, second)
     if cause.refusal in DECLINING:
         return _gone(trip, DECLINING[cause.refusal], cause.message, look_at=look_at)
     if cause.refusal is Refusal.MISCONFIGURED:
         return replace(trip, opening=None)
     return _rebuilding(trip, cause, now) if cause.refusal in PARAMETERS else trip
+
+
+def _tried_again(trip: Trip, second: SecondTry) -> Trip:
+    """Leave the first number, under which no order runs, for the second."""
+    return replace(_settled_down(trip), out_order_no=second.out_order_no, opening=None, second=second)
 
 
 def _unmoved(trip: Trip, doubt: Doubt, now: datetime, *, certain: bool) -> Trip:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from payscore_worker.domain.next_step import CancelFirstOrder, Rules
+from payscore_worker.domain.outcomes import with_problem
 from payscore_worker.domain.trip import (
     LATE_LOOK,
     OrderPhase,
@@ -50,11 +51,6 @@ def second_try_of(trip: Trip, rules: Rules, now: datetime, *, prefix: str) -> Se
         risk_amount_fen=fen,
         look_at=now + LATE_LOOK,
     )
-
-
-def tried_again(trip: Trip, second: SecondTry) -> Trip:
-    """Leave the first number, under which no order runs, for the second."""
-    return replace(trip, out_order_no=second.out_order_no, opening=None, second=second)
 
 
 def first_seen(trip: Trip, order: OrderSeen | None, now: datetime) -> Trip:
@@ -101,5 +97,4 @@ def first_refused(trip: Trip, code: str, message: str, now: datetime) -> Trip:
 
 def _troubled(trip: Trip, code: str, message: str, now: datetime) -> Trip:
     step = CancelFirstOrder.__name__
-    problem = Problem(code=code, message=message, request_id="", step=step, since=now)
-    return replace(trip, problem=problem, problem_told=f"{code} {step}")
+    return with_problem(trip, Problem(code=code, message=message, request_id="", step=step, since=now))
