@@ -4,8 +4,12 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Final
+
+import pytest
+from _pytest.mark.structures import ParameterSet
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "state-table.md"
 
@@ -75,3 +79,23 @@ def broken(cells: Iterable[Cell], law: Callable[[Cell], bool]) -> list[Cell]:
     read = [cell for cell in cells if cell.text != CANNOT_BE]
     assert read
     return [cell for cell in read if not law(cell)]
+
+
+def by_row(cells: Iterable[Cell]) -> list[ParameterSet]:
+    """Group cells by table and row: a test for each cell costs more than all it runs."""
+    rows = groupby(cells, key=lambda cell: (cell.table, cell.row))
+    return [pytest.param(tuple(row), id=f"{heading}: {name}") for (heading, name), row in rows]
+
+
+def differing(cells: Iterable[Cell], outcome: Callable[[Cell], str]) -> list[str]:
+    """Run every cell against the code, and name each that comes out otherwise than the page says."""
+    made = [(cell, _made(cell, outcome)) for cell in cells]
+    assert made
+    return [f"{cell.column}: {text}; the page says: {cell.text}" for cell, text in made if text != cell.text]
+
+
+def _made(cell: Cell, outcome: Callable[[Cell], str]) -> str:
+    try:
+        return outcome(cell)
+    except Exception as error:  # noqa: BLE001 - it is told with its cell, and the other cells are run all the same
+        return f"raises {error!r}"
