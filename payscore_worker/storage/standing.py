@@ -144,9 +144,9 @@ async def standing(engine: AsyncEngine, now: datetime, *, limit: timedelta, owne
         await _limit(connection, limit)
         counted = _Counted(
             trips=await _all(connection, _trips()),
-            problems=await _all(connection, _problems(trip, _OF_TRIP)),
+            problems=await _all(connection, _problems(trip, OF_TRIP)),
             refunds=await _all(connection, _refunds()),
-            refund_problems=await _all(connection, _problems(refund, _OF_REFUND)),
+            refund_problems=await _all(connection, _problems(refund, OF_REFUND)),
             authorisation_problems=await _all(connection, _problems(authorisation, _OF_AUTHORISATION)),
         )
         (due,) = await _all(connection, _due(trip, now))
@@ -198,13 +198,13 @@ def _word(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
     return column.op("->>")(literal_column(f"'{name}'"))
 
 
-_OF_TRIP: Final = (
+OF_TRIP: Final = (
     _word(trip.c.terms, "mchid").label("mchid"),
     case((trip.c.terms.is_(None), _word(trip.c.started, "account"))).label("said"),
 )
 """Whose a trip is: by its order's terms, or its start before there is an order. These rows are read anyway."""
 
-_OF_REFUND: Final = (refund.c.mchid.label("mchid"), null().label("said"))
+OF_REFUND: Final = (refund.c.mchid.label("mchid"), null().label("said"))
 _OF_AUTHORISATION: Final = (_word(authorisation.c.terms, "mchid").label("mchid"), null().label("said"))
 
 
@@ -221,13 +221,13 @@ def _trips() -> Executable:
     for call, out in CALL_OUT.items():
         columns.append(func.count().filter(out, calm).label(f"{call}_count"))
         columns.append(func.min(trip.c.updated_at).filter(out, calm).label(f"{call}_since"))
-    return select(*_OF_TRIP, *columns).where(trip.c.state.in_(UNFINISHED)).group_by("mchid", "said")
+    return select(*OF_TRIP, *columns).where(trip.c.state.in_(UNFINISHED)).group_by("mchid", "said")
 
 
 def _refunds() -> Executable:
     columns = _by_state(refund, REFUND_SINCE)
     columns.append(func.coalesce(func.sum(refund.c.amount_fen), 0).label("reserved_fen"))
-    return select(*_OF_REFUND, *columns).where(refunds_under_way()).group_by(refund.c.mchid)
+    return select(*OF_REFUND, *columns).where(refunds_under_way()).group_by(refund.c.mchid)
 
 
 def refunds_under_way() -> ColumnElement[bool]:

@@ -1,13 +1,12 @@
 """What the gauges of the database say is what the database holds, on both databases."""
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ColumnElement, Select, cast, func, literal, select, text, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.event import listen, remove
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,6 +24,7 @@ from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.standing import REFUND_SINCE, UNFINISHED, refunds_under_way, standing
 from payscore_worker.storage.tables import authorisation, refund, trip
 from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.relabelling import as_json, has_mchid, says
 from tests.integration.settlement.town import Town, a_town
 from tests.unit.ops.samples import value
 
@@ -48,26 +48,6 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 def owners(town: Town, name: str = "default") -> Owners:
     return Owners(default=name, names={town.payscore.terms.mchid: name, OTHER_MCHID: "south"})
-
-
-def as_json(said: Mapping[str, str]) -> ColumnElement[Any]:
-    return cast(literal(json.dumps(said)), authorisation.c.terms.type)
-
-
-async def says(engine: AsyncEngine, column: Column[Any], trip_id: str, **said: str) -> None:
-    """Have a trip say otherwise in what is kept of it as JSON."""
-    this = trip.c.trip_id == trip_id
-    async with engine.begin() as connection:
-        kept = json.loads(await connection.scalar(select(column).where(this)) or "")
-        await connection.execute(update(trip).where(this).values({column: as_json(kept | said)}))
-
-
-async def has_mchid(engine: AsyncEngine, mchid: str, *trip_ids: str) -> None:
-    """Make orders, and what is sent back of them, another merchant's."""
-    for trip_id in trip_ids:
-        await says(engine, trip.c.terms, trip_id, mchid=mchid)
-    async with engine.begin() as connection:
-        await connection.execute(update(refund).where(refund.c.trip_id.in_(trip_ids)).values(mchid=mchid))
 
 
 @pytest.fixture
