@@ -41,8 +41,13 @@ class Belonging(msgspec.Struct, frozen=True, kw_only=True):
 
 def belonging(row: Mapping[str, Any]) -> Belonging:
     """Read whose trip a row is."""
-    start, terms = _read(row["started"], _Start), _read(row["terms"], _Terms)
-    return Belonging(account=start.account, mchid=terms.mchid, appid=terms.appid, family=terms.family)
+    return belonging_of_order(row["terms"], account=_read(row["started"], _Start).account)
+
+
+def belonging_of_order(terms: str | None, *, account: str = "") -> Belonging:
+    """Read whose an order, or an authorisation, is by its terms alone."""
+    read = _read(terms, _Terms)
+    return Belonging(account=account, mchid=read.mchid, appid=read.appid, family=read.family)
 
 
 def _read(text: str | None, kind: type[_T]) -> _T:

@@ -14,12 +14,13 @@ def as_json(said: Mapping[str, str]) -> ColumnElement[Any]:
     return cast(literal(json.dumps(said)), trip.c.terms.type)
 
 
-async def says(engine: AsyncEngine, column: Column[Any], trip_id: str, **said: str) -> None:
-    """Have a trip say otherwise in what is kept of it as JSON."""
-    this = trip.c.trip_id == trip_id
+async def says(engine: AsyncEngine, column: Column[Any], key: str, **said: str) -> None:
+    """Have a case say otherwise in what is kept of it as JSON."""
+    table = column.table
+    (its_key,) = table.primary_key.columns
     async with engine.begin() as connection:
-        kept = json.loads(await connection.scalar(select(column).where(this)) or "")
-        await connection.execute(update(trip).where(this).values({column: as_json(kept | said)}))
+        kept = json.loads(await connection.scalar(select(column).where(its_key == key)) or "")
+        await connection.execute(update(table).where(its_key == key).values({column: as_json(kept | said)}))
 
 
 async def has_mchid(engine: AsyncEngine, mchid: str, *trip_ids: str) -> None:
