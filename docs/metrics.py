@@ -39,6 +39,11 @@ Gauges of the database and of the queues are the same in each worker. Take `max(
 as often as there are workers. They are read now and then, in a twentieth of the time at most, and never for a message;
 `payscore_look_age_seconds` says how old they are, and grows while database or broker are away.
 
+`account` is the name of an account of the settings. In a gauge of the database it is told by the merchant number of the
+order, or by the start before there is an order; `(unknown)` is whoever the settings do not have. The whole is
+`sum(max by (account) (...))`. Not told apart is what would cost more the more trips are over, or due: trips that are
+over, the books, the outbox, and for how long the first of all is due.
+
 What to draw of them: `deploy/grafana/`. When to wake somebody: `deploy/prometheus/rules.yml`, and what to do then:
 [the runbook](../deploy/runbook.md). Both expect the job names of `deploy/prometheus/prometheus.yml`: `payscore-worker`,
 `payscore-webhook`, `payscore-console`, `rabbitmq`, and `rabbitmq-queues` for RabbitMQ's metrics by queue.

@@ -98,12 +98,17 @@ def read_accounts(environment: Environment) -> Accounts:
     return (AccountSettings(name=DEFAULT, merchant=environment.read(MerchantSettings, **otherwise), offer=offer),)
 
 
+def accounts_if_told(environment: Environment) -> Accounts:
+    """Read every account, or none where the settings do not tell: what is stored can be shown without them."""
+    try:
+        return read_accounts(environment)
+    except SettingsError:
+        return ()
+
+
 def names_of_accounts(environment: Environment) -> dict[str, str]:
     """Find out how the accounts are called now, by mchid; nothing where the settings do not tell."""
-    try:
-        return {one.merchant.mchid: one.name for one in read_accounts(environment)}
-    except SettingsError:
-        return {}
+    return {one.merchant.mchid: one.name for one in accounts_if_told(environment)}
 
 
 def _notify_url(base: str, name: str) -> str:

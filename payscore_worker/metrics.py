@@ -27,6 +27,10 @@ UNKNOWN: Final = float("nan")
 """What a gauge says until something is known; no comparison with it holds, so it alarms nobody."""
 
 ALIKE: Final = " Read from the database now and then, and the same in every worker: take max(), do not sum."
+FIRST: Final = (
+    f" The first of the index is looked at, whosever it is: to find each account's, all that are due would be.{ALIKE}"
+)
+APART: Final = " Read from the database now and then, and the same in every worker: take max() by account, then sum."
 SEEN: Final = " Read from RabbitMQ now and then, and the same in every worker: take max(), do not sum."
 
 CALL_BUCKETS: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 10, 30)
@@ -212,60 +216,80 @@ BREAKER_OPENED = _counter(
 
 # --- The worker: what the database holds ---
 
-TRIPS = _gauge("payscore_trips", f"Trips in each state; those that are over are counted less often.{ALIKE}", "state")
-TRIPS_AGE = _gauge(
-    "payscore_trips_oldest_age_seconds", f"How long the oldest trip is in this state; 0 without one.{ALIKE}", "state"
+TRIPS = _gauge(
+    "payscore_trips",
+    "Trips in each state; those that are over are counted less often, and under an empty account, lest the terms of "
+    f"all of them be read.{APART}",
+    *("account", "state"),
 )
-PROBLEM_TRIPS = _gauge("payscore_trips_with_problem", f"Trips that stand still until a person has looked.{ALIKE}")
+TRIPS_AGE = _gauge(
+    "payscore_trips_oldest_age_seconds",
+    f"How long the oldest trip is in this state; 0 without one.{ALIKE}",
+    *("account", "state"),
+)
+PROBLEM_TRIPS = _gauge(
+    "payscore_trips_with_problem", f"Trips that stand still until a person has looked.{APART}", "account"
+)
 PROBLEM_AGE = _gauge(
     "payscore_trips_with_problem_oldest_age_seconds",
     f"How long the one that stands still longest has not moved; 0 without one.{ALIKE}",
+    "account",
 )
 TRIPS_LATE = _gauge(
     "payscore_trips_late",
-    f"Trips whose other half is missing for too long (stale), or whose money is (overdue).{ALIKE}",
-    "what",
+    f"Trips whose other half is missing for too long (stale), or whose money is (overdue).{APART}",
+    *("account", "what"),
 )
 TRIPS_DUE_LAG = _gauge(
-    "payscore_trips_due_lag_seconds", f"For how long the first due trip has not been taken up; 0 without one.{ALIKE}"
+    "payscore_trips_due_lag_seconds",
+    f"For how long the first due trip of all accounts has not been taken up; 0 without one.{FIRST}",
 )
 UNANSWERED = _gauge(
     "payscore_calls_unanswered",
-    f"Trips with a create or complete that may be on its way: prepared, and no answer noted.{ALIKE}",
-    "call",
+    f"Trips with a create or complete that may be on its way: prepared, and no answer noted.{APART}",
+    *("account", "call"),
 )
 UNANSWERED_AGE = _gauge(
     "payscore_calls_unanswered_oldest_age_seconds",
     f"How long the oldest of them has been so; 0 without one.{ALIKE}",
-    "call",
+    *("account", "call"),
 )
 OUTSTANDING_FEN = _gauge(
-    "payscore_outstanding_fen", f"Money of COMPLETED trips, accepted and not yet in, nor paid elsewhere, in fen.{ALIKE}"
+    "payscore_outstanding_fen",
+    f"Money of COMPLETED trips, accepted and not yet in, nor paid elsewhere, in fen.{APART}",
+    "account",
 )
-REFUNDS = _gauge("payscore_refunds", f"Refunds that are under way, in each state.{ALIKE}", "state")
+REFUNDS = _gauge("payscore_refunds", f"Refunds that are under way, in each state.{APART}", *("account", "state"))
 REFUNDS_AGE = _gauge(
     "payscore_refunds_oldest_age_seconds",
     f"How long the oldest refund is in this state; 0 without one.{ALIKE}",
-    "state",
+    *("account", "state"),
 )
-PROBLEM_REFUNDS = _gauge("payscore_refunds_with_problem", f"Refunds that stand still until a person has looked.{ALIKE}")
+PROBLEM_REFUNDS = _gauge(
+    "payscore_refunds_with_problem", f"Refunds that stand still until a person has looked.{APART}", "account"
+)
 PROBLEM_REFUNDS_AGE = _gauge(
     "payscore_refunds_with_problem_oldest_age_seconds",
     f"How long the one that stands still longest has not moved; 0 without one.{ALIKE}",
+    "account",
 )
 REFUNDS_DUE_LAG = _gauge(
     "payscore_refunds_due_lag_seconds",
-    f"For how long the first due refund has not been taken up; 0 without one.{ALIKE}",
+    f"For how long the first due refund of all accounts has not been taken up; 0 without one.{FIRST}",
 )
 PROBLEM_AUTHORISATIONS = _gauge(
-    "payscore_authorisations_with_problem", f"Authorisations that stand still until a person has looked.{ALIKE}"
+    "payscore_authorisations_with_problem",
+    f"Authorisations that stand still until a person has looked.{APART}",
+    "account",
 )
 AUTHORISATIONS_DUE_LAG = _gauge(
     "payscore_authorisations_due_lag_seconds",
-    f"For how long the first due authorisation has not been taken up; 0 without one.{ALIKE}",
+    f"For how long the first due authorisation of all accounts has not been taken up; 0 without one.{FIRST}",
 )
 RESERVED_FEN = _gauge(
-    "payscore_reserved_fen", f"Money of refunds that are under way, promised and not yet sent back, in fen.{ALIKE}"
+    "payscore_reserved_fen",
+    f"Money of refunds that are under way, promised and not yet sent back, in fen.{APART}",
+    "account",
 )
 OUTBOX_ROWS = _gauge(
     "payscore_outbox_rows", f"Announcements that wait for a relay or the broker to be published.{ALIKE}"

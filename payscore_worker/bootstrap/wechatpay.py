@@ -15,6 +15,7 @@ from payscore_worker.bootstrap.wiring import now
 from payscore_worker.domain.account import DEFAULT, Account
 from payscore_worker.errors import WechatPayError
 from payscore_worker.settings import Environment, MerchantSettings, SettingsError
+from payscore_worker.storage.belonging import Owners
 from payscore_worker.wechatpay import (
     Breaker,
     Breakers,
@@ -86,6 +87,11 @@ class WechatPays:
     def names(self) -> dict[str, str]:
         """The names of several accounts, by mchid; none where there is one, which needs no telling."""
         return {one.mchid: one.name for one in self.accounts} if len(self.settings) > 1 else {}
+
+    @property
+    def owners(self) -> Owners:
+        """Tell whose a row is, be there one account or several."""
+        return Owners(default=self.accounts[0].name, names={one.mchid: one.name for one in self.accounts})
 
     @property
     def ready(self) -> bool:

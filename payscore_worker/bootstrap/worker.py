@@ -78,6 +78,7 @@ async def run_worker(environment: Environment, *, with_console: bool = False) ->
                 topology=worker.topology,
                 database_url=database_url(environment),
                 clock=worker.clock,
+                owners=wechatpay.owners,
                 on_depths=lambda found: ring.note(now(), found),
             )
             looking = [parts.start(group, watching)]

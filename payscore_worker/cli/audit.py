@@ -11,6 +11,7 @@ from aio_pika.abc import AbstractConnection
 from rich.console import Console
 from rich.text import Text
 
+from payscore_worker.accounts import names_of_accounts
 from payscore_worker.bootstrap.wechatpay import make_wechatpays
 from payscore_worker.bootstrap.wiring import make_topology, now
 from payscore_worker.cli.output import FINE, NOT_FINE, json_option, print_json, run
@@ -25,6 +26,7 @@ from payscore_worker.oversight.audit import (
     audit_wechatpay,
 )
 from payscore_worker.settings import BrokerSettings, DatabaseSettings, Environment
+from payscore_worker.storage.belonging import Owners
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 
@@ -63,6 +65,12 @@ def _print(finding: Finding) -> None:
     Console().print(mark + Text(f"{finding.check}: {finding.detail}{trips}"))
 
 
+def _owners(environment: Environment) -> Owners | None:
+    """Tell several accounts apart; None where there is one, or the settings do not tell."""
+    names = names_of_accounts(environment)
+    return Owners(default=next(iter(names.values())), names=names) if len(names) > 1 else None
+
+
 async def _counted(connection: AbstractConnection, topology: Topology) -> list[Depth]:
     """Look at the queues, and again where RabbitMQ was too busy to count one: what stays unknown is a finding."""
     found = await depths(connection, topology)
@@ -78,7 +86,7 @@ async def _audit(environment: Environment, sample: int) -> list[Finding]:
     broker = environment.read(BrokerSettings)
     async with engine_for(environment.read(DatabaseSettings).database_url) as engine:
         reports = Reports(engine)
-        findings = await audit_books(reports, now())
+        findings = await audit_books(reports, now(), _owners(environment))
         async with await connect(broker.amqp_url, "payscore-worker audit") as connection:
             found = await _counted(connection, make_topology(broker))
         findings += audit_queues(found, await reports.pending_announcements())

@@ -27,3 +27,11 @@ class Account:
     """Its passengers confirm each order."""
     introduction: str
     out_order_no_prefix: str
+
+
+def passenger_of(openid: str, mchid: str, *, default: str) -> str:
+    """Say under what to keep what is so between a passenger and one merchant; `default`: the default account's mchid.
+
+    Several companies may share an app, and so an openid; the default account's keep it alone.
+    """
+    return openid if mchid == default else f"{mchid}/{openid}"

@@ -11,7 +11,17 @@ from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import Refusal, SettlementError, WechatPayRejected
 from payscore_worker.messaging.inspect import Depth
-from payscore_worker.storage.reports import MAX_DOUBTFUL, MAX_NAMED, STUCK_AFTER, Books, Doubtful, RefundBooks, Reports
+from payscore_worker.storage.belonging import Owners
+from payscore_worker.storage.reports import (
+    MAX_DOUBTFUL,
+    MAX_NAMED,
+    STUCK_AFTER,
+    AccountBooks,
+    Books,
+    Doubtful,
+    RefundBooks,
+    Reports,
+)
 from payscore_worker.storage.rows import lowering_from_json, terms_from_json
 from payscore_worker.wechatpay.payscore import Order, PayScores, Phase
 from payscore_worker.wechatpay.transactions import Refunds, RefundStatus, RefundTold
@@ -41,10 +51,13 @@ class Finding:
     """The first ones it is about."""
 
 
-async def audit_books(reports: Reports, now: datetime) -> list[Finding]:
-    """Check the database against itself."""
+async def audit_books(reports: Reports, now: datetime, owners: Owners | None = None) -> list[Finding]:
+    """Check the database against itself; `owners`: to tell several accounts apart."""
     books = await reports.books()
     findings = [_conservation(books)]
+    if owners is not None:
+        of_accounts = await reports.account_books(owners)
+        findings += [_conservation_of(account, books) for account, books in of_accounts.items()]
     for check, trip_ids in (await reports.contradictions(now)).items():
         findings.append(_about(check, trip_ids))
     findings.append(_over_here_alive_there(await reports.doubtful(), now))
@@ -303,6 +316,26 @@ def _conservation(books: Books) -> Finding:
         f" + {books.waiting} waiting + {books.with_problem} with a problem"
     )
     return Finding(check="conservation", ok=books.noted == kept, detail=detail)
+
+
+def _conservation_of(account: str, books: AccountBooks) -> Finding:
+    """Say where the trips of an account stand, and that none of its money is lost, or another's."""
+    settled_fen = books.paid_fen + books.elsewhere_fen + books.outstanding_fen
+    ours = (books.refunded_fen, books.reserved_fen)
+    theirs = (books.refunds_done_fen, books.refunds_under_way_fen)
+    detail = (
+        f"{books.settled} settled, {books.declined} declined, {books.cancelled} cancelled, {books.waiting} waiting,"
+        f" {books.with_problem} with a problem; {books.owed_fen} fen owed = {books.paid_fen} paid"
+        f" + {books.elsewhere_fen} paid elsewhere + {books.outstanding_fen} outstanding;"
+        f" {books.refunded_fen} went back, {books.reserved_fen} promised"
+    )
+    if books.twice_fen:
+        detail += f"; {books.twice_fen} collected of what was paid elsewhere, too"
+    if ours != theirs:
+        detail += f", and its refunds say: {books.refunds_done_fen} went back, {books.refunds_under_way_fen} promised"
+    return Finding(
+        check=f"conservation of {account}", ok=books.owed_fen == settled_fen and ours == theirs, detail=detail
+    )
 
 
 def _about(check: str, trip_ids: Sequence[str]) -> Finding:

@@ -109,9 +109,23 @@ class Authorisations:
         payscore = self._payscores.present(event.account or "", "")
         return await self._end(event.openid, ending, payscore, [self._heard("authorisation.ended", event)])
 
-    async def end_by_hand(self, openid: str, ending: Ending) -> list[str]:
-        """Do as `note_ended` on a person's word, which stands in the record of actions: nobody told us of it."""
-        return await self._end(openid, ending, self._payscores.current, [])
+    async def end_by_hand(self, openid: str, ending: Ending, *, account: str = "") -> list[str]:
+        """Do as `note_ended` on a person's word, which stands in the record of actions: nobody told us of it.
+
+        Raises:
+            Rejected: there is no such account; names those that there are.
+
+        """
+        return await self._end(openid, ending, self._payscores.present(account, ""), [])
+
+    def own_number(self, openid: str, *, account: str = "") -> str:
+        """Make the number of what a passenger has authorised an account without a word of ours.
+
+        Raises:
+            Rejected: there is no such account; names those that there are.
+
+        """
+        return self._own_number(openid, self._payscores.present(account, ""))
 
     async def _end(self, openid: str, ending: Ending, payscore: PayScore, events: list[EventRecord]) -> list[str]:
         ends = await self._to_end(openid, ending, payscore)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime
 from uuid import uuid4
 
-from payscore_worker.domain.authorisation import Authorisation, Ending, number_of_passenger
+from payscore_worker.domain.authorisation import Authorisation, Ending
 from payscore_worker.errors import Retryable
 from payscore_worker.settlement.authorisations import Authorisations
 from payscore_worker.storage.actions import Action, Actions
@@ -15,26 +15,24 @@ from payscore_worker.storage.authorisations import END
 class Authorising:
     """Does what people decided, once it stands in the record."""
 
-    def __init__(
-        self, *, authorisations: Authorisations, actions: Actions, clock: Callable[[], datetime], prefix: str
-    ) -> None:
+    def __init__(self, *, authorisations: Authorisations, actions: Actions, clock: Callable[[], datetime]) -> None:
         self._authorisations = authorisations
         self._actions = actions
         self._clock = clock
-        self._prefix = prefix
 
-    async def end(self, openid: str, *, by: str, reason: str) -> list[Authorisation]:
-        """End what a passenger has authorised; returns how that stands now.
+    async def end(self, openid: str, *, by: str, reason: str, account: str = "") -> list[Authorisation]:
+        """End what a passenger has authorised an account, or else the default one; returns how that stands now.
 
         Raises:
+            Rejected: there is no such account; nothing was recorded.
             StorageUnavailable: it could not be recorded, and was not begun.
 
         """
-        target = number_of_passenger(openid, self._prefix)
+        target = self._authorisations.own_number(openid, account=account)
         action = Action(who=by, action=END, queue="", target=target, reason=reason)
         async with self._actions.recorded_for_one(action, self._clock) as done:
             ending = Ending(reason=reason, by=by, word=uuid4().hex)
-            codes = await self._authorisations.end_by_hand(openid, ending)
+            codes = await self._authorisations.end_by_hand(openid, ending, account=account)
             done.moved = len(codes)
         for code in codes:
             with suppress(Retryable):  # the reconciler goes on with it

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from payscore_worker.domain import outcomes
+from payscore_worker.domain.account import passenger_of
 from payscore_worker.domain.trip import (
     Doubt,
     OrderSeen,
@@ -176,12 +177,8 @@ class TripCalls:
 
 
 def passenger(openid: str, payscore: PayScore, payscores: PayScores) -> str:
-    """Say under what to keep whether a passenger has enabled the service: that is so with each merchant for itself.
-
-    Several companies may share an app, and so an openid; the default account's keep it alone.
-    """
-    mchid = payscore.terms.mchid
-    return openid if mchid == payscores.current.terms.mchid else f"{mchid}/{openid}"
+    """Say under what to keep whether a passenger has enabled the service: that is so with each merchant for itself."""
+    return passenger_of(openid, payscore.terms.mchid, default=payscores.current.terms.mchid)
 
 
 def of(value: _T | None) -> _T:

@@ -29,9 +29,9 @@ class AuthorisationReports:
         newest = authorisation.c.noted_at.desc(), authorisation.c.authorization_code
         return await self._reports.rows(his.order_by(*newest).limit(MAX_ROWS))
 
-    async def actions_on(self, number: str) -> list[Row]:
+    async def actions_on(self, *numbers: str) -> list[Row]:
         """List what people did about a passenger's authorisations, the earliest first."""
-        about = operator_action.c.target == number, operator_action.c.action == END
+        about = operator_action.c.target.in_(numbers), operator_action.c.action == END
         statement = select(operator_action).where(*about).order_by(operator_action.c.id).limit(MAX_ACTIONS)
         return await self._reports.rows(statement)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, or_, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from payscore_worker.domain.trip import (
@@ -192,7 +192,7 @@ class Browsing(Reports):
         async with self._in_turn():
             return await standing(self._engine, now, limit=self._limit)
 
-    async def _all(self, statement: Select[Any]) -> list[Row]:
+    async def _all(self, statement: Select[Any] | CompoundSelect[Any]) -> list[Row]:
         async with self._in_turn(), self._engine.connect() as connection:
             await self._restrain(connection)
             return [row._mapping for row in await connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public face of a row

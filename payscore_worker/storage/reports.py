@@ -1,11 +1,24 @@
 """What people ask about trips: rare reads, the same on both databases, by SQLAlchemy Core."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Table, and_, case, exists, func, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Table,
+    and_,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker.domain.refund import OVER, UNDER_WAY, RefundState
@@ -15,8 +28,10 @@ from payscore_worker.domain.trip import (
     too_much_fen,
 )
 from payscore_worker.errors import StorageUnavailable, UnreadableRow
+from payscore_worker.storage.belonging import Owners
 from payscore_worker.storage.cases import TRIPS
 from payscore_worker.storage.engine import BROKEN, cause_of
+from payscore_worker.storage.standing import OF_REFUND, OF_TRIP
 from payscore_worker.storage.tables import archived_trip, operator_action, refund, trip, trip_event, wechatpay_call
 from payscore_worker.storage.values import is_keepable
 
@@ -83,6 +98,35 @@ class Books:
     cancelled: int
     waiting: int
     with_problem: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountBooks:
+    """The trips of one account in its books, their money, and what its refunds say of the same, in fen."""
+
+    settled: int = 0
+    declined: int = 0
+    cancelled: int = 0
+    waiting: int = 0
+    with_problem: int = 0
+    owed_fen: int = 0
+    """Of trips whose amount WeChat Pay has accepted."""
+    paid_fen: int = 0
+    """Of them, collected by WeChat Pay."""
+    elsewhere_fen: int = 0
+    """Of them, paid without WeChat Pay."""
+    outstanding_fen: int = 0
+    twice_fen: int = 0
+    """Collected by WeChat Pay, too, of trips that were paid without it: all of it is too much."""
+    refunded_fen: int = 0
+    reserved_fen: int = 0
+    refunds_done_fen: int = 0
+    """What the refunds under the account's own number say, where the two before are what its trips say."""
+    refunds_under_way_fen: int = 0
+
+    def __add__(self, other: "AccountBooks") -> "AccountBooks":
+        names = (member.name for member in fields(self))
+        return AccountBooks(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +269,16 @@ class Reports:
             select(heard.scalar_subquery().label("noted"), *(count.label(entry) for entry, count in columns.items()))
         )
         return Books(**row)
+
+    async def account_books(self, owners: Owners) -> dict[str, AccountBooks]:
+        """Count the trips and the money of each account, and of `(unknown)` where there is something of it."""
+        found = {name: AccountBooks() for name in (owners.default, *owners.names.values())}
+        # One statement, for one moment: between two, money would move.
+        for row in await self._all(union_all(_books_of_trips(), _books_of_refunds())):
+            counted = {member.name: int(row[member.name]) for member in fields(AccountBooks)}
+            name = owners.name(row["mchid"], row["said"])
+            found[name] = found.get(name, AccountBooks()) + AccountBooks(**counted)
+        return found
 
     async def contradictions(self, now: datetime) -> dict[str, list[str]]:
         """Find trips whose row, journal and events do not fit together; one more than MAX_NAMED of each at most."""
@@ -426,12 +480,51 @@ class Reports:
         """Answer a question that another report asks, within the bounds of this one."""
         return await self._all(statement)
 
-    async def _all(self, statement: Select[Any]) -> list[Row]:
+    async def _all(self, statement: Select[Any] | CompoundSelect[Any]) -> list[Row]:
         try:
             async with self._engine.connect() as connection:
                 return [row._mapping for row in await connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public face of a row
         except BROKEN as error:
             raise StorageUnavailable(f"the database could not be asked: {cause_of(error)}") from error
+
+
+def _books_of_trips() -> Select[Any]:
+    calm, state = trip.c.problem.is_(None), trip.c.state
+    is_over = state.in_(["PAID", "DECLINED", "CANCELLED"])
+    owed = func.coalesce(OWED_FEN, trip.c.paid_fen)  # nobody has told us the fare of what others completed by hand
+    is_elsewhere = trip.c.paid_elsewhere.is_not(None)
+    sums = {
+        "settled": func.count().filter(state == "PAID", calm),
+        "declined": func.count().filter(state == "DECLINED", calm),
+        "cancelled": func.count().filter(state == "CANCELLED", calm),
+        "waiting": func.count().filter(~is_over, calm),
+        "with_problem": func.count().filter(~calm),
+        "owed_fen": func.sum(owed).filter(state.in_(["COMPLETED", "PAID"])),
+        "paid_fen": func.sum(trip.c.paid_fen).filter(state == "PAID", ~is_elsewhere),
+        "elsewhere_fen": func.sum(case((PAID_ELSEWHERE, trip.c.paid_fen), else_=owed)).filter(
+            state.in_(["COMPLETED", "PAID"]), is_elsewhere
+        ),
+        "outstanding_fen": func.sum(owed).filter(state == "COMPLETED", ~is_elsewhere),
+        "twice_fen": func.sum(trip.c.paid_fen).filter(state == "PAID", is_elsewhere, COLLECTED),
+        "refunded_fen": func.sum(trip.c.refunded_fen),
+        "reserved_fen": func.sum(trip.c.reserved_fen),
+    }
+    return select(*OF_TRIP, *_in_order(sums)).group_by("mchid", "said")
+
+
+def _books_of_refunds() -> Select[Any]:
+    under_way = refund.c.state.in_([state.value for state in UNDER_WAY])
+    sums = {
+        "refunds_done_fen": func.sum(refund.c.amount_fen).filter(refund.c.state == "REFUNDED"),
+        "refunds_under_way_fen": func.sum(refund.c.amount_fen).filter(under_way),
+    }
+    return select(*OF_REFUND, *_in_order(sums)).group_by(refund.c.mchid)
+
+
+def _in_order(sums: Mapping[str, ColumnElement[int]]) -> list[ColumnElement[int]]:
+    """Line sums up as columns, zero where there is none."""
+    names = (member.name for member in fields(AccountBooks))
+    return [func.coalesce(sums.get(name, literal_column("0")), 0).label(name) for name in names]
 
 
 def _is_too_much(row: Row) -> bool:

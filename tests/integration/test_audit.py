@@ -22,12 +22,14 @@ from payscore_worker.oversight.audit import (
 )
 from payscore_worker.simulator import FaultKind, RefundStatus
 from payscore_worker.storage import Storage
+from payscore_worker.storage.belonging import NOBODY, Owners
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.wechatpay import Answer
 from payscore_worker.wechatpay.payscore import Order, Phase
 from payscore_worker.wechatpay.transactions import MerchantRefunds
 from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.relabelling import has_mchid
 from tests.integration.settlement.town import Town, a_town, no_sleep
 
 __all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
@@ -219,6 +221,93 @@ async def test_a_wechat_pay_that_cannot_be_asked_is_not_taken_for_agreement(town
 # --- Over here, alive there ---
 
 ALIVE: Final = "no order runs for a trip that is over"
+
+
+# --- Several accounts ---
+
+SOUTH: Final = "1900000998"
+
+
+def owners(town: Town) -> Owners:
+    return Owners(default="north", names={town.payscore.terms.mchid: "north", SOUTH: "south"})
+
+
+async def conservation(town: Town, engine: AsyncEngine) -> dict[str, tuple[bool, str]]:
+    findings = await audit_books(Reports(engine), town.now, owners(town))
+    return {
+        finding.check.removeprefix("conservation of "): (finding.ok, finding.detail)
+        for finding in findings
+        if finding.check.startswith("conservation of ")
+    }
+
+
+async def test_one_account_is_not_told_apart_from_others(town: Town, engine: AsyncEngine) -> None:
+    checks = [finding.check for finding in await audit_books(Reports(engine), town.now)]
+
+    assert [check for check in checks if check.startswith("conservation")] == ["conservation"]
+
+
+async def test_of_several_accounts_each_ones_trips_and_money_add_up(town: Town, engine: AsyncEngine) -> None:
+    await town.starts("owing", openid="oOwing")
+    await town.passes(600)
+    await town.ends("owing")
+    await has_mchid(engine, SOUTH, "paid", "open")
+
+    owed, elsewhere = "0 with a problem; 3200 fen owed =", "0 paid elsewhere +"
+    none_back, all_back = "0 went back, 0 promised", "800 went back, 0 promised"
+    assert await conservation(town, engine) == {
+        "north": (
+            True,
+            f"0 settled, 1 declined, 1 cancelled, 1 waiting, {owed} 0 paid + {elsewhere} 3200 outstanding; {none_back}",
+        ),
+        "south": (
+            True,
+            f"1 settled, 0 declined, 0 cancelled, 1 waiting, {owed} 3200 paid + {elsewhere} 0 outstanding; {all_back}",
+        ),
+    }
+
+
+async def test_money_that_is_missing_is_missing_in_its_account_alone(town: Town, engine: AsyncEngine) -> None:
+    await has_mchid(engine, SOUTH, "paid")
+    await tampered(engine, "UPDATE trip SET paid_fen = paid_fen - 1 WHERE trip_id = 'paid'")
+
+    assert {account: ok for account, (ok, _) in (await conservation(town, engine)).items()} == {
+        "north": True,
+        "south": False,
+    }
+
+
+async def test_money_that_goes_back_from_another_account_than_was_paid_is_found_in_both(
+    town: Town, engine: AsyncEngine
+) -> None:
+    await tampered(engine, "UPDATE refund SET mchid = '1900000998' WHERE refund_id = 'back'")
+
+    found = await conservation(town, engine)
+
+    assert [ok for ok, _ in found.values()] == [False, False]
+    assert found["north"][1].endswith("300 went back, 500 promised, and its refunds say: 0 went back, 500 promised")
+    assert found["south"][1].endswith("0 went back, 0 promised, and its refunds say: 300 went back, 0 promised")
+
+
+async def test_what_was_paid_elsewhere_is_told_and_what_came_in_twice_is_no_imbalance(
+    town: Town, engine: AsyncEngine
+) -> None:
+    await tampered(engine, TAMPERED["what is too much goes back"])
+
+    ok, detail = (await conservation(town, engine))["north"]
+
+    assert ok
+    assert "3200 fen owed = 0 paid + 3200 paid elsewhere + 0 outstanding" in detail
+    assert detail.endswith("; 3200 collected of what was paid elsewhere, too")
+
+
+async def test_the_books_of_an_account_that_the_settings_have_lost_are_nobodys(town: Town, engine: AsyncEngine) -> None:
+    await has_mchid(engine, "1900000997", "paid")
+
+    found = await conservation(town, engine)
+
+    assert list(found) == ["north", "south", NOBODY]
+    assert found[NOBODY][1].startswith("1 settled")
 
 
 async def tampered(engine: AsyncEngine, *statements: str) -> None:

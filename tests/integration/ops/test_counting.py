@@ -15,6 +15,7 @@ from payscore_worker.messaging.topology import QUEUES
 from payscore_worker.ops import showing, watching
 from payscore_worker.ops.health import health_routes
 from payscore_worker.ops.queues import QueueLook
+from payscore_worker.storage.belonging import Owners
 from payscore_worker.storage.database import open_storage
 from payscore_worker.wechatpay import Breaker, Breakers
 from payscore_worker.wechatpay.breaker import OPENS_AFTER
@@ -166,6 +167,7 @@ async def test_watching_goes_on_while_neither_database_nor_broker_is_there(desk:
             topology=desk.topology,
             database_url=f"sqlite+aiosqlite:///{nowhere}",
             clock=lambda: NOW,
+            owners=Owners(),
         )
     )
     await eventually(lambda: (value(metrics.LOOK_AGE, look="books") or 0) > 0)

@@ -6,27 +6,32 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, func, select, text, update
+from sqlalchemy.event import listen, remove
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payscore_worker import metrics
 from payscore_worker.domain.next_step import IN_HAND
 from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import Retryable
+from payscore_worker.events import AuthorisationRequested
 from payscore_worker.ops.database import DatabaseLook
 from payscore_worker.simulator import FaultKind
 from payscore_worker.simulator.payscore.orders import Stage
 from payscore_worker.storage import Storage
+from payscore_worker.storage.belonging import NOBODY, Owners
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.standing import REFUND_SINCE, UNFINISHED, refunds_under_way, standing
-from payscore_worker.storage.tables import refund
+from payscore_worker.storage.tables import authorisation, refund, trip
 from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.relabelling import as_json, has_mchid, says
 from tests.integration.settlement.town import Town, a_town
 from tests.unit.ops.samples import value
 
 __all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
 
 LIMIT = timedelta(seconds=5)
+OTHER_MCHID = "1900000998"
 
 
 @pytest.fixture
@@ -41,9 +46,13 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
         yield engine
 
 
+def owners(town: Town, name: str = "default") -> Owners:
+    return Owners(default=name, names={town.payscore.terms.mchid: name, OTHER_MCHID: "south"})
+
+
 @pytest.fixture
 def look(town: Town, engine: AsyncEngine) -> DatabaseLook:
-    return DatabaseLook(engine, town.clock)
+    return DatabaseLook(engine, town.clock, owners(town))
 
 
 async def test_an_empty_database_is_all_zeros(look: DatabaseLook) -> None:
@@ -51,14 +60,16 @@ async def test_an_empty_database_is_all_zeros(look: DatabaseLook) -> None:
     await look.look_at_all()
 
     for state in UNFINISHED:
-        assert value(metrics.TRIPS, state=state) == 0
-        assert value(metrics.TRIPS_AGE, state=state) == 0
+        assert value(metrics.TRIPS, account="default", state=state) == 0
+        assert value(metrics.TRIPS_AGE, account="default", state=state) == 0
     for state in REFUND_SINCE:
-        assert value(metrics.REFUNDS, state=state) == 0
-        assert value(metrics.REFUNDS_AGE, state=state) == 0
-    for gauge in (metrics.PROBLEM_REFUNDS, metrics.PROBLEM_REFUNDS_AGE, metrics.REFUNDS_DUE_LAG, metrics.RESERVED_FEN):
-        assert value(gauge) == 0
-    for gauge in (metrics.PROBLEM_TRIPS, metrics.OUTBOX_ROWS, metrics.OUTBOX_AGE, metrics.OUTSTANDING_FEN):
+        assert value(metrics.REFUNDS, account="default", state=state) == 0
+        assert value(metrics.REFUNDS_AGE, account="default", state=state) == 0
+    for gauge in (metrics.PROBLEM_REFUNDS, metrics.PROBLEM_REFUNDS_AGE, metrics.RESERVED_FEN):
+        assert value(gauge, account="default") == 0
+    for gauge in (metrics.PROBLEM_TRIPS, metrics.OUTSTANDING_FEN, metrics.PROBLEM_AUTHORISATIONS):
+        assert value(gauge, account="default") == 0
+    for gauge in (metrics.REFUNDS_DUE_LAG, metrics.OUTBOX_ROWS, metrics.OUTBOX_AGE):
         assert value(gauge) == 0
     assert value(metrics.IMBALANCE) == 0
 
@@ -72,11 +83,17 @@ async def test_trips_are_counted_by_state_with_the_age_of_the_oldest_in_it(town:
 
     await look.look_at_unfinished()
 
-    assert {state: value(metrics.TRIPS, state=state) for state in UNFINISHED} == {"NOTED": 0, "OPEN": 1, "COMPLETED": 1}
-    assert value(metrics.TRIPS_AGE, state="OPEN") == pytest.approx(1, abs=1)
-    assert value(metrics.TRIPS_AGE, state="COMPLETED") == pytest.approx(1)
-    assert value(metrics.UNANSWERED, call="complete") == 0  # the open trip rides on: nothing was sent for its end
-    assert value(metrics.OUTSTANDING_FEN) == 3_200
+    assert {state: value(metrics.TRIPS, account="default", state=state) for state in UNFINISHED} == {
+        "NOTED": 0,
+        "OPEN": 1,
+        "COMPLETED": 1,
+    }
+    assert value(metrics.TRIPS_AGE, account="default", state="OPEN") == pytest.approx(1, abs=1)
+    assert value(metrics.TRIPS_AGE, account="default", state="COMPLETED") == pytest.approx(1)
+    assert (
+        value(metrics.UNANSWERED, account="default", call="complete") == 0
+    )  # the open trip rides on: nothing was sent for its end
+    assert value(metrics.OUTSTANDING_FEN, account="default") == 3_200
     assert value(metrics.OUTBOX_ROWS) == 3
     assert value(metrics.OUTBOX_AGE) == pytest.approx(601)
 
@@ -84,8 +101,8 @@ async def test_trips_are_counted_by_state_with_the_age_of_the_oldest_in_it(town:
     await town.passes(3)
     await look.look_at_unfinished()
 
-    assert value(metrics.OUTSTANDING_FEN) == 0
-    assert value(metrics.TRIPS, state="COMPLETED") == 0
+    assert value(metrics.OUTSTANDING_FEN, account="default") == 0
+    assert value(metrics.TRIPS, account="default", state="COMPLETED") == 0
 
 
 async def test_what_nobody_listens_to_is_counted_by_type_and_is_no_lag(town: Town, look: DatabaseLook) -> None:
@@ -108,16 +125,16 @@ async def test_a_call_that_may_be_on_its_way_is_seen_until_it_is_answered(town: 
     town.clock.now += timedelta(seconds=150)
     await look.look_at_unfinished()
 
-    assert value(metrics.UNANSWERED, call="create") == 1
-    assert value(metrics.UNANSWERED_AGE, call="create") == pytest.approx(150)
-    assert value(metrics.UNANSWERED, call="complete") == 0
+    assert value(metrics.UNANSWERED, account="default", call="create") == 1
+    assert value(metrics.UNANSWERED_AGE, account="default", call="create") == pytest.approx(150)
+    assert value(metrics.UNANSWERED, account="default", call="complete") == 0
 
     town.simulator.clear_faults()
     await town.settlement.advance("t1")
     await look.look_at_unfinished()
 
-    assert value(metrics.UNANSWERED, call="create") == 0
-    assert value(metrics.UNANSWERED_AGE, call="create") == 0
+    assert value(metrics.UNANSWERED, account="default", call="create") == 0
+    assert value(metrics.UNANSWERED_AGE, account="default", call="create") == 0
 
 
 async def test_a_trip_with_a_problem_is_counted_and_its_age_grows(town: Town, look: DatabaseLook) -> None:
@@ -129,10 +146,10 @@ async def test_a_trip_with_a_problem_is_counted_and_its_age_grows(town: Town, lo
     await look.look_at_unfinished()
     await look.look_at_all()
 
-    assert value(metrics.PROBLEM_TRIPS) == 1
-    assert value(metrics.PROBLEM_AGE) == pytest.approx(5 * 3600)
+    assert value(metrics.PROBLEM_TRIPS, account="default") == 1
+    assert value(metrics.PROBLEM_AGE, account="default") == pytest.approx(5 * 3600)
     assert value(metrics.BOOKS, entry="with_problem") == 1
-    assert value(metrics.UNANSWERED, call="create") == 0  # a person has it now
+    assert value(metrics.UNANSWERED, account="default", call="create") == 0  # a person has it now
 
 
 async def test_a_problem_of_a_trip_that_is_over_is_counted_too(town: Town, look: DatabaseLook) -> None:
@@ -148,7 +165,7 @@ async def test_a_problem_of_a_trip_that_is_over_is_counted_too(town: Town, look:
     await look.look_at_unfinished()
     await look.look_at_all()
 
-    assert value(metrics.PROBLEM_TRIPS) == 1
+    assert value(metrics.PROBLEM_TRIPS, account="default") == 1
     assert value(metrics.BOOKS, entry="with_problem") == 1
 
 
@@ -166,7 +183,7 @@ async def test_trips_that_nobody_takes_up_are_seen(town: Town, look: DatabaseLoo
     await look.look_at_unfinished()
 
     assert value(metrics.TRIPS_DUE_LAG) == 0
-    assert value(metrics.TRIPS_LATE, what="stale") == 1
+    assert value(metrics.TRIPS_LATE, account="default", what="stale") == 1
 
 
 # --- Refunds ---
@@ -194,18 +211,24 @@ async def test_refunds_under_way_are_counted_by_state_with_their_age_and_the_mon
 
     await look.look_at_unfinished()
 
-    assert {state: value(metrics.REFUNDS, state=state) for state in REFUND_SINCE} == {"REQUESTED": 1, "ACCEPTED": 1}
-    assert value(metrics.REFUNDS_AGE, state="REQUESTED") == pytest.approx(150)
-    assert value(metrics.REFUNDS_AGE, state="ACCEPTED") == pytest.approx(30)
-    assert value(metrics.RESERVED_FEN) == 800
-    assert value(metrics.PROBLEM_REFUNDS) == 0
+    assert {state: value(metrics.REFUNDS, account="default", state=state) for state in REFUND_SINCE} == {
+        "REQUESTED": 1,
+        "ACCEPTED": 1,
+    }
+    assert value(metrics.REFUNDS_AGE, account="default", state="REQUESTED") == pytest.approx(150)
+    assert value(metrics.REFUNDS_AGE, account="default", state="ACCEPTED") == pytest.approx(30)
+    assert value(metrics.RESERVED_FEN, account="default") == 800
+    assert value(metrics.PROBLEM_REFUNDS, account="default") == 0
 
     for _ in range(3):
         await town.passes(600)
     await look.look_at_unfinished()
 
-    assert {state: value(metrics.REFUNDS, state=state) for state in REFUND_SINCE} == {"REQUESTED": 0, "ACCEPTED": 0}
-    assert (value(metrics.RESERVED_FEN), value(metrics.REFUNDS_DUE_LAG)) == (0, 0)
+    assert {state: value(metrics.REFUNDS, account="default", state=state) for state in REFUND_SINCE} == {
+        "REQUESTED": 0,
+        "ACCEPTED": 0,
+    }
+    assert (value(metrics.RESERVED_FEN, account="default"), value(metrics.REFUNDS_DUE_LAG)) == (0, 0)
 
 
 async def test_a_refund_with_a_problem_is_counted_its_age_grows_and_its_money_stays_promised(
@@ -219,11 +242,11 @@ async def test_a_refund_with_a_problem_is_counted_its_age_grows_and_its_money_st
 
     await look.look_at_unfinished()
 
-    assert value(metrics.PROBLEM_REFUNDS) == 1
-    assert value(metrics.PROBLEM_REFUNDS_AGE) == pytest.approx(5 * 3600)
-    assert value(metrics.RESERVED_FEN) == 1_000
+    assert value(metrics.PROBLEM_REFUNDS, account="default") == 1
+    assert value(metrics.PROBLEM_REFUNDS_AGE, account="default") == pytest.approx(5 * 3600)
+    assert value(metrics.RESERVED_FEN, account="default") == 1_000
     assert value(metrics.REFUNDS_DUE_LAG) == 0
-    assert value(metrics.PROBLEM_TRIPS) == 0  # the trip is paid, and nobody need look at it
+    assert value(metrics.PROBLEM_TRIPS, account="default") == 0  # the trip is paid, and nobody need look at it
 
 
 async def stopped(town: Town) -> None:
@@ -251,6 +274,113 @@ async def test_refunds_that_nobody_takes_up_are_seen(town: Town, look: DatabaseL
     await look.look_at_unfinished()
 
     assert value(metrics.REFUNDS_DUE_LAG) == 0
+
+
+# --- Whose it is ---
+
+
+async def test_what_is_unfinished_is_counted_for_the_account_whose_it_is(town: Town, engine: AsyncEngine) -> None:
+    look = DatabaseLook(engine, town.clock, owners(town, "north"))
+    for trip_id in ("n1", "s1", "s2", "gone"):
+        await town.starts(trip_id, openid=f"o{trip_id}")
+    await town.passes(600)
+    for trip_id in ("n1", "s1", "s2"):
+        await town.ends(trip_id)
+    await has_mchid(engine, OTHER_MCHID, "s1", "s2")
+    await has_mchid(engine, "1900000997", "gone")
+
+    await look.look_at_unfinished()
+
+    in_by = {
+        account: {state: value(metrics.TRIPS, account=account, state=state) for state in ("OPEN", "COMPLETED")}
+        for account in ("north", "south", NOBODY)
+    }
+    assert in_by == {
+        "north": {"OPEN": 0, "COMPLETED": 1},
+        "south": {"OPEN": 0, "COMPLETED": 2},
+        NOBODY: {"OPEN": 1, "COMPLETED": 0},
+    }
+    assert value(metrics.OUTSTANDING_FEN, account="north") == 3_200
+    assert value(metrics.OUTSTANDING_FEN, account="south") == 6_400
+    assert value(metrics.TRIPS_AGE, account=NOBODY, state="OPEN") == pytest.approx(600, abs=10)
+
+    await has_mchid(engine, OTHER_MCHID, "gone")
+    await look.look_at_unfinished()
+
+    assert value(metrics.TRIPS, account="south", state="OPEN") == 1
+    assert value(metrics.TRIPS, account=NOBODY, state="OPEN") == 0  # and not for ever what it was
+    whole = await standing(engine, town.now, limit=LIMIT)
+    assert (whole.states["COMPLETED"].count, whole.outstanding_fen) == (3, 9_600)
+
+
+async def test_before_there_is_an_order_a_trip_is_whose_its_start_says(town: Town, engine: AsyncEngine) -> None:
+    look = DatabaseLook(engine, town.clock, owners(town, "north"))
+    town.fault(FaultKind.UNAVAILABLE, town.service_question, times=None)
+    for number, account in enumerate(("north", "south", "was-there-once", "", "")):
+        with pytest.raises(Retryable):
+            await town.starts(f"t{number}", openid=f"o{number}")
+        await says(engine, trip.c.started, f"t{number}", account=account)
+
+    await look.look_at_unfinished()
+
+    noted = {account: value(metrics.TRIPS, account=account, state="NOTED") for account in ("north", "south", NOBODY)}
+    assert noted == {"north": 3, "south": 1, NOBODY: 1}
+
+
+async def test_problems_and_refunds_are_counted_for_the_account_whose_they_are(town: Town, engine: AsyncEngine) -> None:
+    look = DatabaseLook(engine, town.clock, owners(town, "north"))
+    await paid(town)
+    await stopped(town)
+    await has_mchid(engine, OTHER_MCHID, "t1")
+    async with engine.begin() as connection:
+        await connection.execute(update(trip).values(problem=select(refund.c.problem).scalar_subquery()))
+
+    await look.look_at_unfinished()
+
+    assert [value(metrics.PROBLEM_TRIPS, account=account) for account in ("north", "south")] == [0, 1]
+    assert [value(metrics.PROBLEM_REFUNDS, account=account) for account in ("north", "south")] == [0, 1]
+    assert [value(metrics.RESERVED_FEN, account=account) for account in ("north", "south")] == [0, 1_000]
+    assert value(metrics.REFUNDS, account="south", state="REQUESTED") == 1
+
+
+async def test_an_authorisation_that_stands_still_is_counted_for_its_account(town: Town, engine: AsyncEngine) -> None:
+    look = DatabaseLook(engine, town.clock, Owners(default="north", names={"1900000997": "north"}))
+    await town.authorisations.note_requested(AuthorisationRequested(request_id="q1", openid="oRider"))
+    async with engine.begin() as connection:
+        await connection.execute(update(authorisation).values(problem=as_json({"code": "malformed_call"})))
+
+    await look.look_at_unfinished()
+
+    assert value(metrics.PROBLEM_AUTHORISATIONS, account="north") == 0
+    assert value(metrics.PROBLEM_AUTHORISATIONS, account=NOBODY) == 1
+
+
+async def test_no_look_at_what_is_unfinished_reads_what_is_over(town: Town, engine: AsyncEngine) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        asked.append((statement, parameters))
+
+    listen(engine.sync_engine, "before_cursor_execute", note)
+    await standing(engine, town.now, limit=LIMIT, owners=owners(town))
+    remove(engine.sync_engine, "before_cursor_execute", note)
+    questions = [
+        question for question in asked if "FROM trip_event" not in question[0] and "SET LOCAL" not in question[0]
+    ]
+
+    word = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    async with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))  # an empty table is read whole
+        plans = [await connection.exec_driver_sql(f"{word} {said}", parameters) for said, parameters in questions]
+        read = [" ".join(str(column) for row in plan for column in row) for plan in plans]
+
+    indexes = (
+        *("trip_state", "trip_problem", "refund_under_way", "refund_problem", "authorisation_problem"),
+        *("trip_due", "refund_due", "authorisation_due"),
+    )
+    assert len(read) == len(indexes)
+    assert [index for index, plan in zip(indexes, read, strict=True) if f" {index}" not in plan] == []
 
 
 @pytest.mark.parametrize(
@@ -282,7 +412,7 @@ async def test_the_books_balance_until_somebody_takes_a_trip_out_of_them(
 
     entries = {entry: value(metrics.BOOKS, entry=entry) for entry in ("noted", "settled", "declined", "waiting")}
     assert entries == {"noted": 2, "settled": 1, "declined": 0, "waiting": 1}
-    assert value(metrics.TRIPS, state="PAID") == 1
+    assert value(metrics.TRIPS, account="", state="PAID") == 1
     assert value(metrics.IMBALANCE) == 0
 
     async with engine.begin() as connection:

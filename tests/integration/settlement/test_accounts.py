@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import select
 
 from consumers import (
     order_paid,
@@ -43,6 +44,7 @@ from payscore_worker.events import (
 from payscore_worker.oversight.audit import audit_refunds_at_wechatpay, audit_wechatpay
 from payscore_worker.oversight.explain import explain
 from payscore_worker.settlement.authorisations import Authorisations
+from payscore_worker.settlement.authorising import Authorising
 from payscore_worker.settlement.reconciler import Reconciler
 from payscore_worker.settlement.refunds import Refunds
 from payscore_worker.settlement.trip_steps import Terms
@@ -59,9 +61,11 @@ from payscore_worker.simulator import (
     create_app,
 )
 from payscore_worker.storage import Storage
+from payscore_worker.storage.actions import Actions
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.refunds import RefundReports
 from payscore_worker.storage.reports import Reports, TripFilter
+from payscore_worker.storage.tables import operator_action
 from payscore_worker.wechatpay import (
     Breaker,
     Breakers,
@@ -478,6 +482,26 @@ async def test_a_word_on_one_companys_service_is_not_believed_of_another(platfor
         await platform.hear("PAYSCORE.USER_OPEN_SERVICE", service(SUZHOU, "USER_OPEN_SERVICE"), SHANGHAI)
 
     assert await platform.authorisations.of("oPassenger") == []
+
+
+@pytest.mark.parametrize("setting", ["payafter on sqlite"])
+async def test_a_person_ends_the_service_of_the_company_that_he_names_and_is_recorded_under_it(
+    platform: Platform, tmp_path: Path
+) -> None:
+    platform.listening = False
+    async with engine_for(f"sqlite+aiosqlite:///{tmp_path / 'test.db'}") as engine:
+        authorising = Authorising(authorisations=platform.authorisations, actions=Actions(engine), clock=platform.clock)
+        ended = await authorising.end("oPassenger", by="li", reason="乘客来电", account=SUZHOU)
+        with pytest.raises(Rejected, match="there is no account 'nanjing'; there are shanghai, suzhou"):
+            await authorising.end("oPassenger", by="li", reason="乘客来电", account="nanjing")
+        actions = await Reports(engine).rows(select(operator_action))
+
+    assert [one.terms.mchid for one in ended] == [keys_of(SUZHOU).mchid]
+    behaviours = {name: one.simulator.passenger("oPassenger").behaviour for name, one in platform.companies.items()}
+    assert behaviours == {SHANGHAI: Behaviour.PAYS, SUZHOU: Behaviour.NOT_ENABLED}
+    own_number = platform.authorisations.own_number("oPassenger", account=SUZHOU)
+    assert [(action["who"], action["target"]) for action in actions] == [("li", own_number)]
+    assert own_number != platform.authorisations.own_number("oPassenger")
 
 
 async def test_who_enables_one_companys_service_rides_on_with_that_company(platform: Platform) -> None:

@@ -8,7 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from payscore_worker.cli.accounts import account
+from payscore_worker.cli.audit import _owners
+from payscore_worker.settings import Environment
+from payscore_worker.storage.belonging import Owners
 from tests.unit.test_accounts import KEY, MEMBERS, OTHER, PEM, toml
+from tests.unit.test_settings import MERCHANT
 
 Asked = Callable[..., str]
 
@@ -60,3 +64,16 @@ def test_the_accounts_are_listed_for_people(asked: Asked) -> None:
     text = asked()
 
     assert text.index("suzhou") < text.index("shanghai")
+
+
+def test_the_audit_tells_accounts_apart_where_there_are_several(asked: Asked) -> None:
+    asked()  # so that there are
+
+    assert _owners(Environment()) == Owners(default="suzhou", names={"1900000202": "suzhou", "1900000101": "shanghai"})
+
+
+def test_the_audit_tells_one_account_apart_from_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert _owners(Environment(MERCHANT)) is None
+    assert _owners(Environment({})) is None
