@@ -107,10 +107,11 @@ def test_nobody_is_asked_to_confirm_what_is_given_up(trip: Trip) -> None:
     assert next_step(after, NOW, CONFIRMING) == CancelOrder()
 
 
-def test_an_order_that_runs_at_once_asks_nobody() -> None:
-    trip = created(a_situation("creating"), an_order(started_at=NOW - SECOND))
+@pytest.mark.parametrize(("started_at", "opened_at"), [(NOW - SECOND, NOW - SECOND), (None, NOW)])
+def test_an_order_that_runs_at_once_asks_nobody(started_at: datetime | None, opened_at: datetime) -> None:
+    trip = created(a_situation("creating"), an_order(started_at=started_at))
 
-    assert (trip.state, trip.opened_at, trip.confirm_by, trip.package) == (TripState.OPEN, NOW - SECOND, None, "")
+    assert (trip.state, trip.opened_at, trip.confirm_by, trip.package) == (TripState.OPEN, opened_at, None, "")
 
 
 def test_an_order_that_needs_no_confirmation_asks_nobody() -> None:
@@ -138,7 +139,9 @@ def test_a_question_while_the_passenger_is_waited_for_is_counted_and_ends_every_
 
 
 def test_an_order_that_was_confirmed_is_open_from_the_time_that_wechat_shows() -> None:
-    trip = outcomes.asked(asked_to_confirm(), an_order(started_at=NOW + SECOND), NOW + HOUR)
+    asked = replace(asked_to_confirm(), polls=3, asked_at=NOW)
+
+    trip = outcomes.asked(asked, an_order(started_at=NOW + SECOND), NOW + HOUR)
 
     assert (trip.opened_at, trip.polls, trip.asked_at) == (NOW + SECOND, 0, None)
 

@@ -98,19 +98,22 @@ def test_a_body_that_lowers_the_fare_is_sent_again_but_a_waived_fare_has_one_of_
     assert outcomes.is_lowering_prepared(trip) is is_prepared
 
 
-def test_an_accepted_lower_fare_is_what_wechat_collects_and_what_it_collected_before_is_remembered() -> None:
+@pytest.mark.parametrize("total_fen", [LOWERED_FEN, None])
+def test_an_accepted_lower_fare_is_what_wechat_collects_and_what_it_collected_before_is_remembered(
+    total_fen: int | None,
+) -> None:
     before = a_fare("lowered, sent", **COUNTED)
 
-    trip = outcomes.lowered(before, LOWER, NOW)
+    trip = outcomes.lowered(before, replace(LOWER, total_fen=total_fen), NOW)
 
     taken = Lowering(asked_fen=LOWERED_FEN, before_fen=3_200)
     assert trip == replace(before, lowering=taken, **NOTHING_COUNTED)
 
 
 def test_an_accepted_lower_fare_that_was_paid_before_is_a_payment_and_goes_back() -> None:
-    trip = outcomes.lowered(a_fare("lowered, sent"), DONE, NOW)
+    trip = outcomes.lowered(a_fare("lowered, sent"), replace(DONE, paid_at=None), NOW + HOUR)
 
-    assert trip.state is TripState.PAID
+    assert trip.payment == Payment(paid_fen=3_200, paid_at=NOW + HOUR, debits=DONE.debits)
     assert too_much_fen(trip) == 1_200
 
 
@@ -118,6 +121,13 @@ def test_a_lower_fare_that_was_accepted_after_the_money_was_in_changes_nothing()
     paid = a_fare("paid above the fare")
 
     assert outcomes.lowered(paid, LOWER, NOW) is paid
+
+
+def test_a_lower_fare_that_was_accepted_for_a_trip_that_was_given_up_is_for_a_person() -> None:
+    trip = outcomes.lowered(SITUATIONS["declined, order may run"](), LOWER, NOW + HOUR)
+
+    assert trip.problem is not None
+    assert (trip.problem.code, trip.problem.since) == ("charged_though_over", NOW + HOUR)
 
 
 @pytest.mark.parametrize("trip", [SITUATIONS["completed"](), a_fare("lowered")])
@@ -161,6 +171,13 @@ def test_a_payment_elsewhere_after_which_the_order_is_over_is_the_payment() -> N
 def test_an_answer_about_a_payment_elsewhere_that_nobody_waits_for_is_taken_as_any_word(trip: Trip) -> None:
     assert outcomes.synced(trip, None, NOW) is trip
     assert outcomes.synced(trip, COLLECTING, NOW) is trip
+
+
+@pytest.mark.parametrize("situation", ["to be synced", "to be synced, sent"])
+def test_a_debit_in_the_answer_about_a_payment_elsewhere_is_a_payment(situation: str) -> None:
+    trip = outcomes.synced(a_fare(situation), replace(DONE, paid_at=None), NOW + HOUR)
+
+    assert trip.payment == Payment(paid_fen=3_200, paid_at=NOW + HOUR, debits=DONE.debits)
 
 
 @pytest.mark.parametrize("total_fen", [None, 3_200, LOWERED_FEN])
@@ -340,7 +357,9 @@ def test_a_refused_call_that_was_decided_otherwise_meanwhile_leaves_nothing() ->
     lower = refused_before("lowered, sent", "LowerOrder", Refusal.WRONG_STATE, times=2)
 
     assert outcomes.asked(replace(pay, asking=None), COLLECTING, NOW).asking is None
-    assert outcomes.asked(replace(lower, lowering=None), COLLECTING, NOW).lowering is None
+    assert outcomes.asked(replace(lower, lowering=None), LOWER, NOW) == replace(
+        lower, lowering=None, polls=1, asked_at=NOW, doubt=None, refusals=0, refused_as=""
+    )
 
 
 def test_a_waived_fare_that_wechat_twice_did_not_lower_to_nothing_is_lowered_again() -> None:
