@@ -9,6 +9,8 @@ import pytest
 MOVING: Final = tuple(
     f"payscore_worker.settlement.{module}."
     for module in (
+        "authorisation_steps",
+        "authorisations",
         "fare_steps",
         "trip_calls",
         "trip_steps",

@@ -22,6 +22,12 @@ from tests.integration.settlement.town import Town
 APART_SECONDS = APART.total_seconds()
 
 
+@pytest.fixture(params=["payafter on sqlite", "serviceorder on sqlite", "serviceorder on postgresql"])
+def setting(request: pytest.FixtureRequest) -> str:
+    """Only one family gives tokens: it is tried on whatever database there is."""
+    return str(request.param)
+
+
 @pytest.fixture
 def town(town: Town) -> Town:
     """The passenger has not enabled the service."""

@@ -1,13 +1,14 @@
 """A fare after the trip has ended: lowered, paid elsewhere, asked for at once; against the simulator."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from payscore_worker.domain import fares
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.fares import MAX_LOWERED
 from payscore_worker.domain.next_step import SYNC_MARGIN
@@ -15,12 +16,16 @@ from payscore_worker.domain.refund import OVER, Refund, RefundState
 from payscore_worker.domain.trip import (
     PAID_TWICE,
     Asking,
+    Lowering,
+    Problem,
+    Trip,
     TripState,
     too_much_fen,
 )
 from payscore_worker.errors import (
     ConflictingFact,
     IllegalTransition,
+    MalformedMessage,
     NotHeardOf,
     OutcomeUnknown,
     Rejected,
@@ -30,7 +35,9 @@ from payscore_worker.errors import (
 from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator import CallKind as SimulatedCall
 from payscore_worker.simulator.refunds.book import RefundStatus
-from payscore_worker.storage import Storage
+from payscore_worker.storage import CallOutcome, Storage
+from payscore_worker.wechatpay.payscore import Order
+from tests.builders import a_lowered_fare
 from tests.integration.settlement.town import Town, a_town, no_sleep
 
 LATE = Passenger(Behaviour.PAYS_LATE, seconds=7_200)
@@ -532,3 +539,193 @@ async def test_wechat_pay_is_asked_at_the_ages_that_the_settings_name_and_at_no_
         trip = await town.trip()
         assert (trip.problem, trip.asking) == (None, Asking(step=2))
         assert town.calls_made("pay") == 4  # each age once, and once more after a refusal that may be anybody's
+
+
+# --- What is noted of a call about a fare ---
+
+UNREADABLE = "total_amount: expected an amount in whole fen, not str"
+
+
+async def lowers(town: Town) -> None:
+    await town.lowers(total_fen=2_000)
+
+
+async def is_paid_elsewhere(town: Town) -> None:
+    """Have the word noted, and wait until WeChat Pay may be told."""
+    await town.is_paid_elsewhere()
+    town.clock.now += 2 * SYNC_MARGIN
+    await town.settlement.advance("t1")
+
+
+async def is_asked_for(town: Town) -> None:
+    """Have it decided that WeChat Pay is asked to collect now."""
+    asked_for = replace(await town.trip(), asking=Asking(due=True))
+    assert await town.storage.save(asked_for, due_at=None, now=town.now)
+    await town.settlement.advance("t1")
+
+
+CALLS: dict[str, tuple[str, Callable[[Town], Awaitable[None]]]] = {
+    "modify": ("LowerOrder", lowers),
+    "sync": ("SyncOrder", is_paid_elsewhere),
+    "pay": ("PayOrder", is_asked_for),
+}
+"""The call, its step, and what has it made."""
+
+
+@pytest.fixture
+async def unpaid(current: Town) -> Town:
+    """A town whose fare WeChat Pay cannot collect yet, and tells nothing of."""
+    current.simulator.set_passenger("oPassenger", NEVER)
+    await current.rides()
+    current.listening = False
+    return current
+
+
+@pytest.mark.parametrize("kind", CALLS)
+async def test_a_call_about_a_fare_is_in_the_journal_with_its_answer(unpaid: Town, kind: str) -> None:
+    before = await unpaid.trip()
+
+    await CALLS[kind][1](unpaid)
+
+    call, trip = await unpaid.call(kind), await unpaid.trip()
+    assert (call.outcome, call.generation, call.begun, call.at) == (
+        CallOutcome.ACCEPTED,
+        before.bodies + 1,
+        1,
+        unpaid.now,
+    )
+    assert call.request_id != ""
+    assert trip.bodies == before.bodies + 1
+
+
+@pytest.mark.parametrize("kind", CALLS)
+async def test_a_call_about_a_fare_that_was_not_answered_is_sent_again_in_the_same_bytes(
+    unpaid: Town, kind: str
+) -> None:
+    unpaid.fault(FaultKind.FAIL_BEFORE, kind, times=3)
+    before = await unpaid.trip()
+
+    with pytest.raises(OutcomeUnknown):
+        await CALLS[kind][1](unpaid)
+    once = await unpaid.call(kind)
+    await unpaid.settlement.advance("t1")
+
+    again = await unpaid.call(kind)
+    assert (once.outcome, once.begun, once.at) == (CallOutcome.UNKNOWN, 1, unpaid.now)
+    assert (again.outcome, again.begun, again.generation) == (CallOutcome.ACCEPTED, 2, before.bodies + 1)
+    assert again.body == once.body
+    assert len(set(unpaid.order().bodies[SimulatedCall(kind)])) == 1
+
+
+def keep_silent(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no question end the doubt."""
+
+    def unanswered(_number: str) -> None:
+        raise OutcomeUnknown("later")
+
+    monkeypatch.setattr(town.payscore, "query", unanswered)
+
+
+@pytest.mark.parametrize(("kind", "reads"), [("modify", "read_order"), ("sync", "read_created")])
+async def test_an_answer_about_a_fare_that_cannot_be_read_is_asked_about(
+    unpaid: Town, kind: str, reads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_data: object) -> Order:
+        raise MalformedMessage(UNREADABLE)
+
+    monkeypatch.setattr(unpaid.payscore, reads, unreadable)
+    keep_silent(unpaid, monkeypatch)
+    step, make = CALLS[kind]
+
+    with pytest.raises(OutcomeUnknown):
+        await make(unpaid)
+
+    doubt, call = (await unpaid.trip()).doubt, await unpaid.call(kind)
+    assert doubt is not None
+    assert (doubt.step, doubt.code, doubt.message) == (step, "malformed_answer", UNREADABLE)
+    assert (call.outcome, call.uncertain, call.at) == (CallOutcome.UNKNOWN, True, unpaid.now)
+    assert call.request_id != ""
+
+
+@pytest.mark.parametrize("kind", CALLS)
+async def test_an_answer_about_a_fare_that_is_of_another_order_is_asked_about(
+    unpaid: Town, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_silent(unpaid, monkeypatch)
+    unpaid.fault(FaultKind.ANOTHER_ORDER, kind, variant="out_order_no")
+    step, make = CALLS[kind]
+
+    with pytest.raises(OutcomeUnknown):
+        await make(unpaid)
+
+    doubt = (await unpaid.trip()).doubt
+    assert doubt is not None
+    assert (doubt.step, doubt.code) == (step, "not_ours")
+    assert doubt.message == "WeChat Pay answered with another out_order_no than ours"
+
+
+async def test_wechat_pay_is_told_when_it_was_paid_elsewhere(town: Town) -> None:
+    town.simulator.set_passenger("oPassenger", NEVER)
+    await town.rides()
+    paid_at = town.now + timedelta(minutes=1)
+
+    await town.is_paid_elsewhere(paid_at=paid_at)
+    town.clock.now = paid_at + SYNC_MARGIN
+    await town.settlement.advance("t1")
+
+    assert b'"paid_time":"20260501201100"' in (await town.call("sync")).body
+
+
+# --- What cannot go back ---
+
+
+async def paid_above(town: Town, **changes: Any) -> Trip:
+    """Have a trip that was paid 3,200 fen for a fare of 2,000; `changes` are to its debit."""
+    await town.rides()
+    await town.passes(60)
+    paid = await town.trip()
+    assert paid.payment is not None
+    (debit,) = paid.payment.debits
+    above = replace(
+        paid,
+        lowered=(a_lowered_fare(),),
+        lowering=Lowering(asked_fen=3_200),
+        payment=replace(paid.payment, debits=(replace(debit, **changes),)),
+    )
+    assert await town.storage.save(above, due_at=None, now=town.now)
+    return above
+
+
+async def test_money_of_which_too_little_is_left_is_for_a_person(town: Town) -> None:
+    await paid_above(town, refunded_fen=3_200)
+
+    await town.settlement.advance("t1")
+
+    assert (await town.trip()).problem == Problem(
+        code="not_sent_back",
+        message="amount_fen: 1200 is more than the 0 fen left of 3200 fen paid",
+        request_id="",
+        step="SendBack",
+        since=town.now,
+    )
+
+
+async def test_money_that_two_workers_send_back_at_once_goes_back_once(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one writes between our look at the trip and our writing."""
+    await paid_above(town)
+    other, speaking = town.another_settlement(), fares.send_back
+    both: list[str] = []
+
+    def overtaken(*arguments: Any, **options: Any) -> Any:
+        both.append("comes by")
+        return speaking(*arguments, **options)
+
+    monkeypatch.setattr("payscore_worker.settlement.fare_steps.fares.send_back", overtaken)
+    await asyncio.gather(town.settlement.advance("t1"), other.advance("t1"))
+
+    assert len(both) == 2
+    trip = await town.trip()
+    assert (trip.problem, trip.returned_fen) == (None, 1_200)
+    assert [refund.amount_fen for refund in await refunds(town)] == [1_200]

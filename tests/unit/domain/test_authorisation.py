@@ -1,8 +1,9 @@
 """What an authorisation needs, and what becomes of it."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import permutations
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from payscore_worker.domain.next_step import (
     Rest,
 )
 from payscore_worker.domain.outcomes import APART
-from payscore_worker.domain.trip import out_order_no_for
+from payscore_worker.domain.trip import Problem, out_order_no_for
 from payscore_worker.errors import ConflictingFact, Refusal
 from tests.builders import (
     AUTHORISATIONS,
@@ -43,6 +44,7 @@ from tests.builders import (
     an_authorisation,
     an_authorisation_refused,
     an_ending,
+    some_terms,
 )
 
 MINUTE: Final = timedelta(minutes=1)
@@ -294,7 +296,8 @@ def test_that_a_passenger_never_authorised_anything_is_an_answer_where_nothing_h
 def test_an_end_that_wechat_tells_of_is_the_end_that_was_wanted() -> None:
     closed = outcomes.closed(AUTHORISATIONS["open, to end"](), NOW + MINUTE, NOW)
 
-    assert (closed.state, closed.ended, closed.changed_at) == (AuthorisationState.CLOSED, an_ending(), NOW + MINUTE)
+    assert (closed.state, closed.ended) == (AuthorisationState.CLOSED, an_ending())
+    assert (closed.closed_at, closed.changed_at) == (NOW + MINUTE, NOW + MINUTE)
 
 
 # --- Laws of every situation ---
@@ -336,3 +339,286 @@ def test_neither_passenger_nor_token_is_shown(situation: str, name: str) -> None
 def test_pauses_grow() -> None:
     assert sorted(UNFINISHED_PAUSES) == list(UNFINISHED_PAUSES)
     assert sorted(PAUSES) == list(PAUSES)
+
+
+# --- What a row says afterwards ---
+
+COUNTED: Final[dict[str, Any]] = {
+    "refused": an_authorisation_refused(),
+    "refusals": 3,
+    "unanswered": 2,
+    "missed_at": NOW - MINUTE,
+    "ask_after": NOW - MINUTE,
+    "problem_told": "X AskService",
+}
+"""What was counted of the calls and questions before."""
+
+NOTHING_COUNTED: Final[dict[str, Any]] = {
+    "refused": None,
+    "refusals": 0,
+    "unanswered": 0,
+    "missed_at": None,
+    "ask_after": None,
+    "problem_told": "",
+}
+
+
+def test_a_number_is_the_digest_of_what_it_is_of_and_of_its_name_for_ever() -> None:
+    """Else a release would make second numbers for what the one before has numbered."""
+    request = hashlib.sha256(b"authorisation.requested\nq1").hexdigest()
+    passenger = hashlib.sha256(b"passenger\noPassenger").hexdigest()
+
+    assert authorization_code_for("q1") == request[:32]
+    assert authorization_code_for("q1", "fleet-") == "fleet-" + request[:26]
+    assert number_of_passenger("oPassenger") == passenger[:32]
+    assert number_of_passenger("oPassenger", "fleet-") == "fleet-" + passenger[:26]
+
+
+def test_a_request_begins_an_authorisation_with_all_that_it_says() -> None:
+    begun = outcomes.requested(a_request_to_sign(), some_terms(), NOW, prefix="fleet-")
+
+    assert begun == Authorisation(
+        authorization_code=authorization_code_for("q1", "fleet-"),
+        openid="oPassenger",
+        request_id="q1",
+        client="miniprogram",
+        terms=some_terms(),
+        state=AuthorisationState.REQUESTED,
+        noted_at=NOW,
+    )
+    assert outcomes.requested(a_request_to_sign(), some_terms(), NOW).authorization_code == authorization_code_for("q1")
+
+
+def test_an_authorisation_that_nobody_requested_begins_with_the_word_of_it() -> None:
+    begun = Authorisation(
+        authorization_code="n1",
+        openid="oPassenger",
+        terms=some_terms(),
+        state=AuthorisationState.REQUESTED,
+        noted_at=NOW,
+    )
+
+    assert outcomes.unasked("n1", "oPassenger", some_terms(), NOW) == begun
+    assert outcomes.end_of_unknown("n1", "oPassenger", some_terms(), NOW) == replace(
+        begun, state=AuthorisationState.OPEN
+    )
+
+
+def test_a_request_that_says_otherwise_says_so_by_the_first_name() -> None:
+    other = a_request_to_sign(openid="oOther", client="app")
+
+    with pytest.raises(
+        ConflictingFact, match=r"^openid: authorisation\.requested says otherwise than before for this request_id$"
+    ):
+        outcomes.requested_again(an_authorisation(), other, NOW)
+
+
+def test_what_is_given_anew_is_looked_after_from_the_beginning() -> None:
+    given = replace(AUTHORISATIONS["given"](), looks=3)
+
+    assert outcomes.requested_again(given, a_request_to_sign(), NOW + GOOD_FOR) == replace(
+        given, given_at=None, looks=0
+    )
+
+
+def test_a_request_that_is_made_again_before_anything_was_given_changes_nothing() -> None:
+    new = an_authorisation()
+
+    assert outcomes.requested_again(new, a_request_to_sign(), NOW + timedelta(days=1)) is new
+
+
+def test_each_body_that_is_made_is_counted() -> None:
+    before = an_authorisation(bodies=2)
+
+    assert outcomes.preparing(before) == replace(before, is_prepared=True, bodies=3)
+    assert outcomes.preparing_end(before) == replace(before, end_prepared=True, bodies=3)
+
+
+def test_what_is_given_is_noted_with_its_time_and_ends_every_count() -> None:
+    before = an_authorisation(looks=4, **COUNTED)
+
+    assert outcomes.given(before, "token", NOW) == replace(
+        before, given_at=NOW, asked_at=NOW, looks=0, token="token", **NOTHING_COUNTED
+    )
+
+
+def test_a_look_comes_after_what_was_given_and_after_the_last_answer() -> None:
+    given = replace(AUTHORISATIONS["given"](), given_at=NOW + MINUTE, asked_at=NOW)
+    asked = replace(given, given_at=NOW, asked_at=NOW + MINUTE)
+
+    for authorisation in (given, asked):
+        assert next_step(authorisation, NOW) == Rest(NOW + MINUTE + LOOKS[0])
+
+
+def test_what_is_to_end_is_noted_and_begins_every_count_anew() -> None:
+    before = replace(AUTHORISATIONS["open"](), **COUNTED)
+
+    assert outcomes.to_end(before, an_ending()) == replace(before, ending=an_ending(), **NOTHING_COUNTED)
+
+
+def test_the_word_that_stood_still_ends_it_for_the_reason_that_was_named_first() -> None:
+    stopped = AUTHORISATIONS["with a problem, to end"]()
+
+    for again in (an_ending(), an_ending(word="m2", reason="another")):
+        taken_up = outcomes.to_end(stopped, again)
+        assert (taken_up.ending, taken_up.problem) == (an_ending(), None)
+        assert next_step(taken_up, NOW) == EndService()
+
+
+def test_a_word_that_was_done_is_to_be_done_again_where_something_stands_still() -> None:
+    stopped = AUTHORISATIONS["with a problem, to end"]()
+    once = replace(outcomes.ended(stopped, NOW), problem=stopped.problem)
+
+    assert next_step(outcomes.to_end(once, an_ending()), NOW) == EndService()
+
+
+def test_an_end_that_is_done_keeps_what_is_known_of_its_time() -> None:
+    to_end = replace(AUTHORISATIONS["open, trips to be looked at"](), ending=an_ending(), end_prepared=True, **COUNTED)
+    done = replace(
+        to_end,
+        state=AuthorisationState.CLOSED,
+        ending=None,
+        ended=an_ending(),
+        end_prepared=False,
+        trip_looks=0,
+        **NOTHING_COUNTED,
+    )
+    later = NOW + MINUTE
+
+    assert outcomes.ended(to_end, later) == replace(done, closed_at=later)
+    told_before = replace(to_end, state=AuthorisationState.CLOSED, closed_at=NOW)
+    assert outcomes.ended(told_before, later) == replace(done, closed_at=NOW)
+    assert outcomes.ended(replace(to_end, closed_at=NOW), later) == replace(done, closed_at=later)  # he came back since
+    untold = replace(to_end, changed_at=None)
+    assert outcomes.ended(untold, later) == replace(done, closed_at=later, changed_at=later)
+    assert outcomes.ended(replace(told_before, changed_at=None), later) == replace(done, closed_at=NOW, changed_at=NOW)
+
+
+def test_trips_are_looked_at_for_another_time_some_time_later_and_then_no_more() -> None:
+    opened = AUTHORISATIONS["open, trips to be looked at"]()
+
+    once = outcomes.trips_taken_up(opened, NOW)
+    assert once == replace(opened, trip_looks=1, ask_after=NOW + TRIPS_APART)
+    assert outcomes.trips_taken_up(once, NOW) == replace(opened, trip_looks=0, ask_after=None)
+
+
+def test_a_refused_call_is_kept_and_counted() -> None:
+    before, why = an_authorisation(refusals=2), an_authorisation_refused()
+
+    assert outcomes.refused(before, why, NOW) == replace(before, refused=why, refusals=3, ask_after=NOW + PAUSES[2])
+
+
+def test_a_state_that_does_not_fit_waits_for_days_only_where_it_keeps_from_ending() -> None:
+    why = an_authorisation_refused(Refusal.WRONG_STATE)
+
+    assert outcomes.refused(an_authorisation(), why, NOW).ask_after == NOW + PAUSES[0]
+
+
+def test_a_question_without_an_answer_is_counted() -> None:
+    before = an_authorisation(unanswered=1)
+
+    assert outcomes.no_answer(before, an_authorisation_refused(step="AskService"), NOW) == replace(
+        before, unanswered=2, ask_after=NOW + PAUSES[1]
+    )
+
+
+@pytest.mark.parametrize("given_at", [None, NOW])
+def test_that_a_passenger_has_not_signed_is_one_look_more_once_he_was_given_what_he_signs_with(
+    given_at: datetime | None,
+) -> None:
+    before = an_authorisation(given_at=given_at, looks=2, **COUNTED)
+
+    assert outcomes.not_signed(before, NOW + MINUTE) == replace(
+        before,
+        refused=None,
+        ask_after=None,
+        unanswered=0,
+        asked_at=NOW + MINUTE,
+        looks=2 if given_at is None else 3,
+    )
+
+
+def test_a_service_that_is_on_opens_and_is_closed_still_where_it_is_to_end() -> None:
+    to_end = replace(AUTHORISATIONS["open, to end"](), **COUNTED)
+
+    assert outcomes.service_on(an_authorisation(), NOW - MINUTE, NOW).opened_at == NOW - MINUTE
+    assert outcomes.service_on(an_authorisation(), None, NOW).opened_at == NOW
+    assert outcomes.service_on(to_end, NOW - MINUTE, NOW) == replace(
+        to_end, refused=None, missed_at=None, ask_after=None, unanswered=0
+    )
+
+
+def test_a_service_that_is_off_is_an_answer_like_no_signature_where_nothing_is_to_end() -> None:
+    given = AUTHORISATIONS["given"]()
+
+    assert outcomes.service_off(given, NOW + MINUTE) == outcomes.not_signed(given, NOW + MINUTE)
+    assert outcomes.never_authorised(given, NOW + MINUTE) == outcomes.not_signed(given, NOW + MINUTE)
+    assert outcomes.service_off(AUTHORISATIONS["open, to end"](), NOW + MINUTE).closed_at == NOW + MINUTE
+
+
+def test_a_first_answer_that_nothing_is_to_end_is_kept_with_its_time() -> None:
+    before = replace(AUTHORISATIONS["open, to end"](), unanswered=2)
+
+    once = outcomes.never_authorised(before, NOW)
+    assert once == replace(before, missed_at=NOW, ask_after=NOW + APART, unanswered=0)
+    assert outcomes.never_authorised(once, NOW + SECOND) == once
+    assert outcomes.never_authorised(once, NOW + APART).closed_at == NOW + APART
+
+
+def test_what_is_opened_begins_every_count_anew() -> None:
+    before = replace(AUTHORISATIONS["closed"](), **COUNTED)
+
+    assert outcomes.opened(before, NOW + SECOND, NOW) == replace(
+        before,
+        state=AuthorisationState.OPEN,
+        opened_at=NOW + SECOND,
+        changed_at=NOW + SECOND,
+        closed_at=None,
+        trip_looks=TRIP_LOOKS,
+        **NOTHING_COUNTED,
+    )
+
+
+def test_a_newer_word_of_what_is_known_is_only_newer() -> None:
+    opened, closed = AUTHORISATIONS["open"](), AUTHORISATIONS["closed"]()
+
+    assert outcomes.opened(opened, NOW + SECOND, NOW) == replace(opened, changed_at=NOW + SECOND)
+    assert outcomes.closed(closed, NOW + SECOND, NOW) == replace(closed, changed_at=NOW + SECOND)
+    assert outcomes.closed(closed, NOW, NOW) is closed
+
+
+def test_an_end_of_which_the_ride_service_spoke_first_is_open_only_once_wechat_says_so() -> None:
+    begun = outcomes.end_of_unknown("n1", "oPassenger", some_terms(), NOW)
+
+    opened = outcomes.opened(begun, NOW, NOW)
+
+    assert (opened.opened_at, opened.trip_looks) == (NOW, TRIP_LOOKS)
+
+
+def test_what_is_closed_begins_every_count_anew_and_looks_at_no_trips() -> None:
+    before = replace(AUTHORISATIONS["open, trips to be looked at"](), **COUNTED)
+
+    assert outcomes.closed(before, NOW, NOW) == replace(
+        before, state=AuthorisationState.CLOSED, closed_at=NOW, changed_at=NOW, trip_looks=0, **NOTHING_COUNTED
+    )
+
+
+def test_what_is_for_a_person_says_all_that_wechat_said() -> None:
+    why = an_authorisation_refused(step="EndService")
+    before = replace(AUTHORISATIONS["open, to end"](), refusals=len(PAUSES), refused=why, ask_after=NOW)
+
+    problem = Problem(
+        code="INVALID_REQUEST", message="授权协议号已被使用", request_id="08F1-0", step="EndService", since=NOW
+    )
+    assert outcomes.refused(before, why, NOW) == replace(
+        before, problem=problem, problem_told="INVALID_REQUEST EndService", refused=None, ask_after=None
+    )
+
+
+def test_what_has_no_code_is_for_a_person_by_the_name_of_the_refusal() -> None:
+    why = an_authorisation_refused(Refusal.UNCLEAR, code="", step="AskService")
+
+    stopped = outcomes.no_answer(an_authorisation(unanswered=len(PAUSES)), why, NOW)
+
+    assert stopped.problem is not None
+    assert (stopped.problem.code, stopped.problem.since) == ("unclear", NOW)

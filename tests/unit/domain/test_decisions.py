@@ -18,22 +18,38 @@ from payscore_worker.domain.next_step import (
 from payscore_worker.domain.trip import (
     LATE_LOOK,
     TERMINAL,
+    Asking,
     Cancelled,
     Declined,
     DeclineReason,
     Look,
+    Lowered,
+    Lowering,
     OrderPhase,
     OrderSeen,
     Payment,
     Problem,
+    Sync,
     Trip,
     TripState,
     Waived,
     WrittenOff,
     note_ended,
+    owed_fen,
 )
 from payscore_worker.errors import IllegalTransition
-from tests.builders import HOUR, NOW, PAYAFTER, SITUATIONS, a_trip, an_end, an_order, debits
+from tests.builders import (
+    FARE_SITUATIONS,
+    HOUR,
+    NOW,
+    PAYAFTER,
+    SITUATIONS,
+    a_lowered_fare,
+    a_trip,
+    an_end,
+    an_order,
+    debits,
+)
 
 LATER: Final = NOW + HOUR
 """The moment of a decision where what was before it was at NOW."""
@@ -706,3 +722,88 @@ def test_a_decision_is_marked_by_state_problem_and_word(word: str, text: str) ->
     assert known.text == text
     assert mark_of(a_trip(), known) == f"NOTED//{text}"
     assert mark_of(stuck(SITUATIONS["open"]()), known) == f"OPEN/PARAM_ERROR/{text}"
+
+
+# --- A fare after the end ---
+
+
+def asks(trip: Trip, order: OrderSeen | None = WORDS["collecting"], *, can_pay: bool = True) -> Trip:
+    """Decide that WeChat Pay is asked to collect now."""
+    return decide(trip, a_decision(Verb.PAY), Known(order=order, can_pay=can_pay), NOW)
+
+
+@pytest.mark.parametrize("asking", [None, Asking(step=2, sent=True)])
+def test_to_be_asked_to_collect_now_is_noted_and_changes_nothing_else(asking: Asking | None) -> None:
+    before = replace(SITUATIONS["completed"](), asking=asking, refusals=2, polls=3)
+
+    assert asks(before) == replace(before, asking=replace(asking or Asking(), due=True))
+
+
+def test_who_may_not_be_asked_to_collect_now_is_told_why() -> None:
+    completed, not_now = SITUATIONS["completed"](), "WeChat Pay does not collect for the order now, so it cannot be"
+    refused: list[tuple[Trip, OrderSeen | None, bool, str]] = [
+        (completed, None, True, f"{not_now} asked to do so at once"),
+        (completed, WORDS["done"], True, f"{not_now} asked to do so at once"),
+        (SITUATIONS["open, ended"](), WORDS["collecting"], True, f"{not_now} asked to do so at once"),
+        (stuck(completed), WORDS["collecting"], True, "the trip waits for a person: see to its problem first"),
+        (SITUATIONS["waived"](), WORDS["collecting"], True, "nothing more is to be collected for it"),
+        (FARE_SITUATIONS["synced"](), WORDS["collecting"], True, "nothing more is to be collected for it"),
+        (
+            completed,
+            WORDS["collecting"],
+            False,
+            "the order is of a family that has no call for it; WeChat Pay keeps trying by itself",
+        ),
+        (SITUATIONS["declined"](), None, True, "the trip is DECLINED; there is nothing to decide"),
+    ]
+
+    for trip, order, can_pay, why in refused:
+        with pytest.raises(IllegalTransition, match=whole(why)):
+            asks(trip, order, can_pay=can_pay)
+
+
+def test_what_was_paid_elsewhere_cannot_be_waived() -> None:
+    why = "the fare was paid elsewhere, and WeChat Pay is being told so: it will collect no more"
+
+    with pytest.raises(IllegalTransition, match=whole(why)):
+        decided(FARE_SITUATIONS["to be synced"](), Verb.WAIVE, WORDS["collecting"])
+
+
+WAIVED_AND_SENT: Final = Lowering(asked_fen=3_200, sent_fen=0)
+
+
+@pytest.mark.parametrize(
+    ("lowering", "lowered", "after"),
+    [
+        (WAIVED_AND_SENT, (), None),
+        (None, (a_lowered_fare(),), None),
+        (WAIVED_AND_SENT, (a_lowered_fare(),), Lowering(asked_fen=3_200)),
+    ],
+)
+def test_a_waived_fare_that_is_collected_after_all_is_lowered_only_as_the_ride_service_told(
+    lowering: Lowering | None, lowered: tuple[Lowered, ...], after: Lowering | None
+) -> None:
+    before = replace(SITUATIONS["waived"](), lowering=lowering, lowered=lowered)
+    collected = an_order(OrderPhase.COLLECTING, total_fen=owed_fen(before))
+
+    trip = decided(stuck(before), Verb.ACCEPT, collected)
+
+    assert (trip.waived, trip.lowering, trip.accepted_fen) == (None, after, None)
+
+
+def test_an_amount_that_is_accepted_is_not_lowered_any_more() -> None:
+    lowered = stuck(FARE_SITUATIONS["lowered, sent"](), "amount_differs")
+
+    trip = decided(lowered, Verb.ACCEPT, WORDS["collecting less"])
+
+    assert (trip.accepted_fen, trip.lowering) == (3_000, None)
+
+
+def test_of_a_lost_completion_nothing_that_followed_it_is_kept() -> None:
+    asking, sync = Asking(step=1, due=True), Sync(paid_time=NOW)
+    before = replace(FARE_SITUATIONS["lowered, sent"](), asking=asking, sync=sync)
+
+    trip = decided(stuck(before, "completion_lost"), Verb.REBUILD, WORDS["running"])
+
+    assert (trip.lowering, trip.asking, trip.sync) == (None, None, None)
+    assert trip.lowered == before.lowered

@@ -35,14 +35,17 @@ from payscore_worker.domain.refund import (
     due_at,
     give_up,
     giving_up_of,
+    largest_left_fen,
     next_step,
     out_refund_no_for,
     request,
     see,
     see_that_it_is_the_same,
+    total_left_fen,
 )
 from payscore_worker.domain.trip import (
     Debit,
+    Payment,
     Problem,
     Trip,
     TripState,
@@ -88,6 +91,12 @@ def the_debit(trip: Trip, transaction_id: str = "4200001") -> Debit:
     assert trip.payment is not None
     (debit,) = (one for one in trip.payment.debits if one.transaction_id == transaction_id)
     return debit
+
+
+def test_of_what_wechat_has_not_collected_nothing_can_go_back() -> None:
+    uncollected = Payment(paid_fen=3_200, paid_at=NOW)
+
+    assert (total_left_fen(uncollected), largest_left_fen(uncollected)) == (0, 0)
 
 
 def money(trip: Trip) -> tuple[int, int]:

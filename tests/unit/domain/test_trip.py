@@ -35,11 +35,13 @@ from payscore_worker.domain.next_step import (
     service_start,
 )
 from payscore_worker.domain.trip import (
+    Debit,
     DeclineReason,
     Look,
     Opening,
     OrderPhase,
     OrderTerms,
+    Payment,
     Trip,
     TripState,
     Unanswered,
@@ -48,9 +50,13 @@ from payscore_worker.domain.trip import (
     note_started,
     out_order_no_for,
     owed_fen,
+    too_much_fen,
+    was_collected,
+    way_of,
 )
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import (
+    FARE_SITUATIONS,
     HOUR,
     NOW,
     PAYAFTER,
@@ -311,6 +317,51 @@ def test_what_is_owed_is_the_fare_or_what_a_person_took_for_it() -> None:
     assert owed_fen(replace(trip, accepted_fen=0)) == 0
     with pytest.raises(IllegalTransition, match=r"^nothing is owed for a trip that has not ended$"):
         owed_fen(SITUATIONS["open"]())
+
+
+@pytest.mark.parametrize(
+    ("situation", "way", "collected"),
+    [
+        ("lowered", "payscore", False),
+        ("paid above the fare", "payscore", True),
+        ("to be synced", "cash", False),
+        ("paid elsewhere", "cash", False),
+        ("paid twice", "payscore", True),
+    ],
+)
+def test_a_trip_is_paid_through_wechat_where_that_has_debited_or_nobody_names_another_way(
+    situation: str, way: str, *, collected: bool
+) -> None:
+    trip = FARE_SITUATIONS[situation]()
+
+    assert way_of(trip) == way
+    assert was_collected(trip) is collected
+
+
+def test_a_fare_of_nothing_was_collected_though_nothing_was_debited() -> None:
+    assert was_collected(replace(SITUATIONS["paid"](), payment=Payment(paid_fen=0, paid_at=NOW)))
+
+
+def test_too_much_is_what_was_paid_above_a_lowered_fare_and_was_not_asked_back() -> None:
+    above = FARE_SITUATIONS["paid above the fare"]()
+
+    assert too_much_fen(above) == 1_200
+    assert too_much_fen(replace(above, returned_fen=1_000)) == 200
+    assert too_much_fen(replace(above, returned_fen=1_201)) == 0
+    assert too_much_fen(replace(above, lowered=())) == 0
+    assert too_much_fen(replace(above, lowering=None)) == 0
+    assert too_much_fen(FARE_SITUATIONS["lowered"]()) == 0  # nothing is paid yet
+
+
+def test_too_much_of_what_came_in_twice_is_all_that_does_not_go_back_already() -> None:
+    twice = FARE_SITUATIONS["paid twice"]()
+    going = Debit(transaction_id="4200001", reserved_fen=300, refunded_fen=500)
+    assert twice.payment is not None
+    partly = replace(twice, payment=replace(twice.payment, debits=(going,)))
+
+    assert too_much_fen(twice) == 3_200
+    assert too_much_fen(partly) == 2_400
+    assert too_much_fen(replace(partly, returned_fen=1_000)) == 2_200
 
 
 # --- The limit ---
