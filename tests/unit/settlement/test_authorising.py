@@ -31,11 +31,17 @@ class Desk:
     out_of_reach: frozenset[str] = frozenset()
     rejects: bool = False
     endings: list[tuple[str, Ending]] = field(default_factory=list)
+    accounts: list[str] = field(default_factory=list)
     advanced: list[str] = field(default_factory=list)
     recorded: list[str] = field(default_factory=list)
     """How the record stood when the end was noted."""
 
-    async def end_by_hand(self, openid: str, ending: Ending) -> list[str]:
+    def own_number(self, openid: str, *, account: str) -> str:
+        assert account in ("", "suzhou")
+        return number_of_passenger(openid, f"fleet{account}-")
+
+    async def end_by_hand(self, openid: str, ending: Ending, *, account: str) -> list[str]:
+        self.accounts.append(account)
         self.endings.append((openid, ending))
         self.recorded = [row["outcome"] for row in await self.actions()]
         if self.rejects:
@@ -55,14 +61,13 @@ class Desk:
             rows = await connection.execute(select(operator_action))
             return [dict(row) for row in rows.mappings()]
 
-    async def ended_by(self, who: str) -> list[Authorisation]:
+    async def ended_by(self, who: str, *, account: str = "") -> list[Authorisation]:
         hands = Authorising(
             authorisations=cast(Authorisations, self),
             actions=Actions(self.engine),
             clock=lambda: NOW,
-            prefix="fleet-",
         )
-        return await hands.end("oPassenger", by=who, reason="乘客来电")
+        return await hands.end("oPassenger", by=who, reason="乘客来电", account=account)
 
 
 def one(code: str, openid: str = "oPassenger") -> Authorisation:
@@ -92,6 +97,13 @@ async def test_who_ends_what_a_passenger_has_authorised_and_why_stands_in_the_re
         "reason": "乘客来电",
     }
     assert (action["outcome"], action["moved"], action["refused"], action["ended_at"]) == ("done", 2, 0, NOW)
+
+
+async def test_what_ends_is_that_of_the_account_that_was_named(desk: Desk) -> None:
+    await desk.ended_by("li", account="suzhou")
+
+    assert desk.accounts == ["suzhou"]
+    assert [action["target"] for action in await desk.actions()] == [number_of_passenger("oPassenger", "fleetsuzhou-")]
 
 
 async def test_an_end_is_noted_with_who_said_it_and_each_is_a_word_of_its_own(desk: Desk) -> None:
