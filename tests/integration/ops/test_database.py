@@ -20,11 +20,11 @@ from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.standing import REFUND_SINCE, UNFINISHED, refunds_under_way, standing
 from payscore_worker.storage.tables import refund
-from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.databases import database_url, dialect, storage
 from tests.integration.settlement.town import Town, a_town
 from tests.unit.ops.samples import value
 
-__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+__all__ = ["database_url", "dialect", "storage"]  # fixtures
 
 LIMIT = timedelta(seconds=5)
 
