@@ -1,12 +1,21 @@
 """What every integration test may ask for."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from deploy.local.processes import free_ports
 from deploy.local.rabbitmq import PrivateRabbitMQ, find_scripts, start_rabbitmq
+from tests.integration.databases import give_back
 from tests.integration.messaging.desk import Desk, a_desk, a_topology
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas_given_back() -> Iterator[None]:
+    """Leave no schema behind that one test handed on to the next."""
+    yield
+    asyncio.run(give_back())
 
 
 @pytest.fixture

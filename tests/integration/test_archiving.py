@@ -17,10 +17,10 @@ from payscore_worker.storage import Storage
 from payscore_worker.storage.archive import Archive, Plan
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
-from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.databases import database_url, dialect, storage
 from tests.integration.settlement.town import TERMS, Town, a_town
 
-__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+__all__ = ["database_url", "dialect", "storage"]  # fixtures
 
 YEARS: Final = timedelta(days=1_100).total_seconds()
 

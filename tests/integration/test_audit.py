@@ -28,11 +28,11 @@ from payscore_worker.storage.reports import Reports
 from payscore_worker.wechatpay import Answer
 from payscore_worker.wechatpay.payscore import Order, Phase
 from payscore_worker.wechatpay.transactions import MerchantRefunds
-from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.databases import database_url, dialect, storage
 from tests.integration.relabelling import has_mchid
 from tests.integration.settlement.town import Town, a_town, no_sleep
 
-__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+__all__ = ["database_url", "dialect", "storage"]  # fixtures
 
 TAMPERED: Final = {
     "paid is what was owed": "UPDATE trip SET paid_fen = paid_fen - 1 WHERE trip_id = 'paid'",

@@ -26,10 +26,10 @@ from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.storage.standing import standing
 from payscore_worker.wechatpay.transactions import MerchantRefunds
-from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.databases import database_url, dialect, storage
 from tests.integration.settlement.town import Town, a_town
 
-__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+__all__ = ["database_url", "dialect", "storage"]  # fixtures
 
 NEVER: Final = Passenger(Behaviour.NEVER_PAYS)
 DAY: Final = timedelta(days=1)

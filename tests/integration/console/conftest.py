@@ -7,11 +7,11 @@ from payscore_worker.messaging.topology import Topology
 from payscore_worker.storage import Storage
 from payscore_worker.storage.engine import engine_for
 from tests.integration.console.site import Site, a_site
-from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.databases import database_url, dialect, storage
 from tests.integration.messaging.desk import Desk, a_desk, a_topology
 from tests.integration.settlement.town import Town, a_town
 
-__all__ = ["database_url", "empty_database_url", "storage"]
+__all__ = ["database_url", "dialect", "storage"]
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ from tests.integration.messaging.desk import SHORT_LADDER
 SETTLED_SECONDS = 3.0
 """The broker of these tests counts every half second."""
 
+POLL_SECONDS = 0.25
+"""A command looks once a second; looking more often, a wait ends when it is over, and is as long."""
+
 FLUSH_SECONDS = 0.05
 """For a frame that was handed over to leave, and for RabbitMQ to act on it."""
 
@@ -69,5 +72,6 @@ async def run(amqp_url: str, management_url: str, prefix: str) -> None:
 
 if __name__ == "__main__":
     replacing.SETTLED_SECONDS = SETTLED_SECONDS  # type: ignore[misc]  # of a test
+    replacing.POLL_SECONDS = POLL_SECONDS  # type: ignore[misc]  # of a test
     install(sys.argv[4] if len(sys.argv) > 4 else "")
     asyncio.run(run(*sys.argv[1:4]))

@@ -22,7 +22,7 @@ from payscore_worker.messaging.drift import Remedy, difference_from, stands
 from payscore_worker.messaging.link import BROKEN, connect, scratch_channel
 from payscore_worker.messaging.replacing import Replacement
 from payscore_worker.messaging.topology import QUEUES, RIDE_EVENTS, Place, Topology, TopologyRefused
-from tests.integration.messaging.applier import SETTLED_SECONDS
+from tests.integration.messaging.applier import POLL_SECONDS, SETTLED_SECONDS
 from tests.integration.messaging.desk import TRIP_CANCELLED, TRIP_ENDED, Desk, a_cancellation
 from tests.integration.messaging.managed import Site, a_site
 from tests.integration.messaging.waiting import eventually
@@ -40,6 +40,7 @@ UNLIMITED: Any = {"x-queue-type": "quorum"}
 @pytest.fixture(autouse=True)
 def soon_settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replacing, "SETTLED_SECONDS", SETTLED_SECONDS)
+    monkeypatch.setattr(replacing, "POLL_SECONDS", POLL_SECONDS)
 
 
 def desk_of(site: Site) -> Desk:

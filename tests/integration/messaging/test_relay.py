@@ -18,12 +18,12 @@ from payscore_worker.messaging.relay import BATCH, LEASE, SETTLE_SECONDS, UNROUT
 from payscore_worker.messaging.topology import EVENTS, Topology
 from payscore_worker.storage import Direction, EventRecord, Storage
 from tests.builders import NOW, a_trip
-from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.databases import database_url, dialect, storage
 from tests.integration.messaging.desk import Desk
 from tests.integration.messaging.waiting import eventually
 from tests.proxy import Proxy
 
-__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+__all__ = ["database_url", "dialect", "storage"]  # fixtures
 
 LISTENER = "listener"
 

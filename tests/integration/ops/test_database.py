@@ -23,12 +23,12 @@ from payscore_worker.storage.belonging import NOBODY, Owners
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.standing import REFUND_SINCE, UNFINISHED, refunds_under_way, standing
 from payscore_worker.storage.tables import authorisation, refund, trip
-from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.databases import database_url, dialect, storage
 from tests.integration.relabelling import as_json, has_mchid, says
 from tests.integration.settlement.town import Town, a_town
 from tests.unit.ops.samples import value
 
-__all__ = ["database_url", "empty_database_url", "storage"]  # fixtures
+__all__ = ["database_url", "dialect", "storage"]  # fixtures
 
 LIMIT = timedelta(seconds=5)
 OTHER_MCHID = "1900000998"

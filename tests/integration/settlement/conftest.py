@@ -5,7 +5,7 @@ import pytest
 
 from payscore_worker.storage import Storage
 from payscore_worker.storage.database import open_storage
-from tests.integration.databases import make_tables, postgresql_schema
+from tests.integration.databases import make_tables, postgresql_tables
 from tests.integration.settlement.town import Town, a_town
 
 
@@ -29,8 +29,7 @@ async def storage(setting: str, tmp_path: Path) -> AsyncIterator[Storage]:
         yield storage
         await storage.aclose()
         return
-    async with postgresql_schema() as url:
-        await make_tables(url)
+    async with postgresql_tables() as url:
         storage = await open_storage(url)
         yield storage
         await storage.aclose()

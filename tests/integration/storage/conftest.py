@@ -3,10 +3,10 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.local.postgresql import find_programs
-from tests.integration.databases import database_url, empty_database_url, storage
+from tests.integration.databases import database_url, dialect, empty_database_url, storage
 from tests.integration.storage.servers import Server, a_server
 
-__all__ = ["database_url", "empty_database_url", "storage"]
+__all__ = ["database_url", "dialect", "empty_database_url", "storage"]
 
 
 @pytest.fixture(scope="session")

@@ -437,7 +437,7 @@ async def test_two_runs_into_two_directories_share_the_trips(
     assert sorted(filed(tmp_path / "a") + filed(tmp_path / "b")) == sorted(names)
 
 
-@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 async def test_a_trip_that_somebody_writes_at_this_moment_is_left_for_the_next_run(
     storage: Storage, database_url: str, tmp_path: Path
 ) -> None:

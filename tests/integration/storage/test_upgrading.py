@@ -226,7 +226,7 @@ async def refund_schema(database_url: str) -> tuple[list[str], list[str]]:
 
 # --- On PostgreSQL ---
 
-postgresql_only = pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+postgresql_only = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 
 
 @postgresql_only
