@@ -30,7 +30,7 @@ from payscore_worker.domain.trip import (
     Trip,
     TripState,
 )
-from payscore_worker.errors import ConflictingFact, FailureClass, OutcomeUnknown, Rejected, Retryable
+from payscore_worker.errors import ConflictingFact, FailureClass, MerchantRefused, OutcomeUnknown, Rejected, Retryable
 from payscore_worker.events import (
     FeeItem,
     OrderPaid,
@@ -373,10 +373,11 @@ async def test_a_company_that_the_settings_have_no_longer_keeps_its_trip_waiting
     del platform.companies[SUZHOU]
     platform.build()
 
-    with pytest.raises(Retryable, match="there is no account 'suzhou'"):
+    with pytest.raises(MerchantRefused, match="there is no account 'suzhou'") as refused:
         await platform.settlement.advance("t1")
 
     assert (await platform.trip()).state is TripState.NOTED
+    assert (refused.value.failure, refused.value.attempts) == (FailureClass.MISCONFIGURED, 0)
 
 
 async def test_an_order_says_what_its_company_says(platform: Platform) -> None:

@@ -36,8 +36,9 @@ from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator import CallKind as SimulatedCall
 from payscore_worker.simulator.refunds.book import RefundStatus
 from payscore_worker.storage import CallOutcome, Storage
-from payscore_worker.wechatpay.payscore import Order
-from tests.builders import a_lowered_fare
+from payscore_worker.wechatpay.payscore import Order, Phase
+from payscore_worker.wechatpay.payscore.orders import read_order
+from tests.builders import NOW, a_lowered_fare, a_payment_elsewhere
 from tests.integration.settlement.town import Town, a_town, no_sleep
 
 LATE = Passenger(Behaviour.PAYS_LATE, seconds=7_200)
@@ -617,6 +618,26 @@ async def test_a_call_about_a_fare_that_was_not_answered_is_sent_again_in_the_sa
     assert len(set(unpaid.order().bodies[SimulatedCall(kind)])) == 1
 
 
+TOLD: dict[str, Callable[[Trip], Trip]] = {
+    "modify": lambda trip: fares.note_lowered(trip, a_lowered_fare()),
+    "sync": lambda trip: fares.note_paid_elsewhere(trip, a_payment_elsewhere(), NOW),
+    "pay": lambda trip: replace(trip, asking=Asking(due=True)),
+}
+"""What has a call made, by itself."""
+
+
+@pytest.mark.parametrize("kind", CALLS)
+async def test_a_trip_that_another_worker_has_moved_meanwhile_is_looked_at_anew(unpaid: Town, kind: str) -> None:
+    claimed = TOLD[kind](await unpaid.trip())
+    unpaid.clock.now += 2 * SYNC_MARGIN
+    assert await unpaid.storage.save(claimed, due_at=None, now=unpaid.now)
+
+    await unpaid.settlement.take_up(claimed)
+
+    assert ((await unpaid.call(kind)).outcome, (await unpaid.call(kind)).begun) == (CallOutcome.ACCEPTED, 1)
+    assert unpaid.calls_made(kind) == 1
+
+
 def keep_silent(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no question end the doubt."""
 
@@ -674,6 +695,52 @@ async def test_wechat_pay_is_told_when_it_was_paid_elsewhere(town: Town) -> None
     await town.settlement.advance("t1")
 
     assert b'"paid_time":"20260501201100"' in (await town.call("sync")).body
+
+
+async def test_an_answer_that_shows_the_order_over_ends_the_trip_without_another_question(
+    unpaid: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def over(data: dict[str, Any]) -> Order:
+        return replace(read_order(data), phase=Phase.DONE)
+
+    keep_silent(unpaid, monkeypatch)
+    monkeypatch.setattr(unpaid.payscore, "read_created", over)
+
+    await is_paid_elsewhere(unpaid)
+
+    trip = await unpaid.trip()
+    assert trip.payment is not None
+    assert (trip.state, trip.payment.debits) == (TripState.PAID, ())
+
+
+async def test_an_answer_that_shows_the_order_over_with_another_amount_is_for_a_person(
+    unpaid: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def over(data: dict[str, Any]) -> Order:
+        return replace(read_order(data), phase=Phase.DONE, total_fen=2_999)
+
+    monkeypatch.setattr(unpaid.payscore, "read_created", over)
+
+    await is_paid_elsewhere(unpaid)
+
+    problem = (await unpaid.trip()).problem
+    assert problem is not None
+    assert (problem.code, problem.since) == ("amount_differs", unpaid.now)
+
+
+async def test_an_answer_that_does_not_show_the_order_over_is_waited_for_whatever_it_shows(
+    unpaid: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def from_before(data: dict[str, Any]) -> Order:
+        return replace(read_order(data), phase=Phase.COLLECTING, total_fen=2_999)
+
+    monkeypatch.setattr(unpaid.payscore, "read_created", from_before)
+
+    await is_paid_elsewhere(unpaid)
+
+    trip = await unpaid.trip()
+    assert trip.sync is not None
+    assert (trip.problem, trip.sync.accepted) == (None, True)
 
 
 # --- What cannot go back ---

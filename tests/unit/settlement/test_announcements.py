@@ -9,7 +9,9 @@ from msgspec import UNSET
 
 from payscore_worker.domain import outcomes
 from payscore_worker.domain import refund as refunds
-from payscore_worker.domain.refund import Pair, RefundPhase
+from payscore_worker.domain.authorisation import Authorisation
+from payscore_worker.domain.fares import note_lowered
+from payscore_worker.domain.refund import GivenUp, Pair, RefundPhase, RefundState
 from payscore_worker.domain.trip import (
     Declined,
     DeclineReason,
@@ -26,10 +28,16 @@ from payscore_worker.domain.trip import (
 )
 from payscore_worker.events import (
     Announcement,
+    AuthorisationClosed,
+    AuthorisationOpened,
+    AuthorisationParameters,
+    CaseAnnouncement,
+    ClientJump,
     SettlementCancelled,
     SettlementCompleted,
     SettlementConfirmationRequested,
     SettlementDeclined,
+    SettlementLowered,
     SettlementOpened,
     SettlementOverdue,
     SettlementPaid,
@@ -39,10 +47,12 @@ from payscore_worker.events import (
     SettlementStale,
     SettlementWrittenOff,
 )
-from payscore_worker.settlement.announcements import announcements, refund_announcements
+from payscore_worker.settlement.announcements import announcements, authorisation_announcements, refund_announcements
 from tests.builders import (
+    AUTHORISATIONS,
     CONFIRM_BY,
     CONFIRM_SITUATIONS,
+    FARE_SITUATIONS,
     HOUR,
     MINUTE,
     NOW,
@@ -50,12 +60,14 @@ from tests.builders import (
     SITUATIONS,
     a_cancellation,
     a_jump,
+    a_lowered_fare,
     a_paid_trip,
     a_refused,
     a_start,
     a_trip,
     a_word,
     an_end,
+    an_ending,
     an_order,
     asked_to_confirm,
     debits,
@@ -429,3 +441,138 @@ def test_a_problem_that_a_word_has_ended_is_not_told_with_the_end() -> None:
 
     for phase, kind in ((RefundPhase.SUCCESS, SettlementRefunded), (RefundPhase.CLOSED, SettlementRefundProblem)):
         assert [type(one) for one in told_of(before, refunds.see(*before, a_word(phase), NOW))] == [kind]
+
+
+def test_a_refund_that_a_person_gave_up_says_why_once_and_not_that_it_was_closed() -> None:
+    trip, before = REFUND_SITUATIONS["with a problem, refused"]()
+    by_li = GivenUp(by="li", reason="乘客已收现金")
+    over = replace(before, state=RefundState.FAILED, problem=None, given_up=by_li)
+
+    assert told_of((trip, before), (trip, over)) == [
+        SettlementRefundProblem(**NAMED, **OF_THE_REFUND, state="PAID", code="refund_given_up", message="乘客已收现金")
+    ]
+    assert told_of((trip, over), (trip, replace(over, asked_at=NOW))) == []
+
+
+# --- Fares after the end ---
+
+
+@pytest.mark.parametrize("situation", FARE_SITUATIONS)
+def test_nothing_is_announced_of_a_fare_that_did_not_change(situation: str) -> None:
+    trip = FARE_SITUATIONS[situation]()
+
+    assert told(trip, trip) == []
+
+
+@pytest.mark.parametrize("before", [SITUATIONS["open, ended"](), a_paid_trip()])
+def test_a_fare_that_is_charged_lower_says_how_much_it_is_and_was(before: Trip) -> None:
+    after = note_lowered(before, a_lowered_fare(2_000))
+
+    assert told(before, after) == [SettlementLowered(**NAMED, state=before.state.value, total_fen=2_000, was_fen=3_200)]
+
+
+def test_a_fare_that_wechat_still_collects_is_lower_once_wechat_has_taken_it() -> None:
+    before = FARE_SITUATIONS["lowered, sent"]()
+
+    assert told(SITUATIONS["completed"](), FARE_SITUATIONS["lowered"]()) == []
+    assert told(before, FARE_SITUATIONS["lowered, taken"]()) == [
+        SettlementLowered(**NAMED, state="COMPLETED", total_fen=2_000, was_fen=3_200)
+    ]
+
+
+def test_a_fare_that_is_paid_while_it_is_lowered_is_told_in_that_order() -> None:
+    before, after = FARE_SITUATIONS["lowered, sent"](), FARE_SITUATIONS["paid above the fare"]()
+
+    assert [type(one) for one in told(before, after)] == [SettlementPaid, SettlementLowered]
+
+
+def test_no_fare_is_said_to_be_lowered_that_was_not_or_that_nobody_is_charged() -> None:
+    ended, lowered = SITUATIONS["open, ended"](), FARE_SITUATIONS["open, lowered"]()
+    less = replace(ended, ended=an_end(total_fen=3_000))
+
+    assert told(ended, less) == []
+    assert told(replace(lowered, ended=None), lowered) == []
+    assert told(replace(lowered, lowered=()), replace(lowered, accepted_fen=1_000)) == []
+    assert told(replace(lowered, accepted_fen=9_000), lowered) == []
+    for state in (TripState.DECLINED, TripState.CANCELLED):
+        over = replace(ended, state=state)
+        assert told(over, replace(over, lowered=lowered.lowered)) == []
+
+
+def test_a_payment_elsewhere_says_which_way_it_came() -> None:
+    before, after = FARE_SITUATIONS["synced"](), FARE_SITUATIONS["paid elsewhere"]()
+
+    (paid,) = told(before, after)
+
+    assert isinstance(paid, SettlementPaid)
+    assert (paid.way, paid.paid_fen, paid.transaction_ids) == ("cash", 3_200, ())
+
+
+# --- Authorisations ---
+
+OF_THE_PASSENGER: Final[dict[str, Any]] = {"openid": "oPassenger", "authorization_code": "a1"}
+PAGE: Final = ClientJump(business_type="wxpayScoreEnable", extra_data={"token": "token"}, query_string="token=token")
+
+
+def an_authorisation_in(situation: str, **changes: Any) -> Authorisation:
+    return replace(AUTHORISATIONS[situation](), authorization_code="a1", **changes)
+
+
+def told_of_authorisation(before: Authorisation, after: Authorisation) -> list[CaseAnnouncement]:
+    def enabling(authorisation: Authorisation) -> ClientJump | None:
+        return PAGE if authorisation is after and authorisation.token else None
+
+    return list(authorisation_announcements(before, after, enabling))
+
+
+@pytest.mark.parametrize("situation", AUTHORISATIONS)
+def test_nothing_is_announced_of_an_authorisation_that_did_not_change(situation: str) -> None:
+    authorisation = an_authorisation_in(situation)
+
+    assert told_of_authorisation(authorisation, authorisation) == []
+
+
+def test_what_a_passenger_signs_with_is_told_whenever_it_is_given() -> None:
+    given = an_authorisation_in("given", token="token")
+    anew = replace(given, given_at=NOW + HOUR)
+    parameters = AuthorisationParameters(**OF_THE_PASSENGER, request_id="q1", enable=PAGE)
+
+    assert told_of_authorisation(an_authorisation_in("requested, not signed"), given) == [parameters]
+    assert told_of_authorisation(given, anew) == [parameters]
+    assert told_of_authorisation(given, replace(given, looks=1)) == []
+    assert told_of_authorisation(given, replace(given, given_at=None)) == []
+
+
+def test_of_parameters_of_which_no_page_is_made_nothing_is_told() -> None:
+    assert told_of_authorisation(an_authorisation_in("requested"), an_authorisation_in("given", token="")) == []
+
+
+def test_an_authorisation_that_is_opened_says_since_when_and_once() -> None:
+    requested_, opened = an_authorisation_in("given"), an_authorisation_in("open", opened_at=NOW - HOUR)
+
+    assert told_of_authorisation(requested_, opened) == [AuthorisationOpened(**OF_THE_PASSENGER, at=NOW - HOUR)]
+    assert told_of_authorisation(opened, replace(opened, changed_at=NOW + HOUR)) == []
+    assert told_of_authorisation(requested_, replace(opened, opened_at=None)) == []
+
+
+def test_an_authorisation_that_is_closed_says_since_when_and_once() -> None:
+    opened, closed = an_authorisation_in("open"), an_authorisation_in("closed", closed_at=NOW + HOUR)
+
+    assert told_of_authorisation(opened, closed) == [AuthorisationClosed(**OF_THE_PASSENGER, at=NOW + HOUR)]
+    assert told_of_authorisation(closed, replace(closed, changed_at=NOW + 2 * HOUR)) == []
+    assert told_of_authorisation(opened, replace(closed, closed_at=None)) == []
+
+
+def test_an_end_that_was_asked_for_is_told_though_it_was_over_before() -> None:
+    closed = an_authorisation_in("closed")
+
+    assert told_of_authorisation(closed, replace(closed, ended=an_ending())) == [
+        AuthorisationClosed(**OF_THE_PASSENGER, at=NOW)
+    ]
+
+
+def test_an_end_of_before_is_not_told_of_a_passenger_who_has_come_back() -> None:
+    closed = an_authorisation_in("closed", ended=an_ending())
+    back = an_authorisation_in("open", ended=an_ending(word="m2"), closed_at=NOW)
+
+    assert [type(one) for one in told_of_authorisation(closed, back)] == [AuthorisationOpened]

@@ -260,3 +260,18 @@ async def test_each_announcement_has_an_id_of_its_own_and_a_decline_tells_how_to
 
     assert len({row.event_id for row in rows}) == 2
     assert [json.loads(row.body)["data"]["enable"]["extraData"] for row in rows] == [{"of": "t1"}, {"of": "t2"}]
+
+
+async def test_a_state_is_counted_for_the_account_whose_trip_it_is(desk: Desk) -> None:
+    books = TripBooks(
+        storage=desk.storage,
+        rules=replace(PAYAFTER, account="home"),
+        clock=lambda: NOW,
+        jump=a_jump,
+        on_announced=lambda: None,
+    )
+    before = counted("STATES_REACHED", "home", "NOTED")
+
+    await books.change(a_trip(), started)
+
+    assert counted("STATES_REACHED", "home", "NOTED") == before + 1

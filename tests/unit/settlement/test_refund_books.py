@@ -16,14 +16,15 @@ from payscore_worker.domain.next_step import IN_HAND
 from payscore_worker.domain.refund import Pair, Refund, RefundPhase, RefundState
 from payscore_worker.domain.trip import (
     Look,
+    Problem,
     Trip,
 )
 from payscore_worker.errors import TripArchived, TripBusy
 from payscore_worker.migrations import migrate
-from payscore_worker.settlement.books import MAX_CONFLICTS, RefundBooks
+from payscore_worker.settlement.books import MAX_CONFLICTS, RefundBooks, ReturnBooks
 from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRecord, OutboxRow, Storage
 from payscore_worker.storage.database import open_storage
-from tests.builders import MINUTE, NOW, PAYAFTER, a_paid_trip, a_word, requested
+from tests.builders import FARE_SITUATIONS, MINUTE, NOW, PAYAFTER, a_paid_trip, a_word, requested
 
 CALL = CallRecord(
     kind="refund", generation=3, method="POST", path="/refunds", body=b"{}", outcome=CallOutcome.PREPARED, at=NOW
@@ -323,3 +324,53 @@ async def test_a_change_of_which_nothing_is_told_wakes_nobody(desk: Desk) -> Non
     await desk.books.change(await desk.asked_for(), shown(RefundPhase.PROCESSING), events=[NOTED])
 
     assert (await desk.outbox(), desk.bells) == ([], [])
+
+
+async def test_what_went_back_is_counted_for_the_account_whose_trip_it_is(desk: Desk) -> None:
+    rules = replace(PAYAFTER, account="home")
+    books = RefundBooks(storage=desk.storage, rules=rules, clock=lambda: NOW, on_announced=lambda: None)
+    pair, before = await desk.asked_for(), counted("REFUNDED_FEN", "home")
+
+    await books.change(pair, shown(RefundPhase.SUCCESS))
+
+    assert counted("REFUNDED_FEN", "home") == before + 1_000
+
+
+async def test_a_trip_that_was_paid_twice_is_due_as_the_settings_say(desk: Desk) -> None:
+    twice = await desk.note(FARE_SITUATIONS["paid twice"]())
+
+    written = await desk.books.write((twice, requested(twice)[1]), requested(twice), calls=[])
+
+    assert written is not None
+    assert await desk.due(Trip, IN_HAND) == 1
+
+
+# --- Asked for by the trip itself ---
+
+
+async def test_a_refund_that_a_trip_has_asked_for_itself_is_due_at_once_and_its_trip_is_not(desk: Desk) -> None:
+    returns = ReturnBooks(
+        storage=desk.storage, rules=PAYAFTER, clock=lambda: NOW, on_announced=lambda: desk.bells.append("rang")
+    )
+    trip = await desk.note(FARE_SITUATIONS["paid twice"]())
+    pair = requested(trip)
+
+    written = await returns.write((trip, pair[1]), pair, calls=[])
+
+    assert written == (replace(pair[0], version=2), replace(pair[1], version=1))
+    assert await desk.stored() == written
+    assert await desk.due(Refund, timedelta(0)) == 1
+    assert await desk.due(Trip, IN_HAND - timedelta(milliseconds=1)) == 0
+
+
+async def test_what_is_told_of_such_a_refund_is_written_with_its_trip(desk: Desk) -> None:
+    returns = ReturnBooks(
+        storage=desk.storage, rules=PAYAFTER, clock=lambda: NOW, on_announced=lambda: desk.bells.append("rang")
+    )
+    trip, refund = await desk.asked_for()
+    stopped = replace(refund, problem=Problem(code="X", message="", request_id="", step="SendRefund", since=NOW))
+
+    await returns.write((trip, refund), (trip, replace(stopped, problem_told="X SendRefund")), calls=[])
+
+    assert [json.loads(row.body)["sequence"] for row in await desk.outbox()] == ["0000000003"]
+    assert (await desk.stored())[0] == replace(trip, version=3)

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from payscore_worker.domain import authorisation as authorisations
 from payscore_worker.domain import outcomes
+from payscore_worker.domain.authorisation import EndService, GiveParameters, Requested
 from payscore_worker.domain.next_step import (
     AskOrder,
     OpenOrder,
@@ -19,19 +21,22 @@ from payscore_worker.domain.trip import (
     Doubt,
     Ended,
     Fee,
+    Lowered,
     Opening,
     OrderPhase,
     OrderSeen,
+    PaidElsewhere,
     Started,
     Trip,
     note_ended,
     note_started,
 )
 from payscore_worker.errors import Refusal, WechatPayRejected
+from payscore_worker.events import AuthorisationRequested as AuthorisationRequestedEvent
 from payscore_worker.events import DiscountItem as TripDiscount
 from payscore_worker.events import FeeItem as TripFee
 from payscore_worker.events import RefundRequested as RefundRequestedEvent
-from payscore_worker.events import TripCancelled, TripEnded, TripStarted
+from payscore_worker.events import TripCancelled, TripEnded, TripFareLowered, TripPaidElsewhere, TripStarted
 from payscore_worker.settlement import translation
 from payscore_worker.wechatpay.payscore import (
     Completion,
@@ -44,7 +49,7 @@ from payscore_worker.wechatpay.payscore import (
     Phase,
 )
 from payscore_worker.wechatpay.transactions import NewRefund, RefundStatus, RefundTold
-from tests.builders import HOUR, NOW, SITUATIONS, a_refund, a_trip, some_terms
+from tests.builders import FARE_SITUATIONS, HOUR, NOW, SITUATIONS, a_refund, a_trip, some_terms
 
 STARTED = Started(
     openid="oPassenger",
@@ -55,6 +60,8 @@ STARTED = Started(
     risk_amount_fen=12_300,
     introduction="专车出行",
     attach="city=021",
+    account="north",
+    appid="wx2",
 )
 ENDED = Ended(
     ended_at=NOW,
@@ -69,6 +76,13 @@ ENDED = Ended(
     total_fen=3_200,
     start_location="静安寺南门",
     end_location="虹桥机场",
+)
+LOWERED = Lowered(
+    lowered_at=NOW,
+    fees=(Fee(name="里程费", amount_fen=2_200, description="八公里", count=2),),
+    discounts=(Discount(name="优惠券", amount_fen=200, description="新人"),),
+    total_fen=2_000,
+    reason="绕路退费",
 )
 OPENING = Opening(risk_amount_fen=9_900, start_time=NOW - HOUR / 2)
 
@@ -85,6 +99,36 @@ def test_a_start_is_taken_as_it_was_told() -> None:
     event = TripStarted(trip_id="t1", **{field.name: getattr(STARTED, field.name) for field in fields(STARTED)})
 
     assert translation.started_of(event) == STARTED
+
+
+def test_a_start_that_names_no_account_and_no_app_is_the_default_ones() -> None:
+    started = translation.started_of(TripStarted(trip_id="t1", openid="oPassenger", started_at=NOW))
+
+    assert (started.account, started.appid) == ("", "")
+
+
+def test_account_and_app_of_a_trip_are_those_of_its_start() -> None:
+    assert translation.whose(the_trip()) == ("north", "wx2")
+    assert translation.whose(a_trip()) == ("", "")
+
+
+def test_a_lower_fare_is_taken_as_it_was_told() -> None:
+    event = TripFareLowered(
+        trip_id="t1",
+        lowered_at=NOW,
+        fees=(TripFee(name="里程费", amount_fen=2_200, description="八公里", count=2),),
+        discounts=(TripDiscount(name="优惠券", amount_fen=200, description="新人"),),
+        total_fen=2_000,
+        reason="绕路退费",
+    )
+
+    assert translation.lowered_of(event) == LOWERED
+
+
+def test_a_payment_elsewhere_is_taken_as_it_was_told() -> None:
+    event = TripPaidElsewhere(trip_id="t1", paid_at=NOW, amount_fen=3_200, channel="cash")
+
+    assert translation.paid_elsewhere_of(event) == PaidElsewhere(paid_at=NOW, amount_fen=3_200, channel="cash")
 
 
 def test_an_end_is_taken_as_it_was_told() -> None:
@@ -243,6 +287,7 @@ def test_a_trip_without_a_ticket_completes_without_one() -> None:
         ),
         (SITUATIONS["declined, order runs"](), "本次行程请用其他方式支付"),
         (SITUATIONS["waived"](), "客诉"),
+        (FARE_SITUATIONS["open, paid elsewhere"](), "本次行程已用其他方式支付"),
     ],
 )
 def test_the_passenger_is_told_why_the_order_is_cancelled(trip: Trip, reason: str) -> None:
@@ -252,6 +297,18 @@ def test_the_passenger_is_told_why_the_order_is_cancelled(trip: Trip, reason: st
 @pytest.mark.parametrize("situation", ["cancelling", "declining", "waived"])
 def test_a_reason_that_was_refused_is_not_said_again(situation: str) -> None:
     assert translation.cancel_reason(replace(SITUATIONS[situation](), rebuilds=1)) == "行程取消"
+
+
+def test_a_fare_is_lowered_to_the_items_and_for_the_reason_of_the_least_that_was_told() -> None:
+    more = replace(LOWERED, total_fen=2_500, reason="其他")
+
+    assert translation.modification(the_trip(lowered=(more, LOWERED))) == Modification(
+        out_order_no="n1",
+        fees=(FeeItem(name="里程费", amount_fen=2_200, description="八公里", count=2),),
+        discounts=(DiscountItem(name="优惠券", amount_fen=200, description="新人"),),
+        total_fen=2_000,
+        reason="绕路退费",
+    )
 
 
 def test_a_fare_that_was_waived_is_lowered_to_one_item_of_nothing() -> None:
@@ -405,4 +462,32 @@ def test_a_refused_refund_is_taken_with_the_step_that_met_it(step: type) -> None
 def test_an_answer_about_a_refund_that_cannot_be_is_no_word() -> None:
     assert translation.odd_refund(AskRefund, "not_ours", "another refund") == Refused(
         step="AskRefund", refusal=Refusal.UNCLEAR, code="not_ours", message="another refund", request_id=""
+    )
+
+
+# --- Authorisations ---
+
+
+def test_an_authorisation_is_requested_as_the_ride_service_says() -> None:
+    event = AuthorisationRequestedEvent(request_id="q1", openid="oPassenger", client="h5")
+
+    assert translation.authorisation_requested(event) == Requested(request_id="q1", openid="oPassenger", client="h5")
+
+
+@pytest.mark.parametrize("step", [GiveParameters, EndService])
+def test_a_refused_authorisation_is_taken_with_the_step_that_met_it(step: type) -> None:
+    error = WechatPayRejected("无权限", refusal=Refusal.NOT_PERMITTED, status=403, code="NO_AUTH", request_id="08F1")
+
+    assert translation.authorisation_refused(step, error) == authorisations.Refused(
+        step=step.__name__, refusal=Refusal.NOT_PERMITTED, code="NO_AUTH", message="无权限", request_id="08F1"
+    )
+
+
+def test_an_answer_about_an_authorisation_that_cannot_be_is_no_word() -> None:
+    assert translation.odd_authorisation(EndService, "state: missing") == authorisations.Refused(
+        step="EndService",
+        refusal=Refusal.UNCLEAR,
+        code="malformed_answer",
+        message="state: missing",
+        request_id="",
     )
