@@ -116,6 +116,7 @@ def make_plan(
     """Make what the console works with, in a role of its own or beside the demo's worker."""
     broker, ops = environment.read(BrokerSettings), environment.read(OpsSettings)
     settlement, refunds = desks
+    accounts = read_accounts(environment)
     return Plan(
         host=ops.ops_host,
         token=ops.ops_token,
@@ -123,7 +124,7 @@ def make_plan(
         database_url=database_url(environment),
         topology=make_topology(broker),
         queues={one.queue: one.events for one in CONSUMERS},
-        out_order_no_prefix=read_accounts(environment)[0].offer.out_order_no_prefix,
+        out_order_no_prefix=accounts[0].offer.out_order_no_prefix,
         storage=storage,
         settlement=settlement,
         refunds=refunds,
@@ -134,4 +135,5 @@ def make_plan(
         ring=ring,
         policies=PolicyLook(make_management(broker), make_topology(broker)),
         clock=now,
+        names={one.merchant.mchid: one.name for one in accounts},
     )

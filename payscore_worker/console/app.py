@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from payscore_worker.console.access import Access
+from payscore_worker.console.authorising import AuthorisationPages
 from payscore_worker.console.deciding import DecidingPages
 from payscore_worker.console.doors import Doors
 from payscore_worker.console.guard import Guard
@@ -24,6 +26,8 @@ from payscore_worker.console.refunding import RefundPages
 from payscore_worker.console.replays import Replays
 from payscore_worker.console.screen import Screen
 from payscore_worker.console.watching import Watch
+from payscore_worker.domain.account import passenger_of
+from payscore_worker.domain.authorisation import number_of_passenger
 from payscore_worker.errors import SettlementError, StorageUnavailable
 from payscore_worker.messaging.deadletters import DeadLetters
 from payscore_worker.messaging.moving import Busy
@@ -81,6 +85,13 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
         deciding = Deciding(settlement=plan.settlement, actions=actions, clock=plan.clock, pause=plan.pause)
         decisions = DecidingPages(screen=screen, deciding=deciding, clock=plan.clock)
         refunding = Refunding(refunds=plan.refunds, actions=actions, clock=plan.clock, pause=plan.pause)
+        authorisations = AuthorisationPages(
+            screen=screen,
+            browsing=browsing,
+            own_number=partial(_own_number, plan),
+            names=plan.names,
+            clock=plan.clock,
+        )
         refunds = RefundPages(screen=screen, refunding=refunding, clock=plan.clock)
         application = Starlette(
             routes=[
@@ -88,6 +99,7 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
                 *looking.routes(),
                 *decisions.routes(),
                 *refunds.routes(),
+                *authorisations.routes(),
                 *dead.routes(),
             ],
             middleware=[Middleware(Guard, access=access)],
@@ -97,6 +109,12 @@ async def console(plan: Plan) -> AsyncIterator[ASGIApp]:
             yield application
         finally:
             await replays.stop()
+
+
+def _own_number(plan: Plan, openid: str, mchid: str) -> str:
+    """Make the number under which the record has what people did about a passenger's authorisations."""
+    default = plan.payscores.current.terms.mchid
+    return number_of_passenger(passenger_of(openid, mchid, default=default), plan.out_order_no_prefix)
 
 
 class _Mishaps:

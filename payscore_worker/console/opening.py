@@ -60,6 +60,8 @@ class Plan:
     clock: Callable[[], datetime]
     pause: Pause = asyncio.sleep
     """Between two questions about what WeChat Pay is said not to have."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Of the accounts, by mchid."""
 
 
 def is_shut(*, host: str, token: str | None) -> bool:

@@ -1,6 +1,6 @@
 """The story of one trip and its refunds, in time order: what was heard, asked of WeChat Pay, changed, and told."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, TypeVar
@@ -306,7 +306,7 @@ async def explain(reports: Reports, name: str) -> Story | None:
     happenings = [
         *_told(row, events, refunds),
         *decided,
-        *(_called(call, refunds) for call in calls),
+        *(called(call, refunds) for call in calls),
         *_moves(row, events),
         *_troubles(row),
         *(one for refund in refunds for one in _about_refund(refund, events)),
@@ -345,8 +345,13 @@ async def explain(reports: Reports, name: str) -> Story | None:
         unanswered=_unanswered(row),
         look=_look(row),
         archive=None,
-        happenings=sorted(happenings, key=lambda one: (one.at, _RANK[type(one)])),
+        happenings=in_order(happenings),
     )
+
+
+def in_order(happenings: Iterable[Happening]) -> list[Happening]:
+    """Sort what happened by time, and the cause before the effect."""
+    return sorted(happenings, key=lambda one: (one.at, _RANK[type(one)]))
 
 
 async def _refunds_of(reports: Reports, trip_id: str) -> tuple[list[Row], list[Decided]]:
@@ -354,28 +359,32 @@ async def _refunds_of(reports: Reports, trip_id: str) -> tuple[list[Row], list[D
     about = RefundReports(reports)
     refunds = await about.of_trip(trip_id)
     actions = await about.actions_on(trip_id, [refund["refund_id"] for refund in refunds])
-    return refunds, [_decided(action) for action in (*await reports.actions_on(trip_id), *actions)]
+    return refunds, [decided_by(action) for action in (*await reports.actions_on(trip_id), *actions)]
 
 
 def _told(row: Row, events: Sequence[Row], refunds: Sequence[Row]) -> Iterator[Happening]:
     fares = _Fares(row)
     ids = {refund["out_refund_no"]: refund["refund_id"] for refund in refunds}
     for event in events:
-        at, type_, id_, about = event["at"], event["type"], event["event_id"], _refund_meant(event, ids)
-        if event["direction"] == Direction.OUT.value:
-            yield Announced(
-                at=at,
-                type=type_,
-                id=id_,
-                published_at=None if event["pending"] else event["published_at"],
-                unroutable=event["attempts"],
-                unrouted_at=event["unrouted_at"],
-                refund_id=about,
-            )
-        elif type_.startswith(NOTIFICATIONS) and type_ != REQUESTED:
-            yield Notified(at=at, type=type_, id=id_, refund_id=about)
-        else:
-            yield Heard(at=at, type=type_, id=id_, refund_id=about, why=fares.about(event))
+        yield told_of(event, refund_id=_refund_meant(event, ids), why=fares.about(event))
+
+
+def told_of(event: Row, *, refund_id: str = "", why: str = "") -> Announced | Notified | Heard:
+    """Tell of an event that was noted or announced; `why`: of one that the ride service told."""
+    at, type_, id_ = event["at"], event["type"], event["event_id"]
+    if event["direction"] == Direction.OUT.value:
+        return Announced(
+            at=at,
+            type=type_,
+            id=id_,
+            published_at=None if event["pending"] else event["published_at"],
+            unroutable=event["attempts"],
+            unrouted_at=event["unrouted_at"],
+            refund_id=refund_id,
+        )
+    if type_.startswith(NOTIFICATIONS) and type_ != REQUESTED:
+        return Notified(at=at, type=type_, id=id_, refund_id=refund_id)
+    return Heard(at=at, type=type_, id=id_, refund_id=refund_id, why=why)
 
 
 def _refund_meant(event: Row, ids: Mapping[str, str]) -> str:
@@ -394,7 +403,8 @@ def _about(event: Row) -> "_About":
         return _About()
 
 
-def _called(call: Row, refunds: Sequence[Row]) -> Called:
+def called(call: Row, refunds: Sequence[Row] = ()) -> Called:
+    """Tell of a call to WeChat Pay."""
     places = {refund["generation"]: refund["refund_id"] for refund in refunds}
     return Called(
         at=call["prepared_at"],
@@ -413,7 +423,8 @@ def _called(call: Row, refunds: Sequence[Row]) -> Called:
     )
 
 
-def _decided(action: Row) -> Decided:
+def decided_by(action: Row) -> Decided:
+    """Tell what a person did."""
     return Decided(
         at=action["at"],
         who=action["who"],

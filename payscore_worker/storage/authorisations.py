@@ -29,6 +29,24 @@ class AuthorisationReports:
         newest = authorisation.c.noted_at.desc(), authorisation.c.authorization_code
         return await self._reports.rows(his.order_by(*newest).limit(MAX_ROWS))
 
+    async def find(self, authorization_code: str) -> Row | None:
+        """Find an authorisation by its number."""
+        if not is_keepable(authorization_code):
+            return None
+        this = authorisation.c.authorization_code == authorization_code
+        rows = await self._reports.rows(select(authorisation).where(this))
+        return rows[0] if rows else None
+
+    async def standing_still(self, limit: int) -> list[Row]:
+        """List those that stand still until a person has looked, the newest first; there is an index of them alone."""
+        still = select(authorisation).where(authorisation.c.problem.is_not(None))
+        return await self._reports.rows(still.order_by(authorisation.c.noted_at.desc()).limit(limit))
+
+    async def under_way(self, limit: int) -> list[Row]:
+        """List those that are looked at again by themselves, the first due first; there is an index of them alone."""
+        due = select(authorisation).where(authorisation.c.due_at.is_not(None))
+        return await self._reports.rows(due.order_by(authorisation.c.due_at).limit(limit))
+
     async def actions_on(self, *numbers: str) -> list[Row]:
         """List what people did about a passenger's authorisations, the earliest first."""
         about = operator_action.c.target.in_(numbers), operator_action.c.action == END

@@ -14,6 +14,7 @@ import aio_pika
 import httpx
 import msgspec
 import pytest
+from dotenv import dotenv_values
 
 from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.settings import BrokerSettings, Environment
@@ -302,3 +303,85 @@ async def test_doctor_says_how_to_mend_what_is_not_well(desk: Desk) -> None:
     assert again["database"]
     assert again["broker"]
     assert again["policies"] is None  # nobody said where RabbitMQ's management API is
+
+
+# --- Several accounts ---
+
+CHECKED: Final = ("keys", "verification keys", "signed call", "echo", "callback", "clock")
+"""What is checked of each account; with the callback also the path of the webhook that its notify_url names."""
+
+
+@asynccontextmanager
+async def two_merchants(desk: Desk) -> AsyncIterator[None]:
+    """Have WeChat Pay and the webhook serve two merchants, each with keys of its own, as the file of accounts says."""
+    simulator = (*desk.simulator, "--account", "suzhou:serviceorder")
+    printed = await desk.run(*simulator, "--print-env")
+    (desk.directory / ".env").write_text(printed.out)
+    for command in ("migrate", "topology"):
+        assert (await desk.run(command)).code == 0
+    async with desk.role("simulator", *simulator), desk.role("webhook", "webhook"):
+        yield
+
+
+def keys_of(desk: Desk) -> Path:
+    """Find the file of accounts, and the keys beside it."""
+    return Path(dotenv_values(desk.directory / ".env")["PAYSCORE_ACCOUNTS_FILE"] or "").parent
+
+
+def write_in(file: Path, before: str, after: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert before in text
+    file.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def of_accounts(done: Done) -> dict[str, dict[str, bool | None]]:
+    """Sort the checks of accounts by account."""
+    found: dict[str, dict[str, bool | None]] = {"default": {}, "suzhou": {}}
+    for check in done.document["checks"]:
+        name, of, account = check["name"].rpartition(" of ")
+        if of:
+            found[account][name] = check["ok"]
+    return found
+
+
+async def test_doctor_proves_keys_echo_and_callback_path_of_each_account(desk: Desk) -> None:
+    async with two_merchants(desk):
+        done = await desk.run("doctor", "--json")
+
+    assert of_accounts(done) == {account: dict.fromkeys(CHECKED, True) for account in ("default", "suzhou")}
+    assert done.code == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "ill"),
+    [
+        ("apiv3_key", {"verification keys", "signed call"}),
+        ("merchant_private_key", {"verification keys", "signed call"}),
+    ],
+)
+async def test_a_wrong_key_of_one_account_is_told_with_its_name_and_the_other_is_well(
+    desk: Desk, key: str, ill: set[str]
+) -> None:
+    async with two_merchants(desk):
+        keys = keys_of(desk)
+        (keys / f"suzhou.{key}").write_bytes((keys / f"default.{key}").read_bytes())
+
+        done = await desk.run("doctor", "--json")
+
+    found = of_accounts(done)
+    assert done.code == 1
+    assert found["default"] == dict.fromkeys(CHECKED, True)
+    assert {name for name, ok in found["suzhou"].items() if ok is False} == ill
+    assert found["suzhou"]["echo"] is None  # not sent: it would only say the same
+
+
+async def test_a_callback_that_comes_to_another_accounts_path_is_refused_and_the_account_is_named(desk: Desk) -> None:
+    async with two_merchants(desk):
+        write_in(keys_of(desk) / "accounts.toml", "/notify/suzhou", "/notify/payscore")
+
+        done = await desk.run("doctor", "--json")
+
+    found = of_accounts(done)
+    assert done.code == 1
+    assert found["default"] == dict.fromkeys(CHECKED, True)
+    assert found["suzhou"] == dict.fromkeys(CHECKED, True) | {"callback": False}

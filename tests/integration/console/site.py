@@ -88,6 +88,7 @@ async def a_site(
         policies=PolicyLook(None, topology),
         clock=town.clock,
         pause=no_sleep,
+        names={town.payscore.terms.mchid: "north"},
     )
     async with console(plan) as pages:
         served = Entrance(Starlette(routes=[Mount("/console", pages)]))

@@ -7,14 +7,16 @@ from typing import Final
 
 import pytest
 
-from payscore_worker.console import looking, screen
+from payscore_worker.console import authorising, looking, screen
 from payscore_worker.console.replays import Stage
 from payscore_worker.console.verdict import Severity
 from payscore_worker.console.words import WORDS, Language, preferred, say
+from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.decisions import Verb
 from payscore_worker.domain.refund import RefundState
 from payscore_worker.domain.trip import TripState
 from payscore_worker.errors import FailureClass
+from payscore_worker.oversight.explain_authorisation import BY_CALLBACK, BY_QUESTION
 from payscore_worker.settlement import deciding, refunding
 from payscore_worker.storage import CallOutcome
 from payscore_worker.storage.actions import Outcome
@@ -33,6 +35,9 @@ FAMILIES: Final = {
     "state_": [state.value for state in TripState],
     "outcome_": [outcome.value for outcome in CallOutcome],
     "kind_": ["heard", "notified", "called", "moved", "refund", "troubled", "announced", "decided"],
+    "authorisation_state_": [state.value for state in AuthorisationState],
+    "authorisations_": ["found", *authorising.LISTS],
+    "learnt_by_": [BY_CALLBACK, BY_QUESTION],
     "refund_state_": [state.value for state in RefundState],
     "refund_outlook_": list(refunding.WORDS),
     "show_": list(looking.SHOWS),
