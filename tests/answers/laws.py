@@ -350,7 +350,8 @@ def _truth(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Breach.UNTRUE, "settlement.opened was announced for an order that nobody has shown to run")
     cancelled = "settlement.written_off" if promise.flow.written_off else "settlement.cancelled"
     for type_, state in (("settlement.declined", TripState.DECLINED), (cancelled, TripState.CANCELLED)):
-        may_go_on = promise.flow.is_taken_up_again and state is TripState.DECLINED
+        goes_on = promise.flow.is_taken_up_again or promise.flow.paid_elsewhere  # told so, it was paid otherwise
+        may_go_on = goes_on and state is TripState.DECLINED
         if evidence.told(type_) and evidence.state != state and not may_go_on:
             yield Violation(Breach.UNTRUE, f"{type_} was announced of a trip that is {evidence.state}")
         if evidence.state == state and not evidence.told(type_):
