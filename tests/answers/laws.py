@@ -128,6 +128,8 @@ class Evidence:
     order: LedgerEntry | None
     orders: int
     """How many orders WeChat Pay has accepted."""
+    astray: Sequence[str]
+    """Orders that stand in the books of another merchant of ours."""
     heard: Sequence[Heard]
     exchanges: Sequence[Exchange]
     """In the order in which they were sent; probes are none of them."""
@@ -179,6 +181,8 @@ def _alive(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Breach.ALIVE, f"{state} here, and charged {order.charged_fen} fen")
     if evidence.orders > 1:
         yield Violation(Breach.ALIVE, f"{evidence.orders} orders for one trip")
+    if evidence.astray:
+        yield Violation(Breach.ALIVE, f"in another merchant's books: {', '.join(evidence.astray)}")
     if (first := _opened_for_nothing(evidence)) is not None:
         yield Violation(Breach.ALIVE, f"an order was opened for a trip that had been cancelled: {first}")
 
