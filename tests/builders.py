@@ -391,8 +391,8 @@ def _opened() -> Authorisation:
 
 
 def _looked_at() -> Authorisation:
-    once = authorisations.trips_taken_up(_opened(), NOW)
-    return authorisations.trips_taken_up(once, NOW)
+    once = authorisations.trips_taken_up(_opened(), authorisations.TRIP_LOOKS, NOW)
+    return authorisations.trips_taken_up(once, once.trip_looks, NOW)
 
 
 def _refused_token() -> Authorisation:

@@ -257,7 +257,7 @@ def next_step(authorisation: Authorisation, now: datetime) -> AuthorisationStep:
     match authorisation.state:
         case AuthorisationState.REQUESTED:
             return _next_when_requested(authorisation, now)
-        case AuthorisationState.OPEN if authorisation.trip_looks:
+        case AuthorisationState.OPEN if authorisation.trip_looks > 0:
             return TakeUpTrips()
         case AuthorisationState.OPEN | AuthorisationState.CLOSED:
             return Rest()
@@ -321,9 +321,14 @@ def ended(authorisation: Authorisation, now: datetime) -> Authorisation:
     )
 
 
-def trips_taken_up(authorisation: Authorisation, now: datetime) -> Authorisation:
-    """The passenger's trips were looked at; once more, for one that was being declined at that moment."""
-    left = authorisation.trip_looks - 1
+def trips_taken_up(authorisation: Authorisation, looks: int, now: datetime) -> Authorisation:
+    """The passenger's trips were looked at; once more, for one that was being declined at that moment.
+
+    `looks` were left before. Where another worker has made this one meanwhile, it counts once: the next has its time.
+    """
+    if authorisation.trip_looks != looks:
+        return authorisation
+    left = looks - 1
     return replace(authorisation, trip_looks=left, ask_after=now + TRIPS_APART if left else None)
 
 

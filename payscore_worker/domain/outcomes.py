@@ -217,6 +217,16 @@ def completed(trip: Trip, now: datetime) -> Trip:
     return _settled_down(replace(trip, state=TripState.COMPLETED, completed_at=now, declined=None, finish_ticket=""))
 
 
+def complete_accepted(trip: Trip, total_fen: int, now: datetime) -> Trip:
+    """WeChat accepted the fare, as it does the same bytes of an order that is over (reference payscore-api B.10).
+
+    To a trip that a signed word has ended without a charge meanwhile, it says nothing: nothing is collected.
+    """
+    if trip.written_off is not None or (trip.state is TripState.PAID and trip.paid_elsewhere is not None):
+        return trip
+    return see(trip, OrderSeen(phase=OrderPhase.COLLECTING, total_fen=total_fen), now)
+
+
 def order_cancelled(trip: Trip, now: datetime) -> Trip:
     """WeChat cancelled the order, as we asked."""
     if trip.state is TripState.OPEN:

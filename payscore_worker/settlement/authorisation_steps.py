@@ -86,9 +86,10 @@ class AuthorisationSteps:
             case AskAuthorisation():
                 await self._ask_authorisation(run)
             case TakeUpTrips():
+                looks = run.authorisation.trip_looks
                 await self._take_up(run.authorisation.openid, run.authorisation.terms.mchid)
                 now = self._clock()
-                await self._move(run, lambda one: outcomes.trips_taken_up(one, now))
+                await self._move(run, lambda one: outcomes.trips_taken_up(one, looks, now))
             case EndService():
                 await self._end_service(run)
             case Rest():

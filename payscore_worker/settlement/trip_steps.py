@@ -32,8 +32,6 @@ from payscore_worker.domain.second_try import second_try_of
 from payscore_worker.domain.trip import (
     Doubt,
     Opening,
-    OrderPhase,
-    OrderSeen,
     Trip,
     TripState,
     fare_of,
@@ -367,8 +365,13 @@ class Steps(TripCalls):
         answer = await self._send(run, record, CompleteOrder)
         if answer is None:
             return
-        word = OrderSeen(phase=OrderPhase.COLLECTING, total_fen=owed_fen(run.trip))
-        await self._hear(run, word, answered=journal.accepted(record, answer, self._clock()))
+        total_fen, now = owed_fen(run.trip), self._clock()
+        await self._hear(
+            run,
+            None,
+            lambda trip: outcomes.complete_accepted(trip, total_fen, now),
+            answered=journal.accepted(record, answer, now),
+        )
 
     async def _prepare_complete(self, run: Run, payscore: PayScore) -> CallRecord | None:
         trip, started, ended = run.trip, of(run.trip.started), fare_of(run.trip)

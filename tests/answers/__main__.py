@@ -9,7 +9,9 @@ from typing import Final
 
 from payscore_worker import logs
 from tests.answers.cases import DATABASES, Case, Result, parse
-from tests.answers.certificate import Certificate, Size, certify, look_around
+from tests.answers.certificate import Certificate, Size, certify, look_around, tally
+from tests.answers.flows import FLOWS
+from tests.answers.laws import Breach
 from tests.answers.pages import write_pages
 from tests.answers.pool import play_here
 
@@ -36,11 +38,19 @@ def _certify(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"{POSTGRESQL_URL} names no PostgreSQL; `make answer-certificate` finds or starts one\n")
         return 2
     size = Size(whole=arguments.whole, sampled=arguments.sampled, seed=arguments.seed, processes=arguments.processes)
-    certificate = certify(asyncio.run(look_around(postgresql_url)), size)
-    if not arguments.no_page:
+    certificate = certify(asyncio.run(look_around(postgresql_url)), size, arguments.flow or tuple(FLOWS))
+    if not arguments.no_page and not arguments.flow:
         write_pages(certificate)
+    for flow in arguments.flow:
+        _tell_of(flow, certificate)
     _sum_up(certificate)
     return 0 if certificate.ok else 1
+
+
+def _tell_of(flow: str, certificate: Certificate) -> None:
+    counted = tally(result for result in certificate.sound if result.case.flow == flow)
+    breaches = ", ".join(f"{counted.of(breach)} {breach}" for breach in Breach if counted.of(breach))
+    sys.stdout.write(f"{flow}: {counted.cases} cases, {breaches or 'no law broken'}; not asked {counted.unreached}\n")
 
 
 def _sum_up(certificate: Certificate) -> None:
@@ -70,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make answer-certificate", description=__doc__)
     parser.add_argument(
         "--case", action="append", default=[], metavar="CASE", help="play this case, and tell its story"
+    )
+    parser.add_argument(
+        "--flow", action="append", default=[], choices=FLOWS, metavar="FLOW", help="play this flow; writes no page"
     )
     parser.add_argument("--whole", choices=DATABASES, default="sqlite", help="the database to play every case on")
     parser.add_argument("--sampled", type=int, default=2_000, help="cases to draw for the other database")

@@ -11,7 +11,7 @@ from payscore_worker.events import EventIn, message_in_hand
 from payscore_worker.messaging.handling import HANDLER_TIMEOUT_SECONDS, Subscription
 from payscore_worker.messaging.retry import DeadLetter, next_attempt
 from payscore_worker.settings import BrokerSettings, durations
-from payscore_worker.wechatpay import Breaker
+from payscore_worker.wechatpay import Breakers
 
 RETRY_DELAYS: Final = durations(BrokerSettings().retry_delays)
 """As the settings have it."""
@@ -22,7 +22,7 @@ class Consumer:
     """A worker, as the broker knows it."""
 
     name: str
-    breaker: Breaker
+    breaker: Breakers
     subscriptions: Sequence[Subscription]
 
     def of(self, event: EventIn) -> Subscription:

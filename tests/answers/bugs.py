@@ -10,7 +10,9 @@ import pytest
 from payscore_worker.domain import fares, next_step, outcomes
 from payscore_worker.domain import refund as refunds
 from payscore_worker.domain.next_step import (
+    Decline,
     OpenOrder,
+    Rules,
     Step,
 )
 from payscore_worker.domain.refund import RefundState
@@ -30,6 +32,7 @@ from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
 from payscore_worker.storage.statements import for_sqlite
 from payscore_worker.wechatpay import answers
+from payscore_worker.wechatpay.payscore import AccountPayScores, PayScore
 from payscore_worker.wechatpay.refusals import classify
 
 Patch = pytest.MonkeyPatch
@@ -264,6 +267,31 @@ def _opens_for_the_cancelled(patch: Patch) -> None:
     patch.setattr(next_step, "_next_when_noted", opening)
 
 
+# --- Confirmations and accounts ---
+
+
+def _declines_unasked(patch: Patch) -> None:
+    """Give an order up when its time is up, without asking once more whether the passenger has confirmed it."""
+    when_unconfirmed = next_step._next_when_unconfirmed
+
+    def on_time(trip: Trip, now: datetime, rules: Rules) -> Step:
+        if trip.confirm_by is not None and now >= trip.confirm_by:
+            return Decline(DeclineReason.NOT_CONFIRMED, "the passenger has not confirmed the order")
+        return when_unconfirmed(trip, now, rules)
+
+    patch.setattr(next_step, "_next_when_unconfirmed", on_time)
+
+
+def _opens_as_the_default_account(patch: Patch) -> None:
+    """Take the terms of the default account for every order."""
+
+    def default(self: AccountPayScores, account: str, appid: str) -> PayScore:
+        del account
+        return self._default.present("", appid)
+
+    patch.setattr(AccountPayScores, "present", default)
+
+
 BUGS: Final[Mapping[str, Bug]] = {
     "ends over an unsigned refusal": Bug(
         install=_ends_without_asking,
@@ -368,6 +396,17 @@ BUGS: Final[Mapping[str, Bug]] = {
     "equal amounts are not adopted": Bug(
         install=_adopts_nothing,
         cases=("sqlite payafter by hand; one worker", "postgresql serviceorder by hand; two workers"),
+    ),
+    "declines what is unconfirmed without asking": Bug(
+        install=_declines_unasked,
+        cases=(
+            "sqlite payafter confirmed, unheard; one worker; query #1; SYSTEM_ERROR; for an hour",
+            "postgresql serviceorder confirmed, unheard; one worker; query #1; SYSTEM_ERROR; for an hour",
+        ),
+    ),
+    "opens as the default account": Bug(
+        install=_opens_as_the_default_account,
+        cases=("sqlite payafter second account; one worker", "postgresql serviceorder second account; two workers"),
     ),
     "fails a refund over a refusal": Bug(
         install=_fails_a_refund_over_a_refusal,

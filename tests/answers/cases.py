@@ -148,7 +148,14 @@ async def play(ground: Ground, case: Case) -> Result:
     crew, _ = CREWS[case.crew]
     flow = FLOWS[case.flow]
     stumbled = _stumbles()
-    async with a_city(ground, case.family, workers=crew, needs_confirm=flow.needs_confirm, **flow.config) as city:
+    async with a_city(
+        ground,
+        case.family,
+        workers=crew,
+        needs_confirm=flow.needs_confirm,
+        has_accounts=flow.is_second_accounts,
+        **flow.config,
+    ) as city:
         script = _Script(city, case)
         city.on_call = script.on_call
         await flow.play(city)
@@ -180,6 +187,7 @@ async def _look(city: City, *, rested: bool, stumbles: int) -> Evidence:
         journal=await city.ground.calls(),
         order=ledger.orders.get(TRIP_ID),
         orders=len([order for order in ledger.orders.values() if order.creates]),
+        astray=tuple(city.other.ledger().orders) if city.other is not None else (),
         heard=tuple(city.heard),
         exchanges=tuple(exchange for exchange in city.exchanges if not is_probe(exchange)),
         dead=tuple(city.broker.dead),

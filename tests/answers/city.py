@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -11,9 +11,11 @@ from typing import Any, Final
 import httpx
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from msgspec import UNSET
 
 from consumers import subscriptions
 from payscore_worker.bootstrap.settlement import make_authorisations, make_refunds, make_settlement
+from payscore_worker.domain.account import DEFAULT, Account
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.refund import Refund
@@ -43,20 +45,26 @@ from payscore_worker.simulator.payscore.pages import PageRefused
 from payscore_worker.storage.cases import C
 from payscore_worker.wechatpay import (
     Breaker,
+    Breakers,
     Merchant,
     Notifications,
     VerificationKeys,
     WechatPayClient,
     load_private_key,
 )
-from payscore_worker.wechatpay.payscore import GuardedPayScores, MerchantPayScores
-from payscore_worker.wechatpay.transactions import GuardedRefunds, MerchantRefunds
+from payscore_worker.wechatpay.payscore import AccountPayScores, GuardedPayScores, MerchantPayScores
+from payscore_worker.wechatpay.transactions import AccountRefunds, GuardedRefunds, MerchantRefunds
 from tests.answers.broker import Broker, Consumer
 from tests.answers.ground import Ground
 from tests.answers.leaping import leaping
 from tests.answers.wire import Exchange, Wire
 
 NOTIFY_URL: Final = "http://webhook.test/notify/payscore"
+
+FIRST: Final = "shanghai"
+SECOND: Final = "suzhou"
+"""The accounts, where there are two; the first is the default."""
+
 OPENID: Final = "oPassenger"
 FARE_FEN: Final = 3_200
 TRIP_ID: Final = "t1"
@@ -109,8 +117,10 @@ class Worker:
     """One worker of ours."""
 
     name: str
-    client: WechatPayClient
+    clients: list[WechatPayClient]
     breaker: Breaker
+    """Of the account whose trip it is; another's is never called."""
+    breakers: Breakers
     guarded: GuardedPayScores
     settlement: Settlement
     refunds: Refunds
@@ -119,7 +129,7 @@ class Worker:
     async def reconcile(self, city: "City") -> None:
         """Take up what is due, while WeChat Pay is there."""
         while True:
-            await self.breaker.closed()
+            await self.breakers.closed()
             with suppress(Retryable):
                 for reconciler in self.reconcilers:
                     await reconciler.run_once()
@@ -136,6 +146,8 @@ class City:
 
     ground: Ground
     simulator: Simulator
+    other: Simulator | None
+    """The WeChat Pay of the default account, where the trip is not that one's."""
     notifications: Notifications
     clock: "Clock"
     broker: Broker = field(default_factory=Broker)
@@ -154,12 +166,14 @@ class City:
     # --- What the ride service says ---
 
     def starts(self, *, risk_amount_fen: int | None = None) -> None:
+        """Begin the trip; of several accounts, it is the second one's."""
         event = TripStarted(
             trip_id=TRIP_ID,
             openid=OPENID,
             started_at=self.clock(),
             start_location="静安寺",
             risk_amount_fen=risk_amount_fen,
+            account=UNSET if self.other is None else SECOND,
         )
         self.broker.publish(event, to_all=True)
 
@@ -310,14 +324,15 @@ class City:
         notification = await self.notifications.open(request.headers, await request.aread())
         resource = msgspec.json.decode(notification.resource, type=dict[str, Any])
         self.called_back.append(notification.event_type)
+        account = UNSET if self.other is None else SECOND
         if notification.event_type.startswith("REFUND."):
-            self.broker.publish(RefundChanged(resource=resource))
+            self.broker.publish(RefundChanged(resource=resource, account=account))
         elif notification.event_type in ("PAYSCORE.USER_CONFIRM", "PAYSCORE.USER_ACCEPTED"):
-            self.broker.publish(OrderConfirmed(resource=resource))
+            self.broker.publish(OrderConfirmed(resource=resource, account=account))
         elif notification.event_type == "PAYSCORE.USER_PAID":
-            self.broker.publish(OrderPaid(resource=resource))
+            self.broker.publish(OrderPaid(resource=resource, account=account))
         else:
-            self.broker.publish(ServiceChanged(resource=resource))
+            self.broker.publish(ServiceChanged(resource=resource, account=account))
         return httpx.Response(200)
 
     def wake(self) -> None:
@@ -353,17 +368,29 @@ def simulator_keys() -> SimulatorKeys:
 
 
 @cache
+def other_keys() -> SimulatorKeys:
+    """Make those of another merchant, with the same RSA keys: these take a while, and whose they are is not asked."""
+    return replace(simulator_keys(), mchid="1900000101", appid="wxshanghai", service_id="500001")
+
+
+@cache
 def merchant_private_key() -> RSAPrivateKey:
     return load_private_key(simulator_keys().merchant_private_key_pem)
 
 
 @asynccontextmanager
 async def a_city(
-    ground: Ground, family: str, *, workers: int, needs_confirm: bool = False, **config: Any
+    ground: Ground,
+    family: str,
+    *,
+    workers: int,
+    needs_confirm: bool = False,
+    has_accounts: bool = False,
+    **config: Any,
 ) -> AsyncIterator[City]:
     """Build a city on wiped ground, and have everything go on that goes on by itself; `config` is the simulator's.
 
-    `needs_confirm`: its passengers confirm each order.
+    `needs_confirm`: its passengers confirm each order; `has_accounts`: there are two, and the trip is the second one's.
     """
     await ground.wipe()
     keys = simulator_keys()
@@ -379,8 +406,9 @@ async def a_city(
     setup = SimulatorConfig(keys=keys, notify_url=NOTIFY_URL, sign_with="public_key", **config)
     simulator = Simulator(setup, clock=clock, http=http)
     notifications = Notifications(keys=_keys(clock), apiv3_keys=(keys.apiv3_key.encode(),), clock=clock)
-    city = City(ground=ground, simulator=simulator, notifications=notifications, clock=clock)
-    app = httpx.ASGITransport(create_app(simulator))
+    other = Simulator(replace(setup, keys=other_keys()), clock=clock, http=http) if has_accounts else None
+    city = City(ground=ground, simulator=simulator, other=other, notifications=notifications, clock=clock)
+    app = httpx.ASGITransport(create_app(simulator, *([other] if other else [])))
     for name in list(WORKERS)[:workers]:
         _employ(city, name, family, app, needs_confirm=needs_confirm)
     ground.on_written = city.written
@@ -393,8 +421,8 @@ async def a_city(
         for task in going_on:
             task.cancel()
         await asyncio.gather(*going_on, return_exceptions=True)
-        for worker in city.workers:
-            await worker.client.aclose()
+        for client in [one for worker in city.workers for one in worker.clients]:
+            await client.aclose()
         await http.aclose()
 
 
@@ -405,51 +433,83 @@ def _work_of(city: City) -> list[Coroutine[Any, Any, None]]:
     return work
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Account:
+    """What a worker has of one account."""
+
+    name: str
+    keys: SimulatorKeys
+    client: WechatPayClient
+    breaker: Breaker
+    payscores: GuardedPayScores
+    refunds: GuardedRefunds
+
+    @property
+    def account(self) -> Account:
+        """What its trips go by: what a newcomer's settings say."""
+        offer = OrderSettings()
+        return Account(
+            name=self.name,
+            mchid=self.keys.mchid,
+            family=self.payscores.current.family,
+            risk_amount_fen=offer.risk_amount_fen,
+            introduction=offer.service_introduction,
+            out_order_no_prefix=offer.out_order_no_prefix,
+        )
+
+
 def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport, *, needs_confirm: bool) -> None:
     """Set a worker up, with a host of its own for WeChat Pay to tell it by."""
-    client = _client(city, name, app, needs_confirm=needs_confirm)
-    breaker = Breaker()
-    guarded = GuardedPayScores(MerchantPayScores(family, client), breaker)
-    settlement = make_settlement(
-        storage=city.ground.storage,
-        payscores=guarded,
-        orders=OrderSettings(),  # a newcomer's
-        on_announced=city.told,
-        clock=city.clock,
-    )
-    refunds = make_refunds(
-        storage=city.ground.storage,
-        payscores=guarded,
-        refunds=GuardedRefunds(MerchantRefunds(client), breaker),
-        orders=OrderSettings(),
-        on_announced=city.told,
-        clock=city.clock,
-    )
 
-    authorisations = make_authorisations(
-        storage=city.ground.storage,
-        payscores=guarded,
-        settlement=settlement,
-        orders=OrderSettings(),
-        on_announced=city.told,
-        clock=city.clock,
-    )
+    def account(named: str, keys: SimulatorKeys) -> _Account:
+        client = _client(city, name, app, keys, account=named, needs_confirm=needs_confirm)
+        breaker = Breaker(account=named)
+        return _Account(
+            name=named,
+            keys=keys,
+            client=client,
+            breaker=breaker,
+            payscores=GuardedPayScores(MerchantPayScores(family, client), breaker),
+            refunds=GuardedRefunds(MerchantRefunds(client), breaker),
+        )
+
+    if city.other is None:
+        accounts = [account(DEFAULT, simulator_keys())]
+    else:
+        accounts = [account(FIRST, other_keys()), account(SECOND, simulator_keys())]
+    ours = accounts[-1]
+    breakers = Breakers({one.name: one.breaker for one in accounts})
+    by_name = {one.name: one.payscores for one in accounts}
+    payscores = ours.payscores if len(accounts) == 1 else AccountPayScores(by_name)
+    common: dict[str, Any] = {
+        "storage": city.ground.storage,
+        "payscores": payscores,
+        "orders": OrderSettings(),  # a newcomer's
+        "accounts": [one.account for one in accounts] if len(accounts) > 1 else [],
+        "on_announced": city.told,
+        "clock": city.clock,
+    }
+    settlement = make_settlement(**common)
+    refunding = ours.refunds if len(accounts) == 1 else AccountRefunds([one.refunds for one in accounts])
+    refunds = make_refunds(refunds=refunding, **common)
+    authorisations = make_authorisations(settlement=settlement, **common)
 
     def reconciler(desk: Desk[C]) -> Reconciler[C]:
-        return Reconciler(storage=city.ground.storage, desk=desk, clock=city.clock, is_out=lambda: breaker.is_open)
+        return Reconciler(storage=city.ground.storage, desk=desk, clock=city.clock, is_out=lambda: breakers.is_open)
 
     city.workers.append(
         Worker(
             name=name,
-            client=client,
-            breaker=breaker,
-            guarded=guarded,
+            clients=[one.client for one in accounts],
+            breaker=ours.breaker,
+            breakers=breakers,
+            guarded=ours.payscores,
             settlement=settlement,
             refunds=refunds,
             reconcilers=(reconciler(settlement), reconciler(refunds), reconciler(authorisations)),
         )
     )
-    city.broker.consumers.append(Consumer(name, breaker, subscriptions(settlement, refunds, authorisations)))
+    city.broker.consumers.append(Consumer(name, breakers, subscriptions(settlement, refunds, authorisations)))
 
 
 def host_of(worker: str) -> str:
@@ -457,8 +517,9 @@ def host_of(worker: str) -> str:
     return f"{worker}.wechatpay.test"
 
 
-def _client(city: City, name: str, app: httpx.AsyncBaseTransport, *, needs_confirm: bool) -> WechatPayClient:
-    keys = simulator_keys()
+def _client(
+    city: City, name: str, app: httpx.AsyncBaseTransport, keys: SimulatorKeys, *, account: str, needs_confirm: bool
+) -> WechatPayClient:
     return WechatPayClient(
         merchant=Merchant(
             mchid=keys.mchid,
@@ -483,6 +544,7 @@ def _client(city: City, name: str, app: httpx.AsyncBaseTransport, *, needs_confi
             on_answered=city.wake,
         ),
         clock=city.clock,
+        account=account,
     )
 
 

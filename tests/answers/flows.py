@@ -41,6 +41,8 @@ class Flow:
     """It is declined, and then not: the passenger has enabled the service while riding."""
     runs: bool = True
     """WeChat Pay opens an order that runs."""
+    is_second_accounts: bool = False
+    """It is a trip of the second of two accounts."""
     needs_confirm: bool = False
     """The passenger confirms the order, if he does."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -158,6 +160,13 @@ async def _enable_while_riding(city: City) -> None:
     city.ends()
 
 
+async def _second_account(city: City) -> None:
+    """The trip is a local company's, and not the default one's."""
+    city.starts()
+    await city.passes(RIDE_SECONDS)
+    city.ends()
+
+
 async def _lower(city: City) -> None:
     """The fare is lowered while the money is out."""
     city.passenger(Passenger(Behaviour.PAYS_LATE, seconds=LATE_SECONDS))
@@ -260,6 +269,11 @@ FLOWS: Final[Mapping[str, Flow]] = {
         runs=False,
         needs_confirm=True,
         struck=frozenset({CallKind.QUERY, CallKind.CANCEL}),
+    ),
+    "second account": Flow(
+        play=_second_account,
+        is_second_accounts=True,
+        struck=frozenset({CallKind.CREATE, CallKind.COMPLETE, CallKind.USER_SERVICE_STATE, CallKind.QUERY_PERMISSION}),
     ),
     "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
 }

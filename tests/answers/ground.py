@@ -26,7 +26,11 @@ TABLES: Final = tuple(table.name for table in metadata.sorted_tables if table.na
 
 NEXT_DUE: Final = """
     SELECT min(CASE WHEN claimed_until > due_at THEN claimed_until ELSE due_at END) AS due_at
-    FROM (SELECT due_at, claimed_until FROM trip UNION ALL SELECT due_at, claimed_until FROM refund) AS one_case
+    FROM (
+        SELECT due_at, claimed_until FROM trip
+        UNION ALL SELECT due_at, claimed_until FROM refund
+        UNION ALL SELECT due_at, claimed_until FROM authorisation
+    ) AS one_case
     WHERE due_at IS NOT NULL
 """
 """A case that somebody has claimed is due again when the claim ends."""
@@ -111,6 +115,8 @@ READING: Final = frozenset(
         "load_by_out_order_no",
         "load_refund",
         "load_refund_by_out_refund_no",
+        "load_authorisation",
+        "authorisations_of",
         "last_call",
         "service_of",
         "claim_outbox",

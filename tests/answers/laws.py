@@ -128,6 +128,8 @@ class Evidence:
     order: LedgerEntry | None
     orders: int
     """How many orders WeChat Pay has accepted."""
+    astray: Sequence[str]
+    """Orders that stand in the books of another merchant of ours."""
     heard: Sequence[Heard]
     exchanges: Sequence[Exchange]
     """In the order in which they were sent; probes are none of them."""
@@ -179,6 +181,8 @@ def _alive(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Breach.ALIVE, f"{state} here, and charged {order.charged_fen} fen")
     if evidence.orders > 1:
         yield Violation(Breach.ALIVE, f"{evidence.orders} orders for one trip")
+    if evidence.astray:
+        yield Violation(Breach.ALIVE, f"in another merchant's books: {', '.join(evidence.astray)}")
     if (first := _opened_for_nothing(evidence)) is not None:
         yield Violation(Breach.ALIVE, f"an order was opened for a trip that had been cancelled: {first}")
 
@@ -350,7 +354,8 @@ def _truth(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Breach.UNTRUE, "settlement.opened was announced for an order that nobody has shown to run")
     cancelled = "settlement.written_off" if promise.flow.written_off else "settlement.cancelled"
     for type_, state in (("settlement.declined", TripState.DECLINED), (cancelled, TripState.CANCELLED)):
-        may_go_on = promise.flow.is_taken_up_again and state is TripState.DECLINED
+        goes_on = promise.flow.is_taken_up_again or promise.flow.paid_elsewhere  # told so, it was paid otherwise
+        may_go_on = goes_on and state is TripState.DECLINED
         if evidence.told(type_) and evidence.state != state and not may_go_on:
             yield Violation(Breach.UNTRUE, f"{type_} was announced of a trip that is {evidence.state}")
         if evidence.state == state and not evidence.told(type_):

@@ -9,8 +9,10 @@ from typing import Final
 
 from deploy.local.rabbitmq import DEFAULT_URL
 from tests.crash.cases import Case, Result, parse
-from tests.crash.certificate import Certificate, Size, certify, look_around
+from tests.crash.certificate import Certificate, Size, certify, look_around, tally
 from tests.crash.fleet import a_fleet
+from tests.crash.flows import FLOWS
+from tests.crash.laws import Breach
 from tests.crash.orphans import clear_up
 from tests.crash.pages import write_pages
 
@@ -50,11 +52,19 @@ async def _certify(arguments: argparse.Namespace) -> int:
     async with a_fleet(
         amqp_url=amqp_url, postgresql_url=postgresql_url, lanes=arguments.lanes, keep=arguments.keep
     ) as fleet:
-        certificate = await certify(fleet, surroundings, size)
-    if not arguments.no_page:
+        certificate = await certify(fleet, surroundings, size, arguments.flow or tuple(FLOWS))
+    if not arguments.no_page and not arguments.flow:
         write_pages(certificate)
+    for flow in arguments.flow:
+        _tell_of(flow, certificate)
     _sum_up(certificate)
     return 0 if certificate.ok else 1
+
+
+def _tell_of(flow: str, certificate: Certificate) -> None:
+    counted = tally(result for result in certificate.sound if result.case.flow == flow)
+    breaches = ", ".join(f"{counted.of(breach)} {breach}" for breach in Breach)
+    sys.stdout.write(f"{flow}: {counted.cases} cases, {breaches}; not reached {counted.unreached}\n")
 
 
 def _sum_up(certificate: Certificate) -> None:
@@ -89,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make crash-certificate", description=__doc__)
     parser.add_argument(
         "--only", action="append", default=[], metavar="CASE", help="play this case, and tell its story"
+    )
+    parser.add_argument(
+        "--flow", action="append", default=[], choices=FLOWS, metavar="FLOW", help="play this flow; writes no page"
     )
     parser.add_argument("--clean", action="store_true", help="only clear up after runs that were killed")
     parser.add_argument("--seed", type=int, default=1, help="of the samples (default: 1)")

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from payscore_worker.domain import fares, outcomes
+from payscore_worker.domain import authorisation, fares, next_step, outcomes
 from payscore_worker.domain import refund as refunds
+from payscore_worker.domain.next_step import AskOrder, OpenOrder, Rest, Rules, Step
 from payscore_worker.domain.refund import Pair, Refund
 from payscore_worker.domain.trip import (
     DeclineReason,
@@ -27,6 +28,7 @@ from payscore_worker.storage import CallOutcome, CallRecord, Direction, EventRec
 from payscore_worker.storage.postgres import PostgresStorage
 from payscore_worker.storage.sqlite import SqliteStorage
 from payscore_worker.wechatpay import CallKind
+from payscore_worker.wechatpay.payscore import AccountPayScores, PayScore
 from payscore_worker.wechatpay.payscore.family import Family
 from payscore_worker.wechatpay.verification import Verifier
 from tests.crash.seams import STORAGES, as_, committing
@@ -232,6 +234,48 @@ def _forgets_what_went_back() -> None:
     _replace(fares, "send_back", forgotten)
 
 
+# --- Loses what a passenger was to be given ---
+
+
+def _lost_page_not_asked_for() -> None:
+    """Ask whether an order came about whose create nobody heard the answer of, and not for its page."""
+    when_noted, when_unconfirmed = next_step._next_when_noted, next_step._next_when_unconfirmed
+
+    def asking(trip: Trip, now: datetime, rules: Rules) -> Step:
+        step = when_noted(trip, now, rules)
+        return AskOrder() if isinstance(step, OpenOrder) and trip.opening is not None else step
+
+    def waiting(trip: Trip, now: datetime, rules: Rules) -> Step:
+        step = when_unconfirmed(trip, now, rules)
+        return Rest(now + rules.confirm_expires) if isinstance(step, OpenOrder) else step
+
+    _replace(next_step, "_next_when_noted", asking)
+    _replace(next_step, "_next_when_unconfirmed", waiting)
+
+
+def _new_authorisation_code() -> None:
+    """Make the number of an authorisation anew whenever it is asked for."""
+    made = authorisation.authorization_code_for
+
+    def anew(request_id: str, prefix: str = "") -> str:
+        return made(f"{request_id} {datetime.now(UTC):%H%M%S%f}", prefix)
+
+    _replace(authorisation, "authorization_code_for", anew)
+
+
+# --- Takes one company for another ---
+
+
+def _default_account_for_all() -> None:
+    """Open every order as the default account."""
+
+    def default(self: AccountPayScores, account: str, appid: str) -> PayScore:
+        del account
+        return self._default.present("", appid)
+
+    _replace(AccountPayScores, "present", default)
+
+
 BUGS: Final[Mapping[str, Bug]] = {
     "acks early": Bug(install=_ack_early, flows=("happy",)),
     "new order number on retry": Bug(install=_new_order_number, flows=("happy", "lost create")),
@@ -244,4 +288,7 @@ BUGS: Final[Mapping[str, Bug]] = {
     "new refund number on retry": Bug(install=_new_refund_number, flows=("lost refund",)),
     "a lowered fare goes back twice": Bug(install=_forgets_what_went_back, flows=("lowered once paid",)),
     "refund without a reservation": Bug(install=_nothing_reserved, flows=("refunded",)),
+    "a lost page is not asked for again": Bug(install=_lost_page_not_asked_for, flows=("confirmed",)),
+    "new authorisation code on retry": Bug(install=_new_authorisation_code, flows=("authorised",)),
+    "orders of all accounts as the default one's": Bug(install=_default_account_for_all, flows=("second account",)),
 }

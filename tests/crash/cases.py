@@ -123,7 +123,7 @@ async def close_books(lane: Lane, played: Sequence[Played], *, last: bool = Fals
     results = []
     for one in played:
         orders = orders_of(ledger, openid=one.openid, trip_id=one.promise.trip_id)
-        heard = list(lane.desk.heard(one.promise.trip_id))
+        heard = lane.desk.heard(one.promise.trip_id, one.openid)
         held = left_over if one is played[-1] else {}
         results.append(one.again(replace(one.evidence, orders=orders, heard=heard, left_over=held)))
     if not last:
@@ -143,7 +143,7 @@ async def _what_was_held(lane: Lane) -> dict[str, int]:
 
 async def _play_once(lane: Lane, case: Case) -> Played:
     flow = FLOWS[case.flow]
-    await lane.change(replace(case.setting, confirm_expires=flow.confirm_expires))
+    await lane.change(setting_of(case))
     lane.arm(case.crashes)
     scene = Scene(lane, IMPATIENCE if case.setting.bug else PATIENCE)
     with suppress(InVain):  # noted by the scene; the judge says what it means
@@ -165,6 +165,12 @@ async def _play_once(lane: Lane, case: Case) -> Played:
     return Played(result, promise, evidence, scene.openid)
 
 
+def setting_of(case: Case) -> Setting:
+    """Tell what the roles are started with for it: the flow may want more of them than the case names."""
+    flow = FLOWS[case.flow]
+    return replace(case.setting, confirm_expires=flow.confirm_expires, account=flow.account)
+
+
 def promise_of(flow: Flow, scene: Scene) -> Promise:
     return Promise(
         trip_id=scene.trip_id,
@@ -173,6 +179,7 @@ def promise_of(flow: Flow, scene: Scene) -> Promise:
         refunded_fen=flow.refunded_fen,
         paid_elsewhere_fen=flow.paid_elsewhere_fen,
         has_order=flow.has_order,
+        authorisation=flow.authorisation,
         announced=flow.announced,
         accepted=frozenset(scene.accepted),
         refused={queue: frozenset(ids) for queue, ids in scene.refused.items()},
@@ -185,13 +192,15 @@ async def look(
     """Look at everything that can be seen of a trip; `ledger`: WeChat Pay's books, where they have just been asked."""
     if ledger is None:
         ledger = await lane.tell_wechatpay("GET", "/admin/ledger")
-    reports = lane.reports
     return Evidence(
-        row=await reports.trip(scene.trip_id),
-        calls=await reports.calls(scene.trip_id),
-        events=await reports.events(scene.trip_id),
+        row=await lane.reports.trip(scene.trip_id),
+        calls=await scene.calls(),
+        events=await scene.events(),
         orders=orders_of(ledger, openid=scene.openid, trip_id=scene.trip_id),
-        heard=list(lane.desk.heard(scene.trip_id)),
+        astray=await scene.astray(),
+        authorisations=await scene.authorisations(),
+        pre_authorised=await scene.pre_authorised(),
+        heard=scene.heard(),
         dead=await lane.desk.take_dead(),
         left_over=left_over,
         deaths=tuple(lane.deaths),

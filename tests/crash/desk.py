@@ -74,9 +74,9 @@ class Desk:
         if self._audience is not None:
             await self._audience.unbind(self.topology.name(EVENTS), "#")
 
-    def heard(self, trip_id: str) -> list[Heard]:
-        """List what was announced of a trip, in the order of its arrival."""
-        return self._heard[trip_id]
+    def heard(self, trip_id: str, openid: str = "") -> list[Heard]:
+        """List what was announced of a trip in the order of its arrival, and then what was of its passenger."""
+        return [*self._heard[trip_id], *(self._heard[openid] if openid else ())]
 
     async def news(self, seconds: float) -> None:
         """Wait for an announcement, of whatever trip, but not for long."""
@@ -90,7 +90,8 @@ class Desk:
     async def _take(self, message: AbstractIncomingMessage) -> None:
         event = msgspec.json.decode(message.body, type=CloudEvent)
         data = msgspec.json.decode(event.data, type=dict[str, Any])
-        self._heard[str(event.subject)].append(Heard(event.id, event.type, data))
+        of_passenger = event.type.startswith("authorisation.")
+        self._heard[data["openid"] if of_passenger else str(event.subject)].append(Heard(event.id, event.type, data))
         self._news.set()
         await message.ack()
 

@@ -9,8 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.crash.cases import Case, Played, Result, close_books, play
-from tests.crash.flows import FLOWS
+from tests.crash.cases import Case, Played, Result, close_books, play, setting_of
 from tests.crash.lane import Lane, a_lane
 from tests.crash.orphans import clear_up
 from tests.crash.roles import a_zygote
@@ -59,10 +58,7 @@ async def _play_chunk(lane: Lane, cases: Sequence[Case]) -> list[Result]:
 def _chunks(cases: Iterable[Case], *, size: int) -> Iterator[list[Case]]:
     """Cut into pieces of one setting each."""
 
-    def setting(case: Case) -> tuple[str, str, str, str]:
-        return case.setting.database, case.setting.family, case.setting.bug, FLOWS[case.flow].confirm_expires
-
-    for _, alike in itertools.groupby(sorted(cases, key=setting), key=setting):
+    for _, alike in itertools.groupby(sorted(cases, key=setting_of), key=setting_of):
         yield from map(list, _batched(alike, size))
 
 

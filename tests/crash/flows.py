@@ -4,7 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.trip import TripState
+from tests.crash.lane import SECOND
+from tests.crash.laws import PARAMETERS
 from tests.crash.scene import FARE_FEN, LOWERED_FEN, REFUND_FEN, Scene
 
 TRIES: Final = 3
@@ -19,6 +22,8 @@ WRITTEN_OFF: Final = "settlement.written_off"
 REFUNDED: Final = "settlement.refunded"
 LOWERED: Final = "settlement.lowered"
 CONFIRMATION_REQUESTED: Final = "settlement.confirmation_requested"
+AUTHORISED: Final = "authorisation.opened"
+AUTHORISATION_OVER: Final = "authorisation.closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +31,8 @@ class Flow:
     """A story, and its only end."""
 
     play: Callable[[Scene], Awaitable[None]]
-    state: TripState = TripState.PAID
+    state: TripState | None = TripState.PAID
+    """None: there is no trip."""
     owed_fen: int = FARE_FEN
     refunded_fen: int = 0
     paid_elsewhere_fen: int = 0
@@ -35,6 +41,10 @@ class Flow:
     families: tuple[str, ...] = ("payafter", "serviceorder")
     confirm_expires: str = ""
     """How long the passenger may take to confirm the order; empty: there is nothing to confirm."""
+    account: str = ""
+    """Whose trip it is, where there are several accounts; empty: there is one."""
+    authorisation: AuthorisationState | None = None
+    """In which the passenger's authorisation ends; None: it is not about one."""
 
 
 async def _happy(scene: Scene) -> None:
@@ -204,6 +214,39 @@ async def _not_confirmed(scene: Scene) -> None:
     await scene.until_noted("trip.ended")
 
 
+async def _authorised(scene: Scene) -> None:
+    """The passenger authorises PayScore before he rides, which is asked for twice, and leaves the platform."""
+    await scene.passenger("not_enabled")
+    request = await scene.wants_authorisation()
+    await scene.wants_authorisation(again=request)
+    await scene.until_announced(PARAMETERS)
+    await scene.enables()
+    await scene.until_announced(AUTHORISED)
+    end = await scene.leaves()
+    await scene.leaves(again=end)
+
+
+async def _enabled_while_riding(scene: Scene) -> None:
+    """The trip is declined; the passenger enables the service in the car, and rides as everybody does."""
+    await scene.passenger("not_enabled")
+    await scene.starts()
+    await scene.until_announced(DECLINED)
+    await scene.enables()
+    await scene.until_announced(OPENED)
+    await scene.rides()
+    await scene.ends()
+
+
+async def _second_account(scene: Scene) -> None:
+    """The trip is a local company's; at another one's door its payment is told before it comes."""
+    await scene.passenger("never_pays")
+    await _happy(scene)
+    await scene.until_announced(COMPLETED)
+    await scene.is_lied_to_by_another_account()
+    await scene.until_refused()
+    await scene.pays_now()
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "happy": Flow(play=_happy),
     "ended first": Flow(play=_ended_first),
@@ -212,7 +255,7 @@ FLOWS: Final[Mapping[str, Flow]] = {
         state=TripState.DECLINED,
         owed_fen=0,
         has_order=False,
-        announced=frozenset({DECLINED}),
+        announced=frozenset({AUTHORISATION_OVER, DECLINED}),
     ),
     "refused": Flow(
         play=_refused,
@@ -279,4 +322,18 @@ FLOWS: Final[Mapping[str, Flow]] = {
         families=("serviceorder",),
         confirm_expires="1s",
     ),
+    "authorised": Flow(
+        play=_authorised,
+        state=None,
+        owed_fen=0,
+        has_order=False,
+        announced=frozenset({PARAMETERS, AUTHORISED, AUTHORISATION_OVER}),
+        authorisation=AuthorisationState.CLOSED,
+    ),
+    "enabled while riding": Flow(
+        play=_enabled_while_riding,
+        announced=frozenset({DECLINED, AUTHORISED, OPENED, COMPLETED, PAID}),
+        authorisation=AuthorisationState.OPEN,
+    ),
+    "second account": Flow(play=_second_account, account=SECOND),
 }

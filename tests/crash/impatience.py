@@ -5,16 +5,20 @@ Only patience is changed, never a decision. Two names are left as they are: how 
 """
 
 import functools
+import os
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import httpx_aiohttp
 
+from payscore_worker.accounts import read_accounts
 from payscore_worker.bootstrap import wechatpay
-from payscore_worker.domain import next_step, outcomes, refund
+from payscore_worker.domain import authorisation, next_step, outcomes, refund
 from payscore_worker.messaging import relay
+from payscore_worker.settings import Environment
 from payscore_worker.settlement import reconciler
 from payscore_worker.wechatpay import client, load_private_key
 
@@ -31,6 +35,12 @@ SHORTENED: Final[tuple[tuple[Any, str, object], ...]] = (
     (refund, "IN_HAND", timedelta(seconds=1)),
     (refund, "POLL_DELAYS", (timedelta(seconds=1),)),
     (refund, "PAUSES", (timedelta(seconds=0.3),) * 9),
+    (authorisation, "IN_HAND", timedelta(seconds=1)),
+    (authorisation, "APART", timedelta(seconds=0.3)),
+    (authorisation, "LOOKS", (timedelta(seconds=2),) * 5),
+    (authorisation, "PAUSES", (timedelta(seconds=0.3),) * 6),
+    (authorisation, "UNFINISHED_PAUSES", (timedelta(seconds=0.5),) * 7),
+    (authorisation, "TRIPS_APART", timedelta(seconds=1)),
     (reconciler, "LEASE", timedelta(seconds=1)),
     (reconciler, "EVERY_SECONDS", 0.15),
     (reconciler, "PAUSE_SECONDS", 0.3),
@@ -66,6 +76,7 @@ def install() -> None:
 
 def warm_up(variables: Mapping[str, str]) -> None:
     """Compute what is kept, in the process that will be forked."""
-    if key := variables.get("PAYSCORE_MERCHANT_PRIVATE_KEY"):
-        _private_key(key)
+    if "PAYSCORE_AMQP_URL" in variables:
+        for account in read_accounts(Environment(variables, env_file=Path(os.devnull))):
+            _private_key(account.merchant.merchant_private_key)
         httpx_aiohttp.AiohttpTransport()

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from deploy.local.processes import free_ports
 from payscore_worker.bootstrap.wiring import make_topology
 from payscore_worker.migrations import migrate
-from payscore_worker.simulator import SimulatorConfig, SimulatorKeys, environment
+from payscore_worker.simulator import Company, SimulatorConfig, SimulatorKeys, environment, write_accounts
 from payscore_worker.storage.engine import engine_for
 from payscore_worker.storage.reports import Reports
 from payscore_worker.storage.tables import metadata
@@ -47,6 +47,10 @@ SPEED: Final = 200.0
 CONFIRMED_SERVICE: Final = "00004000000000000000000000000002"
 """The service of our merchant whose orders the passenger confirms."""
 
+FIRST: Final = "shanghai"
+SECOND: Final = "suzhou"
+"""The accounts, where there are several; the first is the default."""
+
 PAY_AFTER_SECONDS: Final = 10.0
 
 MAX_UNEXPECTED_DEATHS: Final = 20
@@ -62,7 +66,7 @@ class LaneBroken(RuntimeError):
     """A lane does not come up, or does not come to rest between cases; the text says where its logs are."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Setting:
     """What the roles of a lane are started with."""
 
@@ -72,6 +76,8 @@ class Setting:
     bug: str = ""
     confirm_expires: str = ""
     """How long a passenger may take to confirm an order; empty: there is nothing to confirm."""
+    account: str = ""
+    """Whose trips they are, where there are several accounts; empty: there is one. The other has the other family."""
 
 
 @dataclass(slots=True)
@@ -119,11 +125,16 @@ class Lane:
         self._generations = itertools.count(1)
         self._generation = 0
         self._crashes: list[str] = []
+        self._merchants: Mapping[str, str] = {}
         simulator_port, webhook_port, ops_port = ports
         self._simulator_port = simulator_port
         self.simulator_url = f"http://127.0.0.1:{simulator_port}"
-        self.notify_url = f"http://127.0.0.1:{webhook_port}/notify/payscore"
-        self.config = SimulatorConfig(keys=SimulatorKeys.load_or_create(keys), notify_url=self.notify_url)
+        self.configs = {
+            FIRST: _config(keys, f"http://127.0.0.1:{webhook_port}/notify/payscore"),
+            SECOND: _config(
+                keys.with_name(f"{keys.name}-{SECOND}"), f"http://127.0.0.1:{webhook_port}/notify/{SECOND}"
+            ),
+        }
         self._roles = {
             name: Role(
                 name=name,
@@ -146,8 +157,10 @@ class Lane:
             log=str(self._directory / "simulator.log"),
             simulator={
                 "port": self._simulator_port,
-                "keys": str(self._keys),
-                "notify_url": self.notify_url,
+                "merchants": [
+                    (str(self._keys), self.configs[FIRST].notify_url),
+                    (str(self._keys.with_name(f"{self._keys.name}-{SECOND}")), self.configs[SECOND].notify_url),
+                ],
                 "speed": SPEED,
                 "pay_after_seconds": PAY_AFTER_SECONDS,
                 "refund_after_seconds": PAY_AFTER_SECONDS,
@@ -162,6 +175,7 @@ class Lane:
             return
         await self.stop()
         self.setting = setting
+        self._merchants = self._merchants_of(setting)
         self.arm([])
         self.start()
         await self.ready()
@@ -225,13 +239,25 @@ class Lane:
     def _variables(self) -> dict[str, str]:
         setting = self._set
         return {
-            **environment(self.config, base_url=self.simulator_url, family=setting.family),
+            **self._merchants,
             **self._settings,
             **_confirming(setting.confirm_expires),
             "PAYSCORE_DATABASE_URL": self._databases[setting.database][0],
             "PAYSCORE_WEBHOOK_PORT": str(self._roles["webhook"].port),
             "PAYSCORE_OPS_PORT": str(self._roles["worker"].port),
         }
+
+    def _merchants_of(self, setting: Setting) -> dict[str, str]:
+        """Name the merchant; or both, of whom the other one's orders are of the other family."""
+        if not setting.account:
+            return environment(self.config, base_url=self.simulator_url, family=setting.family)
+        companies = [
+            Company(
+                name=name, config=config, family=setting.family if name == setting.account else other_family(setting)
+            )
+            for name, config in self.configs.items()
+        ]
+        return write_accounts(self._directory / "accounts", companies, base_url=self.simulator_url)
 
     @property
     def _set(self) -> Setting:
@@ -283,9 +309,30 @@ class Lane:
 
     # --- WeChat Pay ---
 
-    async def tell_wechatpay(self, method: str, path: str, content: object = None) -> Any:
-        """Script the simulator."""
-        response = await self.http.request(method, f"{self.simulator_url}{path}", json=content)
+    @property
+    def account(self) -> str:
+        """Whose trips they are."""
+        return self.named_account or FIRST
+
+    @property
+    def named_account(self) -> str:
+        """What the ride service names; empty where there is one."""
+        return self.setting.account if self.setting else ""
+
+    @property
+    def others(self) -> list[str]:
+        """Name the accounts that have nothing to do with these trips."""
+        return [name for name in self.configs if name != self.account] if self.named_account else []
+
+    @property
+    def config(self) -> SimulatorConfig:
+        """What the account's WeChat Pay is set up with."""
+        return self.configs[self.account]
+
+    async def tell_wechatpay(self, method: str, path: str, content: object = None, *, account: str = "") -> Any:
+        """Script the WeChat Pay of the account whose trips they are, or of another."""
+        mchid = self.configs[account or self.account].keys.mchid
+        response = await self.http.request(method, f"{self.simulator_url}/merchants/{mchid}{path}", json=content)
         response.raise_for_status()
         return response.json()
 
@@ -313,10 +360,20 @@ class Lane:
         async with self.engine.begin() as connection:
             for table in metadata.sorted_tables:
                 await connection.execute(table.delete())
-        await self.tell_wechatpay("POST", "/admin/reset")
+        for account in self.configs:
+            await self.tell_wechatpay("POST", "/admin/reset", account=account)
         self.arm([])
         self.start()
         await self.ready()
+
+
+def other_family(setting: Setting) -> str:
+    """Name the family that these trips are not of."""
+    return "serviceorder" if setting.family == "payafter" else "payafter"
+
+
+def _config(keys: Path, notify_url: str) -> SimulatorConfig:
+    return SimulatorConfig(keys=SimulatorKeys.load_or_create(keys), notify_url=notify_url)
 
 
 def _confirming(expires: str) -> dict[str, str]:

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
+from payscore_worker.domain.authorisation import AuthorisationState
 from payscore_worker.domain.trip import (
     TERMINAL,
     TripState,
@@ -14,6 +15,8 @@ from payscore_worker.domain.trip import (
 from tests.crash.desk import Heard
 
 Row = Mapping[str, Any]
+
+PARAMETERS: Final = "authorisation.parameters"
 
 
 class Breach(StrEnum):
@@ -45,12 +48,15 @@ class Promise:
     """How a case must end, whatever crashed on the way."""
 
     trip_id: str
-    state: TripState
+    state: TripState | None
+    """None: there is no trip."""
     owed_fen: int
     refunded_fen: int
     paid_elsewhere_fen: int
     has_order: bool
     """WeChat Pay accepted an order."""
+    authorisation: AuthorisationState | None
+    """In which the passenger's authorisation ends; None: the flow is about none."""
     announced: frozenset[str]
     accepted: frozenset[str]
     """The types of the events that RabbitMQ confirmed to us."""
@@ -67,6 +73,12 @@ class Evidence:
     events: Sequence[Row]
     orders: Sequence[Row]
     """WeChat Pay's books: every order of this passenger, who has no other trip."""
+    astray: Sequence[Row] = ()
+    """Orders of this passenger in the books of another merchant of ours."""
+    authorisations: Sequence[Row] = ()
+    """All that are stored of this passenger."""
+    pre_authorised: Sequence[str] = ()
+    """The SHA-256 of every different body by which WeChat Pay was asked for an authorisation of this passenger."""
     heard: Sequence[Heard]
     dead: Mapping[str, set[str]]
     left_over: Mapping[str, int]
@@ -84,6 +96,8 @@ def judge(promise: Promise, evidence: Evidence) -> list[Violation]:
     return [
         *_money(promise, evidence),
         *_refunds(promise, evidence),
+        *_accounts(evidence),
+        *_authorisations(promise, evidence),
         *_bytes(evidence),
         *_state(promise, evidence),
         *_facts(promise, evidence),
@@ -127,6 +141,30 @@ def _refunds(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
         yield Violation(Breach.STUCK, f"{row['reserved_fen']} fen are still reserved")
 
 
+def _accounts(evidence: Evidence) -> Iterator[Violation]:
+    """Each order stands in the books of its own merchant only."""
+    for order in evidence.astray:
+        yield Violation(Breach.UNTRUE, f"order {order['out_order_no']} stands in another merchant's books")
+
+
+def _authorisations(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
+    """A passenger's authorisation is one, asked for and told of under one code, and ends where it must."""
+    if promise.authorisation is None:
+        return
+    rows = evidence.authorisations
+    codes = {heard.data["authorization_code"] for heard in evidence.heard if "authorization_code" in heard.data}
+    codes |= {row["authorization_code"] for row in rows}
+    if not rows:
+        yield Violation(Breach.LOST, "no authorisation is stored")
+    if len(codes) > 1:
+        yield Violation(Breach.DOUBLE, f"one authorisation has {len(codes)} codes")
+    for row in rows:
+        if row["problem"]:
+            yield Violation(Breach.STUCK, f"the authorisation has a problem: {row['problem']}")
+        if row["state"] != promise.authorisation:
+            yield Violation(Breach.STUCK, f"the authorisation is {row['state']}, should be {promise.authorisation}")
+
+
 def _truth(evidence: Evidence, transactions: set[str], paid_fen: int) -> Iterator[Violation]:
     """Paid is only what WeChat Pay has debited, or was paid elsewhere."""
     row = evidence.row
@@ -149,6 +187,7 @@ def _bytes(evidence: Evidence) -> Iterator[Violation]:
             journaled.setdefault(call["kind"], []).append(hashlib.sha256(call["body"]).hexdigest())
     sent = [one for order in evidence.orders for one in order["bodies"].items()]
     sent += [("refund", refund["bodies"]) for order in evidence.orders for refund in order["refunds"]]
+    sent.append(("pre_authorise", list(evidence.pre_authorised)))
     for kind, digests in sent:
         known = journaled.get(kind, [])
         if len(digests) > max(len(known), 1):
@@ -160,7 +199,8 @@ def _bytes(evidence: Evidence) -> Iterator[Violation]:
 def _state(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     row = evidence.row
     if row is None:
-        yield Violation(Breach.LOST, "nothing is stored")
+        if promise.state is not None:
+            yield Violation(Breach.LOST, "nothing is stored")
         return
     if row["problem"]:
         yield Violation(Breach.STUCK, f"has a problem: {row['problem']}")
@@ -189,9 +229,15 @@ def _announcements(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     for type_ in sorted(ids.keys() - promise.announced):
         yield Violation(Breach.UNTRUE, f"{type_} was announced, and should not be")
     written = Counter(row["type"] for row in evidence.events if row["direction"] == "out")
-    for type_ in sorted(ids.keys() | written.keys()):
+    for type_ in sorted((ids.keys() | written.keys()) - _told_anew(evidence)):
         if len(ids.get(type_, ())) > 1 or written[type_] > 1:
             yield Violation(Breach.DOUBLE, f"{type_} was announced under {len(ids.get(type_, ()))} ids")
+
+
+def _told_anew(evidence: Evidence) -> set[str]:
+    """Name what may be told again: of two workers that ask WeChat Pay for a token, each tells the one it was given."""
+    given = {heard.id: heard.data["enable"]["extraData"] for heard in evidence.heard if heard.type == PARAMETERS}
+    return {PARAMETERS} if len({str(sorted(jump.items())) for jump in given.values()}) == len(given) else set()
 
 
 def _dead_letters(promise: Promise, evidence: Evidence) -> Iterator[Violation]:

@@ -1,8 +1,8 @@
 """What the certificate plays: every point once, then pairs, then crashes of the recovery, then the seeded bugs."""
 
-import itertools
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from tests.crash.bugs import BUGS
@@ -78,14 +78,20 @@ def _came_back(run: Result) -> bool:
     return any(role_of(passed.point) == role for passed in _afterwards(run))
 
 
-def bug_runs() -> list[Case]:
-    """Play every flow of every bug without a crash."""
-    turns = zip(BUGS.items(), itertools.cycle(BUG_SETTINGS), strict=False)
+def bug_runs(flows: Iterable[str] = FLOWS) -> list[Case]:
+    """Play every flow of every bug without a crash; the bugs take turns at the settings whose family has the flow."""
+    flows = set(flows)
     return [
-        Case(Setting(setting.database, setting.family, name), flow)
-        for (name, bug), setting in turns
+        Case(replace(_turn(name, flow), bug=name), flow)
+        for name, bug in BUGS.items()
         for flow in bug.flows
+        if flow in flows
     ]
+
+
+def _turn(bug: str, flow: str) -> Setting:
+    fitting = [setting for setting in BUG_SETTINGS if setting.family in FLOWS[flow].families]
+    return fitting[list(BUGS).index(bug) % len(fitting)]
 
 
 def bug_crashes(clean: Iterable[Result], chance: random.Random) -> list[Case]:

@@ -17,8 +17,12 @@ from payscore_worker.domain.trip import (
     OrderPhase,
     OrderSeen,
 )
+from payscore_worker.simulator import SimulatorConfig
 from payscore_worker.simulator.platform import Platform, SigningKey, signature_headers
+from payscore_worker.storage.authorisations import AuthorisationReports
 from payscore_worker.storage.database import open_storage
+from payscore_worker.storage.reports import Row
+from tests.crash.desk import Heard
 from tests.crash.lane import LONG_QUIET_SECONDS, POLL_SECONDS, QUIET_SECONDS, Lane
 
 FARE_FEN: Final = 3_200
@@ -33,6 +37,10 @@ RIDE_SECONDS: Final = SHORTEST_SERVICE.total_seconds() + 0.02
 """Then the consumer of `trip.ended` itself completes the order, and not the reconciler."""
 
 CALLBACKS: Final = "WeChat Pay's callbacks"
+LOOKS: Final = "the looks at an authorisation"
+
+LAST_CALLS: Final = 200
+"""Far more than a case makes."""
 
 STRANGER: Final = "1999999999"
 """The mchid of somebody else."""
@@ -64,6 +72,8 @@ class Scene:
         self.refused: dict[str, set[str]] = {}
         self.believed: list[str] = []
         self.notes: list[str] = []
+        self.authorises = False
+        """The passenger authorises PayScore in this flow."""
         self._began = _now()
         self._ended = ""
         self._lowered = ""
@@ -82,6 +92,8 @@ class Scene:
     async def starts(self, *, again: str | None = None) -> str:
         """Say that the trip began; `again`: under the message id that it was said with before."""
         data = {"openid": self.openid, "started_at": self._began, "start_location": "静安寺"}
+        if account := self.lane.named_account:
+            data["account"] = account
         return await self._says("trip.started", data, again)
 
     async def ends(self, *, fare_fen: int = FARE_FEN, again: str | None = None) -> str:
@@ -118,6 +130,17 @@ class Scene:
         data = {"refund_id": refund_id or f"refund-{self.trip_id}", "amount_fen": amount_fen, "reason": "绕路"}
         return await self._says("refund.requested", data, again)
 
+    async def wants_authorisation(self, *, again: str | None = None) -> str:
+        """Say that the passenger is to authorise PayScore."""
+        self.authorises = True
+        data = {"request_id": f"request-{self.trip_id}", "openid": self.openid}
+        return await self._says_of_passenger("authorisation.requested", data, again)
+
+    async def leaves(self, *, again: str | None = None) -> str:
+        """Say that what the passenger has authorised is to end."""
+        data = {"openid": self.openid, "reason": "注销账号"}
+        return await self._says_of_passenger("authorisation.ended", data, again)
+
     async def is_waived(self) -> None:
         """Have a person decide that the fare is not collected, and do no more about it."""
         await self.until(self._has_waived, "for the waiver to be written")
@@ -137,8 +160,11 @@ class Scene:
             await storage.aclose()
 
     async def _says(self, type_: str, data: dict[str, Any], again: str | None) -> str:
+        return await self._says_of_passenger(type_, {"trip_id": self.trip_id, **data}, again)
+
+    async def _says_of_passenger(self, type_: str, data: dict[str, Any], again: str | None) -> str:
         message_id = again or uuid4().hex
-        await self.lane.desk.publish(type_, {"trip_id": self.trip_id, **data}, message_id)
+        await self.lane.desk.publish(type_, data, message_id)
         self.accepted.add(type_)
         return message_id
 
@@ -190,11 +216,33 @@ class Scene:
             self._pace, self._moved_at = pace, time.monotonic()
         return time.monotonic() - self._moved_at
 
+    def heard(self) -> list[Heard]:
+        """List what was announced of the trip and of its passenger."""
+        return self.lane.desk.heard(self.trip_id, self.openid)
+
     def _types(self) -> set[str]:
-        return {heard.type for heard in self.lane.desk.heard(self.trip_id)}
+        return {heard.type for heard in self.heard()}
 
     async def _is_noted(self, type_: str) -> bool:
-        return any(row["type"] == type_ for row in await self.lane.reports.events(self.trip_id))
+        return any(row["type"] == type_ for row in await self.events())
+
+    # --- What is stored ---
+
+    async def authorisations(self) -> list[Row]:
+        """List the passenger's authorisations, where the flow is about one."""
+        return await AuthorisationReports(self.lane.reports).of(self.openid) if self.authorises else []
+
+    async def events(self) -> list[Row]:
+        """List what was noted and announced of the trip, and of the passenger's authorisations."""
+        return [row for name in await self._names() for row in await self.lane.reports.events(name)]
+
+    async def calls(self) -> list[Row]:
+        """List the journal of the trip, and of the passenger's authorisations."""
+        return [row for name in await self._names() for row in await self.lane.reports.calls(name)]
+
+    async def _names(self) -> list[str]:
+        """Name the cases; a trip that was declined gives its own number to the authorisation that follows."""
+        return list(dict.fromkeys([self.trip_id, *(row["authorization_code"] for row in await self.authorisations())]))
 
     async def _is_refused(self) -> bool:
         dead = await self.lane.desk.dead()
@@ -220,9 +268,17 @@ class Scene:
 
     async def confirms(self) -> None:
         """The passenger opens the page with what his client was given, and confirms."""
-        asked = next(heard for heard in self.lane.desk.heard(self.trip_id) if "confirm" in heard.data)
+        asked = next(heard for heard in self.heard() if "confirm" in heard.data)
         package = {"package": asked.data["confirm"]["extraData"]["package"]}
         await self.lane.tell_wechatpay("POST", f"/admin/passengers/{self.openid}/confirm", package)
+
+    async def enables(self) -> None:
+        """The passenger opens the page with what his client was given, and authorises PayScore."""
+        self.authorises = True
+        given = next(heard for heard in self.heard() if "enable" in heard.data)
+        jump = given.data["enable"]["extraData"]
+        how = "enable" if "apply_permissions_token" in jump else "enable-signed"
+        await self.lane.tell_wechatpay("POST", f"/admin/passengers/{self.openid}/{how}", jump)
 
     async def pays_now(self) -> None:
         """The debit succeeds at last."""
@@ -238,6 +294,19 @@ class Scene:
         ledger = await self.lane.tell_wechatpay("GET", "/admin/ledger")
         return orders_of(ledger, openid=self.openid, trip_id=self.trip_id)
 
+    async def astray(self) -> list[dict[str, Any]]:
+        """List the orders of this passenger that stand in the books of an account that the trip is not of."""
+        books = [await self.lane.tell_wechatpay("GET", "/admin/ledger", account=one) for one in self.lane.others]
+        return [order for ledger in books for order in orders_of(ledger, openid=self.openid, trip_id=self.trip_id)]
+
+    async def pre_authorised(self) -> list[str]:
+        """List the bodies by which WeChat Pay was asked for an authorisation, where the flow is about one."""
+        if not self.authorises:
+            return []
+        calls = (await self.lane.tell_wechatpay("GET", f"/admin/calls?limit={LAST_CALLS}"))["calls"]
+        ours = [one for one in calls if one["at"] >= self._began and one["kind"] == "pre_authorise"]
+        return list({one["body_sha256"] for one in ours})
+
     async def _notifications(self) -> list[dict[str, Any]]:
         found = await self.lane.tell_wechatpay("GET", "/admin/notifications?limit=100")
         return [one for one in found["notifications"] if one["openid"] == self.openid]
@@ -249,27 +318,41 @@ class Scene:
 
     async def is_lied_to(self, *, forged: bool) -> None:
         """Post a payment that was none: forged (signed by a stranger), or foreign (about somebody else's order)."""
-        order = (await self.lane.tell_wechatpay("GET", f"/admin/orders/{self.trip_id}"))["entity"]
-        lie = _as_paid(order, transaction_id=f"lie-{uuid4().hex[:12]}")
+        lie = await self._payment_that_was_none()
         if not forged:
             lie["mchid"] = STRANGER
         notification_id = str(uuid4())
-        status = await self._post(notification_id, lie, forged=forged)
+        status = await self._post(notification_id, lie, self.lane.config, forged=forged)
         if forged and status != httpx.codes.UNAUTHORIZED:
             self.believed.append(f"a forged notification was answered with {status}")
         if not forged:
             self.refused.setdefault("payscore.order-paid", set()).add(notification_id)
 
-    async def _post(self, notification_id: str, resource: dict[str, Any], *, forged: bool) -> int:
-        """Post until it is answered, as WeChat Pay does."""
-        platform = Platform(self.lane.config)
+    async def is_lied_to_by_another_account(self) -> None:
+        """Post a payment of our order that was none at another account's door, under that account's own keys."""
+        (other,) = self.lane.others
+        notification_id = str(uuid4())
+        lie = await self._payment_that_was_none()
+        await self._post(notification_id, lie, self.lane.configs[other], forged=False)
+        self.refused.setdefault("payscore.order-paid", set()).add(notification_id)
+
+    async def _payment_that_was_none(self) -> dict[str, Any]:
+        await self.until_accepted()
+        order = (await self.lane.tell_wechatpay("GET", f"/admin/orders/{self.trip_id}"))["entity"]
+        return _as_paid(order, transaction_id=f"lie-{uuid4().hex[:12]}")
+
+    async def _post(
+        self, notification_id: str, resource: dict[str, Any], config: SimulatorConfig, *, forged: bool
+    ) -> int:
+        """Post at an account's door until it is answered, as WeChat Pay does."""
+        platform = Platform(config)
         key = platform.key_for_callback()
         body = _envelope(notification_id, platform, resource)
         while True:
             signer: SigningKey = platform.forgery_of(key) if forged else key
             headers = signature_headers(signer, body, at=datetime.now(UTC)) | {"Content-Type": "application/json"}
             try:
-                response = await self.lane.http.post(self.lane.notify_url, content=body, headers=headers)
+                response = await self.lane.http.post(config.notify_url, content=body, headers=headers)
             except httpx.HTTPError:
                 self._hurry("for an answer of the webhook")
             else:
@@ -314,8 +397,7 @@ class Scene:
 
     async def _all_noted(self) -> bool:
         """Tell whether every event is noted: RabbitMQ's count may miss one that has just come back to its queue."""
-        rows = await self.lane.reports.events(self.trip_id)
-        return self.accepted <= {row["type"] for row in rows if row["direction"] == "in"}
+        return self.accepted <= {row["type"] for row in await self.events() if row["direction"] == "in"}
 
     async def _left_over(self) -> dict[str, int]:
         left = await self.lane.desk.ready()
@@ -323,6 +405,8 @@ class Scene:
             left["the outbox"] = pending
         if not await self._nothing_to_call_back():
             left[CALLBACKS] = 1
+        if looks := sum(row["due_at"] is not None for row in await self.authorisations()):
+            left[LOOKS] = looks
         return left
 
 

@@ -58,7 +58,7 @@ class Start(msgspec.Struct, kw_only=True):
     trace: str = ""
     bug: str = ""
     simulator: dict[str, Any] = {}
-    """Port, keys, the service whose orders are confirmed, and members of its SimulatorConfig."""
+    """Port, keys and address of each merchant, the service whose orders are confirmed, members of SimulatorConfig."""
 
 
 def main() -> None:
@@ -164,15 +164,20 @@ def _role(start: Start) -> Coroutine[Any, Any, None]:
             return run_webhook(_environment(start))
         case "simulator":
             options = dict(start.simulator)
-            port, keys = options.pop("port"), SimulatorKeys.load_or_create(Path(options.pop("keys")))
-            services = (
-                Service(appid=keys.appid, service_id=keys.service_id),
-                Service(appid=keys.appid, service_id=options.pop("confirmed_service"), mode="need_confirm"),
-            )
-            config = SimulatorConfig(keys=keys, services=services, **options)
-            return run_simulator([config], host="127.0.0.1", port=port)
+            port, merchants = options.pop("port"), options.pop("merchants")
+            configs = [_merchant(keys, notify_url, **options) for keys, notify_url in merchants]
+            return run_simulator(configs, host="127.0.0.1", port=port)
         case role:
             raise ValueError(f"no role {role!r}")
+
+
+def _merchant(directory: str, notify_url: str, *, confirmed_service: str, **options: Any) -> SimulatorConfig:
+    keys = SimulatorKeys.load_or_create(Path(directory))
+    services = (
+        Service(appid=keys.appid, service_id=keys.service_id),
+        Service(appid=keys.appid, service_id=confirmed_service, mode="need_confirm"),
+    )
+    return SimulatorConfig(keys=keys, notify_url=notify_url, services=services, **options)
 
 
 def _environment(start: Start) -> Environment:

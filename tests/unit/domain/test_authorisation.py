@@ -171,10 +171,25 @@ def test_an_authorisation_that_is_opened_has_the_trips_looked_at_twice() -> None
     for _ in range(TRIP_LOOKS):
         assert next_step(opened, now) == TakeUpTrips()
         assert due_at(opened, now) == now + IN_HAND
-        opened = outcomes.trips_taken_up(opened, now)
+        opened = outcomes.trips_taken_up(opened, opened.trip_looks, now)
         now += TRIPS_APART
     assert next_step(opened, now) == Rest()
     assert opened.ask_after is None
+
+
+def test_a_look_at_the_trips_that_two_workers_make_at_once_counts_once() -> None:
+    opened = AUTHORISATIONS["open, trips to be looked at"]()
+    once = outcomes.trips_taken_up(opened, opened.trip_looks, NOW)
+    twice = outcomes.trips_taken_up(once, opened.trip_looks, NOW)
+
+    assert (twice.trip_looks, next_step(twice, NOW)) == (TRIP_LOOKS - 1, Rest(NOW + TRIPS_APART))
+
+
+def test_no_look_at_the_trips_follows_the_last() -> None:
+    """Two workers made the last one at once, in a release that counted it twice."""
+    over = replace(AUTHORISATIONS["open"](), trip_looks=-1)
+
+    assert next_step(over, NOW) == Rest()
 
 
 @pytest.mark.parametrize("seconds", [-1, 0])

@@ -141,7 +141,7 @@ class Passenger(RuleBasedStateMachine):
             EndService: self.end_service,
         }
         if isinstance(step, TakeUpTrips):
-            self.write(outcomes.trips_taken_up(self.row, self.now))
+            self.write(outcomes.trips_taken_up(self.row, self.row.trip_looks, self.now))
         elif fate == "refused":
             self.refused(type(step))
         elif fate == "answered":

@@ -41,6 +41,7 @@ from payscore_worker.domain.trip import (
 )
 from payscore_worker.errors import ConflictingFact, Refusal
 from tests.builders import (
+    FARE_SITUATIONS,
     HOUR,
     NOW,
     PAYAFTER,
@@ -1370,6 +1371,22 @@ def test_a_waived_fare_whose_order_was_cancelled_is_written_off() -> None:
     over = outcomes.order_cancelled(replace(WAIVED, refusals=1, problem_told="x"), NOW)
 
     assert over == replace(WAIVED, state=TripState.CANCELLED, waived=None, written_off=GIVEN_UP)
+
+
+@pytest.mark.parametrize("over", ["paid elsewhere", "written off"])
+def test_a_late_acceptance_of_the_fare_tells_nothing_of_a_trip_that_is_over_without_a_charge(over: str) -> None:
+    """Reference payscore-api B.10: another worker's complete is accepted again, with the same bytes."""
+    written_off = outcomes.order_cancelled(WAIVED, NOW)
+    trip = {"paid elsewhere": FARE_SITUATIONS["paid elsewhere"](), "written off": written_off}[over]
+
+    assert outcomes.complete_accepted(trip, 3_200, NOW) is trip
+
+
+def test_an_acceptance_of_the_fare_of_a_declined_trip_is_for_a_person() -> None:
+    trip = outcomes.complete_accepted(SITUATIONS["declined"](), 3_200, NOW)
+
+    assert trip.problem is not None
+    assert trip.problem.code == "charged_though_over"
 
 
 def test_only_an_order_that_cannot_be_cancelled_in_its_state_is_lowered() -> None:
