@@ -512,9 +512,9 @@ def test_an_end_that_is_done_keeps_what_is_known_of_its_time() -> None:
 def test_trips_are_looked_at_for_another_time_some_time_later_and_then_no_more() -> None:
     opened = AUTHORISATIONS["open, trips to be looked at"]()
 
-    once = outcomes.trips_taken_up(opened, NOW)
+    once = outcomes.trips_taken_up(opened, opened.trip_looks, NOW)
     assert once == replace(opened, trip_looks=1, ask_after=NOW + TRIPS_APART)
-    assert outcomes.trips_taken_up(once, NOW) == replace(opened, trip_looks=0, ask_after=None)
+    assert outcomes.trips_taken_up(once, once.trip_looks, NOW) == replace(opened, trip_looks=0, ask_after=None)
 
 
 def test_a_refused_call_is_kept_and_counted() -> None:
