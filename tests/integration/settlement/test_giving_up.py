@@ -17,6 +17,8 @@ from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.passengers import RefundOutcome
 from payscore_worker.storage import CallOutcome
 from payscore_worker.wechatpay import Call, CallKind
+from payscore_worker.wechatpay.transactions import MerchantRefunds, RefundStatus
+from payscore_worker.wechatpay.transactions.refunds import read_refund
 from tests.integration.settlement.town import Town, no_sleep
 
 FARE_FEN = 3_200
@@ -185,19 +187,77 @@ async def answers_unreadably(town: Town) -> None:
     town.fault(FaultKind.UNREADABLE, "refund_query", variant="wrong_types")
 
 
-@pytest.mark.parametrize("wechat_pay", [refuses_the_question, answers_about_another, answers_unreadably])
+@pytest.mark.parametrize(
+    ("wechat_pay", "why"),
+    [
+        (refuses_the_question, "INVALID_REQUEST"),
+        (answers_about_another, "it answered with another out_refund_no than ours"),
+        (answers_unreadably, "out_refund_no: expected a string, not int"),
+    ],
+)
 async def test_what_is_no_answer_about_this_refund_decides_nothing(
-    town: Town, wechat_pay: Callable[[Town], Awaitable[None]]
+    town: Town, wechat_pay: Callable[[Town], Awaitable[None]], why: str
 ) -> None:
     await refused_for_good(town)
     seen = await mark(town)
     town.listening = False
     await wechat_pay(town)
 
-    with pytest.raises(WechatPayUnavailable, match="nothing is decided"):
+    with pytest.raises(WechatPayUnavailable, match=f"nothing is decided: WeChat Pay could not be asked: .*{why}"):
         await gives_up(town, seen)
 
     await stands_as_before(town)
+
+
+async def test_a_word_that_does_not_say_where_the_refund_stands_decides_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await refused_for_good(town)
+    await a_send_arrives(town)
+    monkeypatch.setattr(
+        MerchantRefunds, "read", lambda _, data: replace(read_refund(data), status=RefundStatus.UNKNOWN)
+    )
+
+    sight = await town.refunds.see("r1")
+
+    assert (sight.known, sight.mark) == (None, "")
+    assert sight.text == "could not be asked: it does not say where the refund stands"
+
+
+async def test_the_send_of_a_later_refund_of_the_trip_makes_this_one_no_less_certain(town: Town) -> None:
+    await refused_for_good(town)
+    refund = await town.refund()
+    record = await town.storage.last_call("t1", "refund", refund.generation)
+    assert record is not None
+    later = replace(record, generation=refund.generation + 1, outcome=CallOutcome.UNKNOWN, begun=1, definite=0)
+    await town.storage.journal(refund, later)
+
+    assert (await gives_up(town)).state is RefundState.FAILED
+
+
+async def test_a_person_does_not_wait_for_a_wechat_that_does_not_answer(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await refused_for_good(town)
+    monkeypatch.setattr("payscore_worker.settlement.refund_sight.ASK_SECONDS", 0.0)
+
+    sight = await town.refunds.see("r1")
+
+    assert (sight.known, sight.text) == (None, "could not be asked: no answer within 0 seconds")
+    assert sight.pair == (await town.trip(), await town.refund())
+
+
+async def test_that_wechat_was_asked_twice_before_a_refund_was_given_up_is_in_the_journal(town: Town) -> None:
+    await refused_for_good(town)
+    generation = (await town.refund()).generation
+    before = await town.storage.last_call("t1", "refund_query", generation)
+    assert before is not None
+
+    await gives_up(town)
+
+    after = await town.storage.last_call("t1", "refund_query", generation)
+    assert after is not None
+    assert after.attempts == before.attempts + 2
 
 
 async def test_another_merchants_refund_is_not_given_up_for_that_these_keys_see_none(town: Town) -> None:

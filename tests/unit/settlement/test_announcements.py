@@ -194,6 +194,16 @@ def test_a_trip_that_is_declined_says_why_and_how_to_enable_the_service_where_th
     )
 
 
+def test_a_decline_of_which_no_page_is_made_tells_of_none() -> None:
+    before = note_started(a_trip(), a_start())
+    after = outcomes.service_answered(before, enabled=False)
+
+    (declined,) = announcements(before, after, lambda _: None)
+
+    assert isinstance(declined, SettlementDeclined)
+    assert declined.enable is UNSET
+
+
 def test_a_passenger_is_asked_to_confirm_once_with_what_the_page_opens_with_and_until_when() -> None:
     before, after = CONFIRM_SITUATIONS["creating"](), asked_to_confirm()
 

@@ -21,10 +21,17 @@ from payscore_worker.errors import (
     WechatPayRejected,
     WechatPayUnavailable,
 )
-from payscore_worker.wechatpay import CallKind
-from payscore_worker.wechatpay.transactions import MerchantRefunds, NewRefund, RefundStatus, RefundTold
+from payscore_worker.wechatpay import Breaker, CallKind
+from payscore_worker.wechatpay.transactions import (
+    AccountRefunds,
+    GuardedRefunds,
+    MerchantRefunds,
+    NewRefund,
+    RefundStatus,
+    RefundTold,
+)
 from payscore_worker.wechatpay.transactions.refunds import read_refund
-from tests.unit.wechatpay.wechat import Clock, Reply, Wechat, a_client, a_success, an_error
+from tests.unit.wechatpay.wechat import Clock, Reply, Wechat, a_client, a_merchant, a_success, an_error
 
 TRANSACTION_ID = "4200000000202106241234567890"
 NUMBERS = {
@@ -71,6 +78,15 @@ TOLD = RefundTold(
     payer_refund_fen=937,
     succeeded_at=datetime(2021, 6, 24, 8, 37, 20, tzinfo=UTC),
 )
+
+
+OTHER_MCHID = "1230000200"
+
+
+@pytest.fixture
+def other(clock: Clock, wechat: Wechat) -> MerchantRefunds:
+    """The refunds of another merchant of ours."""
+    return MerchantRefunds(a_client(wechat, clock=clock, merchant=replace(a_merchant(), mchid=OTHER_MCHID)))
 
 
 @pytest.fixture
@@ -385,3 +401,46 @@ members = st.sampled_from(["out_refund_no", "status", "refund_status", "success_
 def test_no_entity_breaks_the_reader(data: dict[str, Any]) -> None:
     with suppress(MalformedMessage):
         assert isinstance(read_refund(data), RefundTold)
+
+
+# --- Whose it is ---
+
+
+def test_a_merchant_speaks_of_its_own_payments_and_of_no_others(refunds: MerchantRefunds) -> None:
+    assert refunds.of(refunds.mchid) is refunds
+    with pytest.raises(
+        MerchantRefused, match=r"^the refund is of a payment to mchid 1230000200; its keys are not set"
+    ) as refused:
+        refunds.of(OTHER_MCHID)
+    assert (refused.value.attempts, refused.value.failure) == (0, FailureClass.MISCONFIGURED)
+
+
+def test_of_several_merchants_the_one_that_was_paid_speaks(refunds: MerchantRefunds, other: MerchantRefunds) -> None:
+    several = AccountRefunds([refunds, other])
+
+    assert several.of(refunds.mchid) is refunds
+    assert several.of(OTHER_MCHID) is other
+    with pytest.raises(MerchantRefused, match=r"^the refund is of a payment to mchid 1900000001; its keys are not set"):
+        several.of("1900000001")
+
+
+def test_a_breaker_does_not_hide_whose_refunds_they_are(refunds: MerchantRefunds) -> None:
+    guarded = GuardedRefunds(refunds, Breaker())
+
+    assert guarded.of(refunds.mchid) is guarded
+    with pytest.raises(MerchantRefused):
+        guarded.of(OTHER_MCHID)
+
+
+async def test_where_nobody_says_whose_it_is_the_first_of_several_speaks(
+    refunds: MerchantRefunds, other: MerchantRefunds, wechat: Wechat
+) -> None:
+    several = AccountRefunds([refunds, other])
+    wechat.replies = [a_success(ANSWER), a_success(ANSWER)]
+
+    assert several.mchid == refunds.mchid
+    assert several.request(a_refund()) == refunds.request(a_refund())
+    assert (await several.send(several.request(a_refund()))).data == ANSWER
+    told, _ = await several.query("refund_1-a")
+    assert told == several.read(ANSWER) == TOLD
+    assert all(f'mchid="{refunds.mchid}"' in request.headers["Authorization"] for request in wechat.requests)
