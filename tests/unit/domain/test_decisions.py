@@ -203,6 +203,8 @@ TYPICAL: Final = {
     "malformed_call": ("open, ended", "running"),
     "no_finish_ticket": ("open, ended", "running"),
     "no_package": ("accepted", "running"),
+    "first_order_runs": ("open", "running"),
+    "first_order_collects": ("paid", "done"),
     "malformed_answer": ("completed", "collecting"),
     "not_ours": ("completed", "collecting"),
     "unknown_state": ("completed", "unknown"),
