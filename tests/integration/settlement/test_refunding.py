@@ -41,6 +41,7 @@ from payscore_worker.simulator import Behaviour, FaultKind, Passenger
 from payscore_worker.simulator.passengers import RefundOutcome
 from payscore_worker.simulator.refunds.book import RefundStatus
 from payscore_worker.storage import CallOutcome, Storage
+from tests.builders import a_request
 from tests.integration.settlement.town import MINUTE, Town, a_town, reached
 
 FARE_FEN = 3_200
@@ -178,6 +179,19 @@ async def test_more_than_was_paid_is_refused_and_what_is_left_is_named(town: Tow
     await town.refunds_of("r3", amount_fen=200)
 
     assert (await payment(town)).reserved_fen == FARE_FEN
+
+
+async def test_a_person_asks_for_a_refund_of_the_money_they_saw_and_of_no_other(town: Town) -> None:
+    await paid(town)
+    asked = a_request(amount_fen=1_000)
+    seen = (await town.refunds.foresee(asked)).mark
+
+    refund = await town.refunds.request_by_hand(asked, mark=seen)
+
+    assert (refund, refund.amount_fen) == (await town.refund(), 1_000)
+    with pytest.raises(IllegalTransition, match=r"^the trip's money has changed since you looked: look again$"):
+        await town.refunds.request_by_hand(a_request(refund_id="r2"), mark=seen)
+    assert (await payment(town)).reserved_fen == 1_000
 
 
 async def test_a_refund_that_is_requested_again_is_one_refund(town: Town) -> None:
