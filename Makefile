@@ -8,7 +8,7 @@ PYTHON =
 ARGS =
 # How many tests run at once: more than there are cores, for many of them wait. A module runs in one process, which makes
 # what its tests share once; those that take long come first.
-JOBS = $$(($$(getconf _NPROCESSORS_ONLN) * 2))
+JOBS = $$(($$(getconf _NPROCESSORS_ONLN) * 3))
 # --private: pass over servers that already run on this machine, and start our own.
 SERVICES =
 

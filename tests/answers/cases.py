@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Final
 
 from payscore_worker import metrics
-from payscore_worker.simulator import CallKind
+from payscore_worker.simulator import CallKind, LedgerEntry
 from tests.answers.answers import ANSWERS
 from tests.answers.bugs import BUGS
-from tests.answers.city import TRIP_ID, City, a_city, host_of
+from tests.answers.city import NUMBERS, TRIP_ID, City, a_city, host_of
 from tests.answers.flows import FLOWS
 from tests.answers.ground import Ground
-from tests.answers.laws import Evidence, Promise, Violation, judge
+from tests.answers.laws import ALIVE, Evidence, Promise, Violation, judge
 from tests.answers.strikes import EXTENTS, Strike
 from tests.answers.wire import Exchange
 
@@ -138,7 +138,7 @@ class _Script:
 
 def is_probe(exchange: Exchange) -> bool:
     """Tell whether a question is about no trip of ours."""
-    return exchange.kind is CallKind.QUERY and exchange.out_order_no != TRIP_ID
+    return exchange.kind is CallKind.QUERY and exchange.out_order_no not in NUMBERS
 
 
 async def play(ground: Ground, case: Case) -> Result:
@@ -154,6 +154,7 @@ async def play(ground: Ground, case: Case) -> Result:
         workers=crew,
         needs_confirm=flow.needs_confirm,
         has_accounts=flow.is_second_accounts,
+        second_risk_fen=flow.second_risk_fen,
         **flow.config,
     ) as city:
         script = _Script(city, case)
@@ -180,13 +181,15 @@ def _stumbles() -> int:
 
 
 async def _look(city: City, *, rested: bool, stumbles: int) -> Evidence:
-    ledger = city.simulator.ledger()
+    ledger, row = city.simulator.ledger(), await city.ground.trip(TRIP_ID)
+    number = TRIP_ID if row is None else str(row["out_order_no"])
+    orders = {known: order for known, order in ledger.orders.items() if order.creates}
     return Evidence(
-        row=await city.ground.trip(TRIP_ID),
+        row=row,
         refunds=tuple(await city.ground.refunds()),
         journal=await city.ground.calls(),
-        order=ledger.orders.get(TRIP_ID),
-        orders=len([order for order in ledger.orders.values() if order.creates]),
+        order=ledger.orders.get(number),
+        orders=len([known for known, order in orders.items() if known == number or not _is_nothing(order)]),
         astray=tuple(city.other.ledger().orders) if city.other is not None else (),
         heard=tuple(city.heard),
         exchanges=tuple(exchange for exchange in city.exchanges if not is_probe(exchange)),
@@ -196,6 +199,11 @@ async def _look(city: City, *, rested: bool, stumbles: int) -> Evidence:
         cancelled_at=city.cancelled_at,
         rested=rested,
     )
+
+
+def _is_nothing(order: LedgerEntry) -> bool:
+    """Tell whether an order takes nothing from anybody: it was cancelled, and never charged."""
+    return order.stage not in ALIVE and not order.charged_fen
 
 
 def _calls(evidence: Evidence) -> tuple[tuple[CallKind, int], ...]:

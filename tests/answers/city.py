@@ -19,7 +19,7 @@ from payscore_worker.domain.account import DEFAULT, Account
 from payscore_worker.domain.authorisation import Authorisation
 from payscore_worker.domain.decisions import Decision, Verb
 from payscore_worker.domain.refund import Refund
-from payscore_worker.domain.trip import Trip
+from payscore_worker.domain.trip import Trip, second_order_no_for
 from payscore_worker.errors import IllegalTransition, Retryable, SettlementError
 from payscore_worker.events import (
     DiscountItem,
@@ -68,6 +68,8 @@ SECOND: Final = "suzhou"
 OPENID: Final = "oPassenger"
 FARE_FEN: Final = 3_200
 TRIP_ID: Final = "t1"
+NUMBERS: Final = frozenset({TRIP_ID, second_order_no_for(TRIP_ID)})
+"""Those that the trip's orders may bear."""
 REFUND_ID: Final = "r1"
 REFUND_FEN: Final = 2_000
 """More than half: a second one is more than is left."""
@@ -386,11 +388,13 @@ async def a_city(
     workers: int,
     needs_confirm: bool = False,
     has_accounts: bool = False,
+    second_risk_fen: int | None = None,
     **config: Any,
 ) -> AsyncIterator[City]:
     """Build a city on wiped ground, and have everything go on that goes on by itself; `config` is the simulator's.
 
-    `needs_confirm`: its passengers confirm each order; `has_accounts`: there are two, and the trip is the second one's.
+    `needs_confirm`: its passengers confirm each order; `has_accounts`: there are two, and the trip is the second one's;
+    `second_risk_fen`: for how much an order is asked for again that was refused for risk.
     """
     await ground.wipe()
     keys = simulator_keys()
@@ -408,9 +412,10 @@ async def a_city(
     notifications = Notifications(keys=_keys(clock), apiv3_keys=(keys.apiv3_key.encode(),), clock=clock)
     other = Simulator(replace(setup, keys=other_keys()), clock=clock, http=http) if has_accounts else None
     city = City(ground=ground, simulator=simulator, other=other, notifications=notifications, clock=clock)
+    orders = OrderSettings(second_risk_amount_fen=second_risk_fen)  # else a newcomer's
     app = httpx.ASGITransport(create_app(simulator, *([other] if other else [])))
     for name in list(WORKERS)[:workers]:
-        _employ(city, name, family, app, needs_confirm=needs_confirm)
+        _employ(city, name, family, app, orders, needs_confirm=needs_confirm)
     ground.on_written = city.written
     going_on = [asyncio.create_task(work) for work in _work_of(city)]
     try:
@@ -458,7 +463,9 @@ class _Account:
         )
 
 
-def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport, *, needs_confirm: bool) -> None:
+def _employ(
+    city: City, name: str, family: str, app: httpx.AsyncBaseTransport, orders: OrderSettings, *, needs_confirm: bool
+) -> None:
     """Set a worker up, with a host of its own for WeChat Pay to tell it by."""
 
     def account(named: str, keys: SimulatorKeys) -> _Account:
@@ -484,7 +491,7 @@ def _employ(city: City, name: str, family: str, app: httpx.AsyncBaseTransport, *
     common: dict[str, Any] = {
         "storage": city.ground.storage,
         "payscores": payscores,
-        "orders": OrderSettings(),  # a newcomer's
+        "orders": orders,
         "accounts": [one.account for one in accounts] if len(accounts) > 1 else [],
         "on_announced": city.told,
         "clock": city.clock,

@@ -7,7 +7,7 @@ from typing import Any, Final
 from payscore_worker.domain.trip import TripState
 from payscore_worker.simulator import Behaviour, CallKind, Fault, FaultKind, Passenger
 from tests.answers.answers import ALL_CALLS
-from tests.answers.city import FARE_FEN, LOWERED_FEN, REFUND_FEN, City
+from tests.answers.city import FARE_FEN, LOWERED_FEN, REFUND_FEN, TRIP_ID, City
 
 RIDE_SECONDS: Final = 600.0
 LATE_SECONDS: Final = 4 * 3600.0
@@ -22,6 +22,9 @@ BY_HAND_SECONDS: Final = 3.0
 
 RISK_ABOVE_CAP_FEN: Final = 60_000
 """Above what the simulated service allows (`SimulatorConfig.service_cap_fen`)."""
+
+SECOND_RISK_FEN: Final = 10_000
+"""Half of what a newcomer's orders ask for, and more than the fare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class Flow:
     """WeChat Pay opens an order that runs."""
     is_second_accounts: bool = False
     """It is a trip of the second of two accounts."""
+    second_risk_fen: int | None = None
+    """For how much an order is asked for again that was refused for risk."""
     needs_confirm: bool = False
     """The passenger confirms the order, if he does."""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -204,6 +209,12 @@ async def _confirm_unheard(city: City) -> None:
     await _confirm(city)
 
 
+async def _try_again(city: City) -> None:
+    """The order is refused for risk, and one for less is not."""
+    city.simulator.set_order(TRIP_ID, Passenger(Behaviour.RISK_REFUSED))
+    await _settle(city)
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "settle": Flow(play=_settle),
     "in one breath": Flow(play=_in_one_breath, struck=frozenset({CallKind.CREATE, CallKind.COMPLETE})),
@@ -274,6 +285,9 @@ FLOWS: Final[Mapping[str, Flow]] = {
         play=_second_account,
         is_second_accounts=True,
         struck=frozenset({CallKind.CREATE, CallKind.COMPLETE, CallKind.USER_SERVICE_STATE, CallKind.QUERY_PERMISSION}),
+    ),
+    "tried again": Flow(
+        play=_try_again, second_risk_fen=SECOND_RISK_FEN, struck=frozenset({CallKind.CREATE, CallKind.QUERY})
     ),
     "by hand": Flow(play=_by_hand, struck=frozenset({CallKind.COMPLETE, CallKind.QUERY})),
 }

@@ -14,6 +14,7 @@ from payscore_worker.domain.trip import (
 )
 from payscore_worker.simulator import CallKind, FaultKind, LedgerEntry
 from payscore_worker.simulator.payscore.orders import Stage
+from payscore_worker.wechatpay import CallKind as OurCall
 from tests.answers.answers import CHANGES, OPENING, QUESTIONS, Cause
 from tests.answers.city import FARE_FEN, Heard
 from tests.answers.flows import Flow
@@ -299,7 +300,7 @@ def _bytes(evidence: Evidence) -> Iterator[Violation]:
             if exchange.digest not in bodies and bodies:
                 yield from _may_be_rebuilt(kind, bodies, exchange, evidence.exchanges[:position])
             bodies.setdefault(exchange.digest, []).append(exchange)
-        journaled = {hashlib.sha256(row["body"]).hexdigest() for row in evidence.journal if row["kind"] == kind}
+        journaled = {hashlib.sha256(row["body"]).hexdigest() for row in evidence.journal if _call_of(row) == kind}
         if not bodies.keys() <= journaled:
             yield Violation(Breach.BYTES, f"{kind} was sent with a body that the journal does not hold")
 
@@ -309,10 +310,12 @@ def _may_be_rebuilt(
 ) -> Iterator[Violation]:
     sent = [exchange for exchanges in bodies.values() for exchange in exchanges]
     unsure = [one for one in sent if not _came_to_nothing(one, before, now=new.sent_at)]
-    asked = [one for one in before if one.kind is CallKind.QUERY and one.sent_at >= max(one.sent_at for one in sent)]
+    since, last = min(one.sent_at for one in sent), max(one.sent_at for one in sent)
+    all_asked = [one for one in before if one.kind is CallKind.QUERY and one.sent_at >= since]
+    asked = [one for one in all_asked if one.sent_at >= last]
     if unsure:
         yield Violation(Breach.BYTES, f"{kind} has a second body, while an attempt may have been accepted: {unsure[0]}")
-    elif kind is CallKind.CREATE and _absent_seconds(asked) < SOME_TIME_SECONDS:
+    elif kind is CallKind.CREATE and (not asked or _absent_seconds(all_asked) < SOME_TIME_SECONDS):
         yield Violation(Breach.BYTES, f"{kind} has a second body, and was not found to be absent twice")
     elif kind is not CallKind.CREATE and not any(one.is_signed for one in asked):
         yield Violation(Breach.BYTES, f"{kind} has a second body, and no signed answer showed the order unmoved")
@@ -321,7 +324,8 @@ def _may_be_rebuilt(
 def _came_to_nothing(one: Exchange, before: Sequence[Exchange], *, now: float) -> bool:
     if _surely_not_done(one):
         return one.answered_at is not None and one.answered_at <= now
-    missed = [other for other in before if other.is_not_found and other.sent_at > one.sent_at]
+    first = min(other.sent_at for other in before if other.digest == one.digest)  # another worker may send it again
+    missed = [other for other in before if other.is_not_found and other.sent_at > first]
     long_gone = bool(missed) and missed[-1].sent_at - one.sent_at >= ABSENT_SECONDS
     return one.kind is CallKind.CREATE and long_gone and _absent_seconds(missed) >= SOME_TIME_SECONDS
 
@@ -332,9 +336,14 @@ def _absent_seconds(exchanges: Iterable[Exchange]) -> float:
     return max(missed, default=0.0) - min(missed, default=0.0)
 
 
+def _call_of(row: Row) -> str:
+    """Name the call that was journaled: to cancel the first of two orders is to cancel."""
+    return str(CallKind.CANCEL) if row["kind"] == OurCall.CANCEL_FIRST else str(row["kind"])
+
+
 def _journal(evidence: Evidence) -> Iterator[Violation]:
     """What was accepted stays accepted, whatever is said afterwards."""
-    outcomes = {(row["kind"], hashlib.sha256(row["body"]).hexdigest()): row["outcome"] for row in evidence.journal}
+    outcomes = {(_call_of(row), hashlib.sha256(row["body"]).hexdigest()): row["outcome"] for row in evidence.journal}
     accepted = {(one.kind.value, one.digest) for one in evidence.exchanges if one.kind in CHANGES and one.is_true}
     for kind, digest in sorted(accepted):
         outcome = outcomes.get((kind, digest))

@@ -168,7 +168,12 @@ async def _play_once(lane: Lane, case: Case) -> Played:
 def setting_of(case: Case) -> Setting:
     """Tell what the roles are started with for it: the flow may want more of them than the case names."""
     flow = FLOWS[case.flow]
-    return replace(case.setting, confirm_expires=flow.confirm_expires, account=flow.account)
+    return replace(
+        case.setting,
+        confirm_expires=flow.confirm_expires,
+        account=flow.account,
+        second_risk_fen=flow.second_risk_fen,
+    )
 
 
 def promise_of(flow: Flow, scene: Scene) -> Promise:

@@ -43,6 +43,8 @@ class Flow:
     """How long the passenger may take to confirm the order; empty: there is nothing to confirm."""
     account: str = ""
     """Whose trip it is, where there are several accounts; empty: there is one."""
+    second_risk_fen: str = ""
+    """For how much an order is asked for again that was refused for risk; empty: it is not."""
     authorisation: AuthorisationState | None = None
     """In which the passenger's authorisation ends; None: it is not about one."""
 
@@ -247,6 +249,14 @@ async def _second_account(scene: Scene) -> None:
     await scene.pays_now()
 
 
+async def _tried_again(scene: Scene) -> None:
+    """WeChat Pay refuses the order for risk, and takes one for less under the second number."""
+    await scene.refuses_first_order()
+    await _happy(scene)
+    await scene.until_announced(PAID)
+    await scene.until_first_order_is_seen_to()
+
+
 FLOWS: Final[Mapping[str, Flow]] = {
     "happy": Flow(play=_happy),
     "ended first": Flow(play=_ended_first),
@@ -336,4 +346,5 @@ FLOWS: Final[Mapping[str, Flow]] = {
         authorisation=AuthorisationState.OPEN,
     ),
     "second account": Flow(play=_second_account, account=SECOND),
+    "tried again": Flow(play=_tried_again, second_risk_fen="10000"),
 }

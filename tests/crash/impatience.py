@@ -16,7 +16,7 @@ import httpx_aiohttp
 
 from payscore_worker.accounts import read_accounts
 from payscore_worker.bootstrap import wechatpay
-from payscore_worker.domain import authorisation, next_step, outcomes, refund
+from payscore_worker.domain import authorisation, next_step, outcomes, refund, second_try
 from payscore_worker.messaging import relay
 from payscore_worker.settings import Environment
 from payscore_worker.settlement import reconciler
@@ -32,6 +32,8 @@ SHORTENED: Final[tuple[tuple[Any, str, object], ...]] = (
     (outcomes, "APART", timedelta(seconds=0.3)),
     (outcomes, "APART_IN_DOUBT", timedelta(seconds=1)),
     (outcomes, "LATE_LOOK", timedelta(seconds=2)),
+    (second_try, "LATE_LOOK", timedelta(seconds=2)),
+    (second_try, "PAUSES", (timedelta(seconds=0.3),) * 5),
     (refund, "IN_HAND", timedelta(seconds=1)),
     (refund, "POLL_DELAYS", (timedelta(seconds=1),)),
     (refund, "PAUSES", (timedelta(seconds=0.3),) * 9),

@@ -78,6 +78,8 @@ class Setting:
     """How long a passenger may take to confirm an order; empty: there is nothing to confirm."""
     account: str = ""
     """Whose trips they are, where there are several accounts; empty: there is one. The other has the other family."""
+    second_risk_fen: str = ""
+    """For how much an order is asked for again that was refused for risk; empty: it is not."""
 
 
 @dataclass(slots=True)
@@ -242,6 +244,7 @@ class Lane:
             **self._merchants,
             **self._settings,
             **_confirming(setting.confirm_expires),
+            **({"PAYSCORE_SECOND_RISK_AMOUNT_FEN": setting.second_risk_fen} if setting.second_risk_fen else {}),
             "PAYSCORE_DATABASE_URL": self._databases[setting.database][0],
             "PAYSCORE_WEBHOOK_PORT": str(self._roles["webhook"].port),
             "PAYSCORE_OPS_PORT": str(self._roles["worker"].port),

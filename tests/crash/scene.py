@@ -257,6 +257,18 @@ class Scene:
         """Say how the passenger behaves."""
         await self.lane.tell_wechatpay("PUT", "/admin/passengers", {self.openid: {"behaviour": behaviour}})
 
+    async def refuses_first_order(self) -> None:
+        """WeChat Pay will refuse the order that bears the trip's own id."""
+        await self.lane.tell_wechatpay("PUT", f"/admin/orders/{self.trip_id}", {"behaviour": "risk_refused"})
+
+    async def until_first_order_is_seen_to(self) -> None:
+        """Wait until it was looked at once more."""
+        await self.until(self._first_is_seen_to, "for the first order to be seen to")
+
+    async def _first_is_seen_to(self) -> bool:
+        row = await self.lane.reports.trip(self.trip_id)
+        return row is not None and '"look_at":null' in str(row["second_try"]).replace(" ", "")
+
     async def closes_service(self) -> None:
         """The passenger closes the service; a callback tells of it."""
         await self.lane.tell_wechatpay("POST", f"/admin/passengers/{self.openid}/close-service")

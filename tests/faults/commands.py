@@ -80,8 +80,9 @@ def _options(what: Mapping[str, Any]) -> list[str]:
     simulator = what.get("simulator")
     if simulator is None:
         return []
+    keys, notify_url = simulator["merchants"][0]  # here there is one account
     return [
-        *("--port", str(simulator["port"]), "--keys", simulator["keys"], "--notify-url", simulator["notify_url"]),
+        *("--port", str(simulator["port"]), "--keys", keys, "--notify-url", notify_url),
         *("--speed", str(simulator["speed"]), "--pay-after", str(simulator["pay_after_seconds"])),
     ]
 

@@ -108,8 +108,8 @@ async def test_a_pooler_that_we_are_not_told_of_is_named_with_what_to_do(
 
 
 async def work_untold(url: str) -> None:
-    """Do what a worker does; two of its connections on one of the server's collide."""
-    for _ in range(2):
+    """Do what a worker does, again and again: two of its connections on one of the server's collide, sooner or later."""
+    for _ in range(20):
         storage = await open_storage(url)
         try:
             await asyncio.gather(*(storage.load(f"t{number}") for number in range(TRIPS)))
