@@ -363,7 +363,7 @@ class Lane:
         async with self.engine.begin() as connection:
             for table in metadata.sorted_tables:
                 await connection.execute(table.delete())
-        for account in self.configs:
+        for account in (self.account, *self.others):
             await self.tell_wechatpay("POST", "/admin/reset", account=account)
         self.arm([])
         self.start()

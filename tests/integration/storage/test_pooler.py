@@ -108,7 +108,7 @@ async def test_a_pooler_that_we_are_not_told_of_is_named_with_what_to_do(
 
 
 async def work_untold(url: str) -> None:
-    """Do what a worker does, again and again: two of its connections on one of the server's collide, sooner or later."""
+    """Do what a worker does, again and again: two of its connections on one of the server's collide in the end."""
     for _ in range(20):
         storage = await open_storage(url)
         try:
