@@ -184,6 +184,7 @@ def promise_of(flow: Flow, scene: Scene) -> Promise:
         refunded_fen=flow.refunded_fen,
         paid_elsewhere_fen=flow.paid_elsewhere_fen,
         has_order=flow.has_order,
+        asked_for=2 if flow.second_risk_fen else 1,
         authorisation=flow.authorisation,
         announced=flow.announced,
         accepted=frozenset(scene.accepted),

@@ -55,6 +55,8 @@ class Promise:
     paid_elsewhere_fen: int
     has_order: bool
     """WeChat Pay accepted an order."""
+    asked_for: int
+    """How many orders may be asked for; never is more than one accepted."""
     authorisation: AuthorisationState | None
     """In which the passenger's authorisation ends; None: the flow is about none."""
     announced: frozenset[str]
@@ -116,8 +118,8 @@ def _money(promise: Promise, evidence: Evidence) -> Iterator[Violation]:
     if charged_fen < promise.owed_fen:
         yield Violation(Breach.LOST, f"charged {charged_fen} fen, owed {promise.owed_fen}")
     accepted = [order for order in evidence.orders if order["creates"]]
-    if len(evidence.orders) > 1:
-        yield Violation(Breach.DOUBLE, f"{len(evidence.orders)} orders were asked for")
+    if len(evidence.orders) > promise.asked_for or len(accepted) > 1:
+        yield Violation(Breach.DOUBLE, f"{len(evidence.orders)} orders were asked for, {len(accepted)} accepted")
     if promise.has_order and not accepted:
         yield Violation(Breach.LOST, "no order at WeChat Pay")
     known = {charge["transaction_id"] for charge in charges}
