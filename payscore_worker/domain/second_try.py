@@ -87,9 +87,8 @@ def first_refused(trip: Trip, code: str, message: str, now: datetime) -> Trip:
         return trip
     if second.refusals >= len(PAUSES):
         again = replace(trip, second=replace(second, alive=False, refusals=0))
-        said = (
-            f"the first order {second.first_order_no!r} may run, and WeChat Pay refuses to cancel it: {code} {message}"
-        )
+        refusing = "WeChat Pay refuses to show or to cancel it"
+        said = f"the first order {second.first_order_no!r} may run, and {refusing}: {code} {message}"
         return _troubled(again, FIRST_ORDER_RUNS, said.rstrip(), now)
     look_at = now + PAUSES[second.refusals]
     return replace(trip, second=replace(second, alive=False, refusals=second.refusals + 1, look_at=look_at))

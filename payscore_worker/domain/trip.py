@@ -467,8 +467,11 @@ def out_order_no_for(trip_id: str, prefix: str = "") -> str:
 
 
 def second_order_no_for(trip_id: str, prefix: str = "") -> str:
-    """Make the number of a trip's second order, which no other trip's id can be (design rule 12)."""
-    return prefix + hashlib.sha256(f"{trip_id}\n2".encode()).hexdigest()[: MAX_OUT_ORDER_NO - len(prefix)]
+    """Make the number of a trip's second order: the hash of what no trip's id can be, for none is kept with a NUL.
+
+    So no other trip's number is the same, but of one whose id is that hash itself (design rule 12).
+    """
+    return prefix + hashlib.sha256(f"{trip_id}\0second".encode()).hexdigest()[: MAX_OUT_ORDER_NO - len(prefix)]
 
 
 _FITS_WECHAT: Final = re.compile(rf"[0-9A-Za-z_-]{{1,{MAX_OUT_ORDER_NO}}}")

@@ -647,7 +647,7 @@ def _second(row: Row) -> str | None:
     if second is None:
         return None
     if second.look_at is None:
-        first = "does not run"
+        first = "is seen to"  # it does not run, or a person was called to it
     elif second.alive:
         first = "runs, and is being cancelled"
     else:

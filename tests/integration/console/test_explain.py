@@ -469,7 +469,7 @@ async def test_what_came_of_an_order_that_the_passenger_confirms_is_told(
 @pytest.mark.parametrize(
     ("first", "said"),
     [
-        ("{}", "does not run"),
+        ("{}", "is seen to"),
         ('{"look_at": "2026-05-01T12:15:00Z", "alive": true}', "runs, and is being cancelled"),
         ('{"look_at": "2026-05-01T12:15:00Z"}', "is looked at once more at 2026-05-01T12:15:00+00:00"),
     ],

@@ -12,31 +12,22 @@ from payscore_worker.domain.next_step import due_at, next_step
 from payscore_worker.domain.second_try import PAUSES, first_over, first_refused, first_seen, second_try_of
 from payscore_worker.domain.trip import (
     LATE_LOOK,
-    Opening,
     OrderPhase,
     Trip,
-    fare_fen,
     note_cancelled,
     note_ended,
-    note_started,
-    out_order_no_for,
-    second_order_no_for,
 )
 from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
 from tests.builders import (
     NOW,
     PAYAFTER,
     SECOND_SITUATIONS,
-    SERVICEORDER,
     SITUATIONS,
     TRYING_AGAIN,
     a_cancellation,
     a_doubt,
-    a_start,
-    a_trip,
     an_end,
     an_order,
-    tried_again,
 )
 from tests.unit.domain.state_table import CANNOT_BE, Cell, broken, by_row, differing, rules, table
 
@@ -210,66 +201,3 @@ def test_money_for_the_first_order_is_for_a_person() -> None:
     collected = [cell for cell in cells(SHOWN) if cell.column in ("COLLECTING", "DONE") and "seen to" not in cell.row]
 
     assert not broken(collected, lambda cell: cell.problem == "first_order_collects")
-
-
-def test_the_second_number_is_no_trips_own() -> None:
-    """Design 12: no trip's id makes it, be it as like as it may, and it fits WeChat Pay with any prefix."""
-    second = second_order_no_for("t1", "city-")
-
-    assert second == second_order_no_for("t1", "city-")
-    assert second.startswith("city-")
-    assert len(second) == 32
-    assert second not in {out_order_no_for(name, "city-") for name in ("t1", "t1-2", "t1\n2", second)} - {second}
-    assert second_order_no_for("t1") != second_order_no_for("t2")
-
-
-@pytest.mark.parametrize(
-    ("asked_fen", "is_tried"), [(10_001, True), (10_000, False), (9_999, False)], ids=["more", "as much", "less"]
-)
-def test_only_what_asked_for_more_is_tried_again(asked_fen: int, is_tried: bool) -> None:  # noqa: FBT001
-    opening = Opening(risk_amount_fen=asked_fen, start_time=None)
-    trip = outcomes.opening(note_started(a_trip(), a_start()), opening)
-
-    assert (second_try_of(trip, TRYING_AGAIN, NOW, prefix="") is not None) is is_tried
-
-
-def test_a_fare_that_the_second_order_cannot_take_is_not_tried_again_where_that_is_its_cap() -> None:
-    """0.8."""
-    trip = note_ended(SITUATIONS["creating"](), an_end(total_fen=10_001))
-    current = replace(SERVICEORDER, second_risk_amount_fen=10_000)
-
-    assert fare_fen(trip) == 10_001
-    assert second_try_of(trip, TRYING_AGAIN, NOW, prefix="") is None
-    assert second_try_of(trip, current, NOW, prefix="") is not None
-
-
-def test_what_was_tried_again_is_asked_for_anew_under_its_own_number() -> None:
-    trip, before = tried_again(), SITUATIONS["creating"]()
-
-    assert trip.out_order_no == second_order_no_for("t1")
-    assert (trip.opening, trip.doubt, trip.refusals, trip.refused_as) == (None, None, 0, "")
-    assert trip.bodies == before.bodies
-    assert trip.second is not None
-    assert trip.second.look_at == NOW + outcomes.APART + LATE_LOOK
-
-
-def test_a_first_order_that_was_given_to_a_person_is_looked_at_again_once_they_have_seen_to_it() -> None:
-    stopped = first_refused(_refused_before(SECOND_SITUATIONS["second open, first runs"]()), "CODE", "不能取消", NOW)
-    assert stopped.problem is not None
-    assert stopped.problem.step == "CancelFirstOrder"
-
-    again = outcomes.without_problem(stopped)
-
-    assert needed(again) == "AskFirstOrder"
-    assert not again.second or not again.second.refusals
-
-
-def test_the_pauses_between_refusals_grow() -> None:
-    trip, pauses = SECOND_SITUATIONS["second open, first runs"](), []
-    for _ in PAUSES:
-        trip = first_refused(trip, "CODE", "不能取消", NOW)
-        assert trip.second is not None
-        assert trip.second.look_at is not None
-        pauses.append(trip.second.look_at - NOW)
-
-    assert tuple(pauses) == PAUSES == tuple(sorted(PAUSES))
