@@ -11,6 +11,9 @@ from typing import Final
 import pytest
 from _pytest.mark.structures import ParameterSet
 
+from payscore_worker.domain.trip import Trip
+from payscore_worker.errors import ConflictingFact, IllegalTransition, TooEarly
+
 PAGE: Final = Path(__file__).parents[3] / "docs" / "state-table.md"
 
 CANNOT_BE: Final = "–"
@@ -99,3 +102,19 @@ def _made(cell: Cell, outcome: Callable[[Cell], str]) -> str:
         return outcome(cell)
     except Exception as error:  # noqa: BLE001 - it is told with its cell, and the other cells are run all the same
         return f"raises {error!r}"
+
+
+def described(
+    before: Trip, change: Callable[[Trip], Trip], *, marks: Callable[[Trip, Trip], str], needed: Callable[[Trip], str]
+) -> str:
+    """Say in the page's words what an event makes of a trip; `marks` and `needed` are those of the table."""
+    try:
+        after = change(before)
+    except (ConflictingFact, IllegalTransition, TooEarly) as error:
+        return f"✘ {type(error).__name__}"
+    if after == before:
+        return "="
+    if after.problem is not None and after.problem != before.problem:
+        return f"problem {after.problem.code}"
+    reason = "" if after.declined is None else f" {after.declined.reason}"
+    return f"{after.state.value}{reason}{marks(before, after)} → {needed(after)}"

@@ -23,7 +23,7 @@ from payscore_worker.domain.trip import (
     note_cancelled,
     note_ended,
 )
-from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal, TooEarly
+from payscore_worker.errors import Refusal
 from tests.builders import (
     CONFIRM_BY,
     CONFIRM_SITUATIONS,
@@ -36,6 +36,7 @@ from tests.builders import (
     an_order,
     asked_to_confirm,
 )
+from tests.unit.domain import state_table
 from tests.unit.domain.state_table import CANNOT_BE, Cell, broken, by_row, differing, rules, table
 
 AFTER: Final[Mapping[str, timedelta]] = {
@@ -108,16 +109,7 @@ def cells(*headings: str) -> tuple[Cell, ...]:
 
 def described(before: Trip, change: Callable[[Trip], Trip], now: datetime = NOW) -> str:
     """Say in the page's words what an event makes of a trip and its order."""
-    try:
-        after = change(before)
-    except (ConflictingFact, IllegalTransition, TooEarly) as error:
-        return f"✘ {type(error).__name__}"
-    if after == before:
-        return "="
-    if after.problem is not None and after.problem != before.problem:
-        return f"problem {after.problem.code}"
-    reason = "" if after.declined is None else f" {after.declined.reason}"
-    return f"{after.state.value}{reason}{_marks(before, after)} → {needed(after, now)}"
+    return state_table.described(before, change, marks=_marks, needed=lambda after: needed(after, now))
 
 
 def _marks(before: Trip, after: Trip) -> str:

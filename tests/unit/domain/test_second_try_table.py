@@ -17,7 +17,7 @@ from payscore_worker.domain.trip import (
     note_cancelled,
     note_ended,
 )
-from payscore_worker.errors import ConflictingFact, IllegalTransition, Refusal
+from payscore_worker.errors import Refusal
 from tests.builders import (
     NOW,
     PAYAFTER,
@@ -29,6 +29,7 @@ from tests.builders import (
     an_end,
     an_order,
 )
+from tests.unit.domain import state_table
 from tests.unit.domain.state_table import CANNOT_BE, Cell, broken, by_row, differing, rules, table
 
 AFTER: Final[Mapping[str, timedelta]] = {
@@ -83,16 +84,7 @@ def cells(*headings: str) -> tuple[Cell, ...]:
 
 def described(before: Trip, change: Callable[[Trip], Trip]) -> str:
     """Say in the page's words what an event makes of a trip and its first order."""
-    try:
-        after = change(before)
-    except (ConflictingFact, IllegalTransition) as error:
-        return f"✘ {type(error).__name__}"
-    if after == before:
-        return "="
-    if after.problem is not None and after.problem != before.problem:
-        return f"problem {after.problem.code}"
-    reason = "" if after.declined is None else f" {after.declined.reason}"
-    return f"{after.state.value}{reason}{_marks(before, after)} → {needed(after)}"
+    return state_table.described(before, change, marks=_marks, needed=needed)
 
 
 def _marks(before: Trip, after: Trip) -> str:
