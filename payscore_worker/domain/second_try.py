@@ -58,10 +58,12 @@ def first_seen(trip: Trip, order: OrderSeen | None, now: datetime) -> Trip:
     second = trip.second
     if second is None or second.look_at is None:
         return trip
-    match None if order is None else order.phase:
+    if order is None:
+        return first_over(trip)
+    match order.phase:
         case OrderPhase.ACCEPTED | OrderPhase.RUNNING | OrderPhase.CREATED:
             return replace(trip, second=replace(second, alive=True, look_at=now))
-        case OrderPhase.COLLECTING | OrderPhase.DONE if order is not None and order.total_fen != 0:
+        case OrderPhase.COLLECTING | OrderPhase.DONE if order.total_fen != 0:
             message = f"WeChat Pay collects for the first order {second.first_order_no!r}, which we never completed"
             return _troubled(first_over(trip), FIRST_ORDER_COLLECTS, message, now)
         case _:

@@ -22,6 +22,7 @@ from payscore_worker.domain.trip import (
     LATE_LOOK,
     Opening,
     OrderPhase,
+    Problem,
     SecondTry,
     Trip,
     fare_fen,
@@ -32,6 +33,7 @@ from payscore_worker.domain.trip import (
 )
 from tests.builders import (
     NOW,
+    PAYAFTER,
     SECOND_SITUATIONS,
     SERVICEORDER,
     SITUATIONS,
@@ -40,6 +42,7 @@ from tests.builders import (
     a_trip,
     an_end,
     an_order,
+    some_terms,
     tried_again,
 )
 
@@ -60,15 +63,24 @@ def refused_for_hours(trip: Trip) -> Trip:
 
 
 def test_the_second_try_says_all_that_the_first_order_was_and_the_second_is() -> None:
-    trip = SITUATIONS["creating"]()
+    opening = Opening(risk_amount_fen=20_000, start_time=None, terms=some_terms(family="payafter"))
+    trip = outcomes.opening(note_started(a_trip(), a_start()), opening)
 
     assert second_try_of(trip, TRYING_AGAIN, NOW, prefix="city-") == SecondTry(
         out_order_no=second_order_no_for("t1", "city-"),
         first_order_no="t1",
-        first_terms=None if trip.opening is None else trip.opening.terms,
+        first_terms=opening.terms,
         risk_amount_fen=10_000,
         look_at=NOW + LATE_LOOK,
     )
+
+
+def test_nothing_is_tried_again_that_was_or_that_was_not_asked_for_or_where_nothing_is_set() -> None:
+    lower = replace(TRYING_AGAIN, second_risk_amount_fen=5_000)
+
+    assert second_try_of(SECOND_SITUATIONS["second asked for"](), lower, NOW, prefix="") is None
+    assert second_try_of(SITUATIONS["started"](), TRYING_AGAIN, NOW, prefix="") is None
+    assert second_try_of(SITUATIONS["creating"](), PAYAFTER, NOW, prefix="") is None
 
 
 @pytest.mark.parametrize("phase", [OrderPhase.ACCEPTED, OrderPhase.CREATED, OrderPhase.RUNNING])
@@ -81,17 +93,26 @@ def test_a_first_order_that_lives_is_to_be_cancelled_at_once(phase: OrderPhase) 
     assert next_step(after, LATER, TRYING_AGAIN) == CancelFirstOrder()
 
 
-def test_money_for_the_first_order_stops_the_trip_and_names_the_order() -> None:
-    stopped = first_seen(open_beside_the_first(), an_order(OrderPhase.DONE), LATER)
+@pytest.mark.parametrize("total_fen", [None, 1, 3_200])
+def test_money_for_the_first_order_stops_the_trip_and_names_the_order(total_fen: int | None) -> None:
+    before = open_beside_the_first()
 
-    assert stopped.problem is not None
-    assert (stopped.problem.code, stopped.problem.step, stopped.problem.since) == (
-        FIRST_ORDER_COLLECTS,
-        "CancelFirstOrder",
-        LATER,
+    stopped = first_seen(before, an_order(OrderPhase.DONE, total_fen=total_fen), LATER)
+
+    problem = Problem(
+        code=FIRST_ORDER_COLLECTS,
+        message="WeChat Pay collects for the first order 't1', which we never completed",
+        request_id="",
+        step="CancelFirstOrder",
+        since=LATER,
     )
-    assert stopped.problem.message == "WeChat Pay collects for the first order 't1', which we never completed"
-    assert (second_of(stopped).alive, second_of(stopped).look_at) == (False, None)
+    assert stopped == outcomes.with_problem(first_over(before), problem)
+
+
+def test_a_first_order_that_was_completed_for_nothing_is_over() -> None:
+    before = open_beside_the_first()
+
+    assert first_seen(before, an_order(OrderPhase.DONE, total_fen=0, paid_fen=0), LATER) == first_over(before)
 
 
 @pytest.mark.parametrize("phase", [OrderPhase.REVOKED, OrderPhase.EXPIRED])
@@ -134,13 +155,19 @@ def test_a_refusal_has_the_first_order_asked_about_again_and_is_counted() -> Non
 
 @pytest.mark.parametrize(("message", "end"), [("不能取消", "CODE 不能取消"), ("", "CODE")])
 def test_a_person_is_told_which_order_may_run_and_what_wechat_pay_said(message: str, end: str) -> None:
-    stopped = first_refused(refused_for_hours(open_beside_the_first()), "CODE", message, LATER)
+    before = open_beside_the_first()
 
-    assert stopped.problem is not None
-    assert (stopped.problem.code, stopped.problem.since) == (FIRST_ORDER_RUNS, LATER)
-    assert stopped.problem.message == (
-        f"the first order 't1' may run, and WeChat Pay refuses to show or to cancel it: {end}"
+    stopped = first_refused(refused_for_hours(before), "CODE", message, LATER)
+
+    problem = Problem(
+        code=FIRST_ORDER_RUNS,
+        message=f"the first order 't1' may run, and WeChat Pay refuses to show or to cancel it: {end}",
+        request_id="",
+        step="CancelFirstOrder",
+        since=LATER,
     )
+    looked_at_again = replace(before, second=replace(second_of(before), alive=False, refusals=0))
+    assert stopped == outcomes.with_problem(looked_at_again, problem)
 
 
 def test_the_second_number_is_no_trips_own() -> None:
@@ -162,6 +189,12 @@ def test_only_what_asked_for_more_is_tried_again(asked_fen: int, is_tried: bool)
     trip = outcomes.opening(note_started(a_trip(), a_start()), opening)
 
     assert (second_try_of(trip, TRYING_AGAIN, NOW, prefix="") is not None) is is_tried
+
+
+def test_a_fare_of_all_that_the_second_order_may_take_is_tried_again() -> None:
+    trip = note_ended(SITUATIONS["creating"](), an_end(total_fen=10_000))
+
+    assert second_try_of(trip, TRYING_AGAIN, NOW, prefix="") is not None
 
 
 def test_a_fare_that_the_second_order_cannot_take_is_not_tried_again_where_that_is_its_cap() -> None:
