@@ -22,6 +22,7 @@ from payscore_worker.domain.trip import (
     LATE_LOOK,
     Opening,
     OrderPhase,
+    OrderSeen,
     Problem,
     SecondTry,
     Trip,
@@ -115,11 +116,11 @@ def test_a_first_order_that_was_completed_for_nothing_is_over() -> None:
     assert first_seen(before, an_order(OrderPhase.DONE, total_fen=0, paid_fen=0), LATER) == first_over(before)
 
 
-@pytest.mark.parametrize("phase", [OrderPhase.REVOKED, OrderPhase.EXPIRED])
-def test_a_first_order_that_is_gone_is_over(phase: OrderPhase) -> None:
+@pytest.mark.parametrize("order", [None, an_order(OrderPhase.REVOKED), an_order(OrderPhase.EXPIRED)])
+def test_a_first_order_that_is_gone_or_is_not_there_is_over(order: OrderSeen | None) -> None:
     before = open_beside_the_first()
 
-    assert first_seen(before, an_order(phase), LATER) == first_over(before)
+    assert first_seen(before, order, LATER) == first_over(before)
     assert second_of(first_over(before)) == replace(second_of(before), alive=False, look_at=None)
 
 
